@@ -1,0 +1,104 @@
+//! What a validated credential proves.
+//!
+//! [`IdentityFacts`] is plain data: only the host's identity module turns a credential into an `Identity`, which wraps
+//! these facts and which every later step asks for.
+
+use crate::Timestamp;
+use crate::name::{Principal, ProviderName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What kind of caller a credential proves (IDENTITY: markers may be missing, then nothing is concluded).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallerKind {
+    /// A person using a plain client.
+    Human,
+    /// A person, acting through an agent (on behalf of).
+    HumanThroughAgent,
+    /// An agent acting for itself.
+    Agent,
+    /// An agent's own user account.
+    AgentUser,
+    /// A service principal or managed identity that is not known to be an agent.
+    Workload,
+    /// Not proved; treated as the least trusted.
+    Unknown,
+}
+
+impl CallerKind {
+    /// Only a person at a plain client may approve: never an agent, a workload, or what is unknown.
+    pub fn may_approve(self) -> bool {
+        matches!(self, CallerKind::Human)
+    }
+
+    /// The word used in configuration, records and errors.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CallerKind::Human => "human",
+            CallerKind::HumanThroughAgent => "human-through-agent",
+            CallerKind::Agent => "agent",
+            CallerKind::AgentUser => "agent-user",
+            CallerKind::Workload => "workload",
+            CallerKind::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for CallerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether the groups of a caller are known. Entra omits them for many callers, and that means *unknown*, not none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "ids")]
+pub enum Groups {
+    /// The ids that the credential (or a look-up) proved.
+    Known(BTreeSet<String>),
+    /// The credential did not say: no group grant matches.
+    Unknown,
+}
+
+impl Groups {
+    /// Whether membership in `id` is proved. Unknown groups prove nothing.
+    pub fn contains(&self, id: &str) -> bool {
+        match self {
+            Groups::Known(ids) => ids.contains(id),
+            Groups::Unknown => false,
+        }
+    }
+}
+
+/// What a validated credential proves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityFacts {
+    /// The configured provider that issued the credential.
+    pub provider: ProviderName,
+    /// The tenant's id.
+    pub tenant: String,
+    /// The immutable object id within the tenant.
+    pub object_id: String,
+    /// `provider/tenant/object-id`.
+    pub principal: Principal,
+    /// What kind of caller it is.
+    pub kind: CallerKind,
+    /// Groups, if known.
+    pub groups: Groups,
+    /// App roles assigned to the caller.
+    pub roles: BTreeSet<String>,
+    /// The application that acts (`azp` or `appid`); the agent, when a human comes through one.
+    pub actor: String,
+    /// The agent's blueprint, for the record only.
+    pub blueprint: Option<String>,
+    /// For display only; never decides anything.
+    pub display_name: Option<String>,
+    /// The credential's own id (`uti`), for the deny list and the record.
+    pub credential_id: String,
+    /// When the credential was issued.
+    pub issued_at: Timestamp,
+    /// When the credential expires: no session outlives it.
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,17 @@
+//! Chaperone's host: the path from a client's connection to a sealed recording, and what it stands on.
+//!
+//! `gateway.rs` is the page to read first. `ARCHITECTURE.md` beside `src/` follows a connection through these modules.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod gateway;
+pub mod grant;
+pub mod identity;
+pub mod listener;
+pub mod protocol;
+pub mod recorder;
+pub mod session;
+pub mod state;
+pub mod target;

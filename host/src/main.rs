@@ -1,0 +1,3 @@
+//! The `chaperone` binary.
+
+fn main() {}
