@@ -1,0 +1,296 @@
+//! The plugins of a target in order, and how their answers become one.
+//!
+//! Check plugins are asked in order and any refusal ends it. Then the approval triggers see the highest risk and all
+//! findings. Masks are asked in order; each masks what the one before it left.
+
+use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask, sql_check};
+use crate::fault::{Fault, FaultKind};
+use crate::instance::Instance;
+use crate::limits::{MAX_FINDINGS, MAX_TEXT_BYTES};
+use crate::load::{Plugin, PluginStamp};
+use crate::metrics::Hook;
+use crate::store::SessionFacts;
+use crate::wire::{self, Batch, Masked, Shape};
+use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal, Verdict, merge_holds};
+use chaperone_core::sql::{Column, StatementFacts, Treatment};
+use std::sync::Arc;
+
+/// The plugins of a target, in the operator's order.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    plugins: Arc<[Arc<Plugin>]>,
+}
+
+/// Why a target cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// Nobody would judge its operations.
+    #[error("no plugin of this target checks SQL; add one, e.g. `builtin:sql-guard`")]
+    NoCheck,
+}
+
+impl Chain {
+    /// Fails closed: a target without a check plugin is not served.
+    pub fn new(plugins: Vec<Arc<Plugin>>) -> Result<Self, ChainError> {
+        if plugins.iter().any(|plugin| plugin.has(Hook::SqlCheck)) {
+            Ok(Chain { plugins: plugins.into() })
+        } else {
+            Err(ChainError::NoCheck)
+        }
+    }
+
+    /// What is in it, for recordings.
+    pub fn stamps(&self) -> Vec<PluginStamp> {
+        self.plugins.iter().map(|plugin| plugin.stamp().clone()).collect()
+    }
+
+    /// Instances for one session; nothing in them is shared with another.
+    pub async fn open(&self, facts: SessionFacts) -> Result<SessionHooks, Fault> {
+        let facts = Arc::new(facts);
+        let make = |plugin: &Arc<Plugin>| Instance::new(Arc::clone(plugin), Arc::clone(&facts));
+        let mut instances: Vec<Instance> = self.plugins.iter().map(make).collect();
+        for instance in &mut instances {
+            instance.warm().await?;
+        }
+        Ok(SessionHooks { instances })
+    }
+}
+
+/// The plugins of one session.
+pub struct SessionHooks {
+    instances: Vec<Instance>,
+}
+
+/// What the check plugins said together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlJudgement {
+    /// The first refusal, if any.
+    pub refusal: Option<RuleRefusal>,
+    /// The highest risk.
+    pub risk: u8,
+    /// All findings, in order.
+    pub findings: Vec<Finding>,
+    /// The facts of the first plugin that gave any.
+    pub statements: Vec<StatementFacts>,
+}
+
+/// What approval triggers are asked about.
+#[derive(Debug, Clone)]
+pub struct OperationSummary<'a> {
+    /// `postgres` …
+    pub protocol: &'static str,
+    /// The operation's text.
+    pub text: &'a str,
+    /// Classes of its statements.
+    pub classes: Vec<String>,
+    /// The highest risk.
+    pub risk: u8,
+    /// All findings.
+    pub findings: &'a [Finding],
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// The longest part of an operation's text that approval triggers see, in bytes.
+const MAX_SUMMARY_BYTES: usize = 4096;
+
+/// How the columns of one result are treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskPlan {
+    /// For each column that needs it: its index, and the treatments in order (plugin, number).
+    columns: Vec<MaskedColumn>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct MaskedColumn {
+    index: usize,
+    column: Column,
+    steps: Vec<(usize, u32)>,
+}
+
+impl MaskPlan {
+    /// Whether the whole result passes untouched.
+    pub fn passes_all(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Indexes of the columns whose values go through plugins, rising.
+    pub fn masked_columns(&self) -> impl Iterator<Item = usize> + '_ {
+        self.columns.iter().map(|column| column.index)
+    }
+}
+
+/// What the masks said together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanOutcome {
+    /// The result may be shown, treated like this.
+    Plan(MaskPlan),
+    /// It must not be shown.
+    Refuse(RuleRefusal),
+}
+
+impl SessionHooks {
+    /// Asks all check plugins about a text.
+    pub async fn check_sql(&mut self, text: &str, now_ms: u64) -> Result<SqlJudgement, Fault> {
+        let hook = Hook::SqlCheck;
+        let mut judgement =
+            SqlJudgement { refusal: None, risk: 0, findings: Vec::new(), statements: Vec::new() };
+        let request = sql_check::Request { text: text.to_owned(), now: now_ms };
+        for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
+            if text.len() > MAX_TEXT_BYTES {
+                let detail = format!("the statement is longer than {MAX_TEXT_BYTES} bytes");
+                return Err(instance.fault(hook.as_str(), FaultKind::TooLarge, detail));
+            }
+            let response = instance.check_sql(&request).await?;
+            let (assessment, statements) =
+                wire::sql_response(response).map_err(|bad| instance.discard(hook.as_str(), &bad))?;
+            judgement.risk = judgement.risk.max(assessment.risk);
+            judgement.findings.extend(assessment.findings);
+            judgement.findings.truncate(MAX_FINDINGS);
+            if judgement.statements.is_empty() {
+                judgement.statements = statements;
+            }
+            if let Verdict::Refuse(refusal) = assessment.verdict {
+                judgement.refusal = Some(refusal);
+                break;
+            }
+        }
+        Ok(judgement)
+    }
+
+    /// Asks all approval triggers; empty: nobody has to look.
+    pub async fn holds(&mut self, operation: &OperationSummary<'_>) -> Result<Vec<HoldTerms>, Fault> {
+        let hook = Hook::ApprovalTrigger;
+        if !self.instances.iter().any(|instance| instance.plugin().has(hook)) {
+            return Ok(Vec::new());
+        }
+        let request = approval_trigger::Request {
+            protocol: operation.protocol.to_owned(),
+            summary: cut(operation.text, MAX_SUMMARY_BYTES).to_owned(),
+            classes: operation.classes.clone(),
+            risk: operation.risk,
+            findings: wire::to_findings(operation.findings),
+            now: operation.now_ms,
+        };
+        let mut holds = Vec::new();
+        for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
+            if let Some(hold) = instance.decide(&request).await? {
+                holds.push(wire::hold(hold).map_err(|bad| instance.discard(hook.as_str(), &bad))?);
+            }
+        }
+        Ok(merge_holds(holds))
+    }
+
+    /// Asks all masks how a result's columns are treated. A refusal of any column refuses the result.
+    pub async fn plan(
+        &mut self,
+        statements: &[StatementFacts],
+        columns: &[Column],
+        now_ms: u64,
+    ) -> Result<PlanOutcome, Fault> {
+        let hook = Hook::ColumnMask;
+        let mut plan = MaskPlan { columns: Vec::new() };
+        if columns.is_empty() || !self.instances.iter().any(|instance| instance.plugin().has(hook)) {
+            return Ok(PlanOutcome::Plan(plan));
+        }
+        let request = column_mask::PlanRequest {
+            statements: wire::to_statements(statements),
+            columns: wire::to_columns(columns),
+            now: now_ms,
+        };
+        for (number, instance) in self.instances.iter_mut().enumerate() {
+            if !instance.plugin().has(hook) {
+                continue;
+            }
+            let answer = instance.plan(&request).await?;
+            if answer.len() != columns.len() {
+                let bad =
+                    wire::Bad(FaultKind::BadAnswer, "a plan has another number of columns than the result");
+                return Err(instance.discard(hook.as_str(), &bad));
+            }
+            for ((index, column), treatment) in columns.iter().enumerate().zip(answer) {
+                match wire::treatment(treatment).map_err(|bad| instance.discard(hook.as_str(), &bad))? {
+                    Treatment::Pass => {}
+                    Treatment::Refuse(refusal) => return Ok(PlanOutcome::Refuse(refusal)),
+                    Treatment::Mask(treatment) => plan.add(index, column, number, treatment),
+                }
+            }
+        }
+        plan.columns.sort_by_key(|column| column.index);
+        Ok(PlanOutcome::Plan(plan))
+    }
+
+    /// Masks one batch for each column of [`MaskPlan::masked_columns`], in that order.
+    pub async fn mask(
+        &mut self,
+        plan: &MaskPlan,
+        batches: Vec<Batch>,
+    ) -> Result<Result<Vec<Masked>, RuleRefusal>, Fault> {
+        let mut work: Vec<(Batch, u32)> = batches.into_iter().map(|batch| (batch, 0)).collect();
+        for (number, instance) in self.instances.iter_mut().enumerate() {
+            let mine = plan.steps_of(number);
+            if mine.is_empty() {
+                continue;
+            }
+            let hook = Hook::ColumnMask.as_str();
+            let mut shapes = Vec::with_capacity(mine.len());
+            let mut asked = Vec::with_capacity(mine.len());
+            for (slot, column, treatment) in &mine {
+                let Some((batch, _)) = work.get_mut(*slot) else {
+                    return Err(instance.fault(hook, FaultKind::BadAnswer, "a batch is missing"));
+                };
+                let batch = std::mem::take(batch);
+                shapes.push(Shape::of(&batch));
+                asked.push(wire::to_batch(*treatment, column, batch));
+            }
+            let answer = match instance.mask(&asked).await? {
+                Ok(answer) => answer,
+                Err(refusal) => {
+                    let refusal = wire::refusal(refusal).map_err(|bad| instance.discard(hook, &bad))?;
+                    return Ok(Err(refusal));
+                }
+            };
+            if answer.len() != mine.len() {
+                let bad = wire::Bad(FaultKind::BadAnswer, "another number of batches came back");
+                return Err(instance.discard(hook, &bad));
+            }
+            for (((slot, ..), shape), masked) in mine.iter().zip(shapes).zip(answer) {
+                let masked = wire::masked(masked, shape).map_err(|bad| instance.discard(hook, &bad))?;
+                let (batch, changed) = masked.into_batch();
+                if let Some(done) = work.get_mut(*slot) {
+                    *done = (batch, done.1.max(changed));
+                }
+            }
+        }
+        Ok(Ok(work.into_iter().map(|(batch, changed)| Masked::from_batch(batch, changed)).collect()))
+    }
+}
+
+impl MaskPlan {
+    fn add(&mut self, index: usize, column: &Column, plugin: usize, treatment: u32) {
+        match self.columns.iter_mut().find(|masked| masked.index == index) {
+            Some(masked) => masked.steps.push((plugin, treatment)),
+            None => self.columns.push(MaskedColumn {
+                index,
+                column: column.clone(),
+                steps: vec![(plugin, treatment)],
+            }),
+        }
+    }
+
+    /// What one plugin has to do: slot in the batches, column, treatment.
+    fn steps_of(&self, plugin: usize) -> Vec<(usize, &Column, u32)> {
+        let mut steps = Vec::new();
+        for (slot, masked) in self.columns.iter().enumerate() {
+            if let Some((_, treatment)) = masked.steps.iter().find(|(number, _)| *number == plugin) {
+                steps.push((slot, &masked.column, *treatment));
+            }
+        }
+        steps
+    }
+}
+
+/// The longest prefix of at most `most` bytes that ends at a character's border.
+fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}

@@ -1,0 +1,160 @@
+//! The wasmtime engine, its pool, its clock and its cache.
+
+use crate::limits::TICK;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+/// Address space reserved for each pooled memory. 4 GiB lets compiled code skip bounds checks; it costs no memory.
+const RESERVATION_BYTES: u64 = 4 << 30;
+
+/// Memory that stays resident in a pooled slot after use, so that the next session does not fault it in again.
+const KEEP_RESIDENT_BYTES: usize = 128 << 10;
+
+/// Core instances of one component: the module, its adapter, and the shims that the component tooling adds.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 8;
+
+/// How the engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The most live plugin instances of all sessions together.
+    pub max_instances: u32,
+    /// The most calls that run at one moment.
+    pub max_calls: u32,
+    /// The ceiling of any plugin's memory, in bytes; a plugin's own limit may be lower.
+    pub max_memory_bytes: usize,
+    /// Where compiled plugins are kept; none: compiled at each start.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig { max_instances: 6_000, max_calls: 512, max_memory_bytes: 256 << 20, cache: None }
+    }
+}
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refused the settings or the address space.
+    #[error("the plugin engine could not start: {0}")]
+    Wasmtime(String),
+    /// The thread that counts time could not be started.
+    #[error("the plugin engine's clock could not start: {0}")]
+    Clock(#[source] std::io::Error),
+    /// The cache folder cannot be trusted with machine code.
+    #[error("the plugin cache {path} is not safe: {problem}")]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+/// Runs plugins. Cheap to clone; the clock stops with the last clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    /// For sessions: optimised code, pooled instances.
+    pub(crate) run: wasmtime::Engine,
+    /// For `configure`: quick to compile, used once.
+    pub(crate) prepare: wasmtime::Engine,
+    pub(crate) cache: Option<PathBuf>,
+}
+
+impl Engine {
+    /// Starts the engine and its clock.
+    pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        if let Some(cache) = &config.cache {
+            trusted_folder(cache).map_err(|problem| EngineError::Cache { path: cache.clone(), problem })?;
+        }
+        let wasmtime = |error: wasmtime::Error| EngineError::Wasmtime(format!("{error:#}"));
+        let run = wasmtime::Engine::new(&run_config(config)).map_err(wasmtime)?;
+        let prepare = wasmtime::Engine::new(&prepare_config()).map_err(wasmtime)?;
+        let inner = Arc::new(Inner { run, prepare, cache: config.cache.clone() });
+        start_clock(Arc::downgrade(&inner)).map_err(EngineError::Clock)?;
+        Ok(Engine { inner })
+    }
+}
+
+fn base_config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.epoch_interruption(true);
+    config.max_wasm_stack(512 << 10);
+    config.async_stack_size(1 << 20);
+    // What no plugin needs is off, so that it is no part of the surface. (Reference types are what a
+    // wasm32-wasip2 module uses for its function table.)
+    config.wasm_threads(false);
+    config.wasm_memory64(false);
+    config.wasm_relaxed_simd(false);
+    config
+}
+
+fn run_config(settings: &EngineConfig) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(settings.max_instances);
+    pool.total_core_instances(settings.max_instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT));
+    pool.total_memories(settings.max_instances);
+    pool.total_tables(settings.max_instances.saturating_mul(2));
+    pool.total_stacks(settings.max_calls);
+    pool.max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT);
+    pool.max_memories_per_component(1);
+    pool.max_memory_size(settings.max_memory_bytes);
+    pool.linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+    pool.table_keep_resident(KEEP_RESIDENT_BYTES);
+    pool.async_stack_keep_resident(KEEP_RESIDENT_BYTES);
+    let mut config = base_config();
+    config.cranelift_opt_level(OptLevel::Speed);
+    config.memory_reservation(RESERVATION_BYTES);
+    config.memory_init_cow(true);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn prepare_config() -> Config {
+    let mut config = base_config();
+    config.cranelift_opt_level(OptLevel::None);
+    config
+}
+
+/// One thread counts time for all plugins; it ends when the engine is gone.
+fn start_clock(inner: Weak<Inner>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("plugin-clock".into()).spawn(move || {
+        loop {
+            std::thread::sleep(TICK);
+            let Some(inner) = inner.upgrade() else { return };
+            inner.run.increment_epoch();
+            inner.prepare.increment_epoch();
+        }
+    })?;
+    Ok(())
+}
+
+/// Compiled plugins are machine code that we will run: whoever can write the folder owns the gateway.
+fn trusted_folder(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| format!("it cannot be made: {error}"))?;
+    let folder = std::fs::symlink_metadata(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    if !folder.is_dir() {
+        return Err("it is not a folder".into());
+    }
+    if folder.permissions().mode() & 0o022 != 0 {
+        return Err("others may write to it; run `chmod go-w` on it".into());
+    }
+    // A file of our own shows who we are, without a system call that would need `unsafe`.
+    let probe = tempfile::tempfile_in(path).map_err(|error| format!("it cannot be written: {error}"))?;
+    let me = probe.metadata().map_err(|error| format!("it cannot be read: {error}"))?.uid();
+    if folder.uid() != me {
+        return Err("it belongs to another user".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Counters for each plugin and hook: calls, time, faults. Plain atomics, so that counting never waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The hooks that exist, in the order of [`PluginMetrics`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// `sql-check`
+    SqlCheck,
+    /// `approval-trigger`
+    ApprovalTrigger,
+    /// `column-mask`
+    ColumnMask,
+}
+
+impl Hook {
+    /// All hooks.
+    pub const ALL: [Hook; 3] = [Hook::SqlCheck, Hook::ApprovalTrigger, Hook::ColumnMask];
+
+    /// The interface's name in `wit/`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Hook::SqlCheck => "sql-check",
+            Hook::ApprovalTrigger => "approval-trigger",
+            Hook::ColumnMask => "column-mask",
+        }
+    }
+}
+
+/// Counters of one hook of one plugin.
+#[derive(Debug, Default)]
+pub struct HookMetrics {
+    calls: AtomicU64,
+    nanoseconds: AtomicU64,
+    faults: AtomicU64,
+}
+
+/// A reading of [`HookMetrics`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HookReading {
+    /// Calls, faulted ones included.
+    pub calls: u64,
+    /// Time inside the plugin and across its border.
+    pub time: Duration,
+    /// Calls that ended in a fault.
+    pub faults: u64,
+}
+
+impl HookMetrics {
+    pub(crate) fn record(&self, time: Duration, faulted: bool) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        if faulted {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the counters; they are not read at one instant.
+    pub fn read(&self) -> HookReading {
+        HookReading {
+            calls: self.calls.load(Ordering::Relaxed),
+            time: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
+            faults: self.faults.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! From wire types to core's and back, with every answer checked: a plugin is trusted to judge, not to count.
+
+use crate::bindings::chaperone::plugin::{sql_facts, types};
+use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask, sql_check};
+use crate::fault::FaultKind;
+use crate::limits::{MASK_GROWTH, MASK_SLACK_BYTES, MAX_ANSWER_TEXT_BYTES, MAX_FACTS, MAX_FINDINGS};
+use chaperone_core::decision::{Assessment, Finding, HoldTerms, MAX_RISK, RuleRefusal, Verdict};
+use chaperone_core::name::GroupAlias;
+use chaperone_core::sql;
+
+/// An answer that broke the contract.
+pub(crate) struct Bad(pub(crate) FaultKind, pub(crate) &'static str);
+
+type Checked<T> = Result<T, Bad>;
+
+fn bad<T>(what: &'static str) -> Checked<T> {
+    Err(Bad(FaultKind::BadAnswer, what))
+}
+
+fn text(text: String) -> Checked<String> {
+    if text.len() > MAX_ANSWER_TEXT_BYTES { bad("a text of the answer is too long") } else { Ok(text) }
+}
+
+fn risk(risk: u8) -> Checked<u8> {
+    if risk > MAX_RISK { bad("a risk is over 100") } else { Ok(risk) }
+}
+
+fn list<A, B>(items: Vec<A>, most: usize, each: impl FnMut(A) -> Checked<B>) -> Checked<Vec<B>> {
+    if items.len() > most {
+        bad("a list of the answer is too long")
+    } else {
+        items.into_iter().map(each).collect()
+    }
+}
+
+fn finding(finding: types::Finding) -> Checked<Finding> {
+    Ok(Finding { rule: text(finding.rule)?, detail: text(finding.detail)?, risk: risk(finding.risk)? })
+}
+
+pub(crate) fn refusal(refusal: types::Refusal) -> Checked<RuleRefusal> {
+    Ok(RuleRefusal { rule: text(refusal.rule)?, reason: text(refusal.reason)?, hint: text(refusal.hint)? })
+}
+
+fn assessment(assessment: types::Assessment) -> Checked<Assessment> {
+    Ok(Assessment {
+        verdict: match assessment.verdict {
+            types::Verdict::Allow => Verdict::Allow,
+            types::Verdict::Refuse(why) => Verdict::Refuse(refusal(why)?),
+        },
+        risk: risk(assessment.risk)?,
+        findings: list(assessment.findings, MAX_FINDINGS, finding)?,
+    })
+}
+
+pub(crate) fn sql_response(response: sql_check::Response) -> Checked<(Assessment, Vec<sql::StatementFacts>)> {
+    Ok((assessment(response.assessment)?, list(response.statements, MAX_FACTS, statement)?))
+}
+
+fn statement(facts: sql_facts::StatementFacts) -> Checked<sql::StatementFacts> {
+    Ok(sql::StatementFacts {
+        class: text(facts.class)?,
+        relations: list(facts.relations, MAX_FACTS, relation)?,
+        columns: list(facts.columns, MAX_FACTS, |column| {
+            Ok(sql::ColumnRef {
+                qualifier: column.qualifier.map(text).transpose()?,
+                name: text(column.name)?,
+                place: match column.place {
+                    sql_facts::Place::Output => sql::Place::Output,
+                    sql_facts::Place::Predicate => sql::Place::Predicate,
+                    sql_facts::Place::Assigned => sql::Place::Assigned,
+                    sql_facts::Place::Other => sql::Place::Other,
+                },
+            })
+        })?,
+        functions: list(facts.functions, MAX_FACTS, |function| {
+            Ok(sql::FunctionRef {
+                schema: function.schema.map(text).transpose()?,
+                name: text(function.name)?,
+            })
+        })?,
+        opaque: facts.opaque,
+        changes_session: facts.changes_session,
+        copy_out: facts.copy_out.map(copy_out).transpose()?,
+    })
+}
+
+fn copy_out(copy: sql_facts::CopyOut) -> Checked<sql::CopyOut> {
+    Ok(sql::CopyOut {
+        relation: copy.relation.map(relation).transpose()?,
+        columns: list(copy.columns, MAX_FACTS, text)?,
+        format: text(copy.format)?,
+    })
+}
+
+fn relation(relation: sql_facts::Relation) -> Checked<sql::Relation> {
+    Ok(sql::Relation {
+        schema: relation.schema.map(text).transpose()?,
+        name: text(relation.name)?,
+        access: match relation.access {
+            sql_facts::Access::Read => sql::Access::Read,
+            sql_facts::Access::Write => sql::Access::Write,
+            sql_facts::Access::Define => sql::Access::Define,
+        },
+    })
+}
+
+pub(crate) fn hold(hold: approval_trigger::Hold) -> Checked<HoldTerms> {
+    let Ok(approvers) = GroupAlias::new(hold.approvers) else {
+        return bad("the approvers are no group's alias");
+    };
+    if hold.needed == 0 {
+        return bad("a hold that nobody has to approve");
+    }
+    if hold.timeout_seconds == 0 {
+        return bad("a hold without time to approve it");
+    }
+    Ok(HoldTerms {
+        approvers,
+        needed: hold.needed,
+        timeout_seconds: hold.timeout_seconds,
+        reason: text(hold.reason)?,
+    })
+}
+
+pub(crate) fn treatment(treatment: column_mask::Treatment) -> Checked<sql::Treatment> {
+    Ok(match treatment {
+        column_mask::Treatment::Pass => sql::Treatment::Pass,
+        column_mask::Treatment::Mask(number) => sql::Treatment::Mask(number),
+        column_mask::Treatment::Refuse(why) => sql::Treatment::Refuse(refusal(why)?),
+    })
+}
+
+pub(crate) fn to_findings(findings: &[Finding]) -> Vec<types::Finding> {
+    let wire = |finding: &Finding| types::Finding {
+        rule: finding.rule.clone(),
+        detail: finding.detail.clone(),
+        risk: finding.risk,
+    };
+    findings.iter().map(wire).collect()
+}
+
+pub(crate) fn to_columns(columns: &[sql::Column]) -> Vec<column_mask::Column> {
+    let wire = |column: &sql::Column| column_mask::Column {
+        name: column.name.clone(),
+        origin: column.origin.as_ref().map(|origin| column_mask::Origin {
+            schema: origin.schema.clone(),
+            relation: origin.relation.clone(),
+            column: origin.column.clone(),
+        }),
+        type_oid: column.type_oid,
+        format: to_format(column.format),
+    };
+    columns.iter().map(wire).collect()
+}
+
+fn to_format(format: sql::Format) -> column_mask::Format {
+    match format {
+        sql::Format::Text => column_mask::Format::Text,
+        sql::Format::Binary => column_mask::Format::Binary,
+    }
+}
+
+pub(crate) fn to_statements(statements: &[sql::StatementFacts]) -> Vec<sql_facts::StatementFacts> {
+    statements.iter().map(to_statement).collect()
+}
+
+fn to_statement(facts: &sql::StatementFacts) -> sql_facts::StatementFacts {
+    sql_facts::StatementFacts {
+        class: facts.class.clone(),
+        relations: facts.relations.iter().map(to_relation).collect(),
+        columns: facts
+            .columns
+            .iter()
+            .map(|column| sql_facts::ColumnRef {
+                qualifier: column.qualifier.clone(),
+                name: column.name.clone(),
+                place: match column.place {
+                    sql::Place::Output => sql_facts::Place::Output,
+                    sql::Place::Predicate => sql_facts::Place::Predicate,
+                    sql::Place::Assigned => sql_facts::Place::Assigned,
+                    sql::Place::Other => sql_facts::Place::Other,
+                },
+            })
+            .collect(),
+        functions: facts
+            .functions
+            .iter()
+            .map(|function| sql_facts::FunctionRef {
+                schema: function.schema.clone(),
+                name: function.name.clone(),
+            })
+            .collect(),
+        opaque: facts.opaque,
+        changes_session: facts.changes_session,
+        copy_out: facts.copy_out.as_ref().map(|copy| sql_facts::CopyOut {
+            relation: copy.relation.as_ref().map(to_relation),
+            columns: copy.columns.clone(),
+            format: copy.format.clone(),
+        }),
+    }
+}
+
+fn to_relation(relation: &sql::Relation) -> sql_facts::Relation {
+    sql_facts::Relation {
+        schema: relation.schema.clone(),
+        name: relation.name.clone(),
+        access: match relation.access {
+            sql::Access::Read => sql_facts::Access::Read,
+            sql::Access::Write => sql_facts::Access::Write,
+            sql::Access::Define => sql_facts::Access::Define,
+        },
+    }
+}
+
+/// Values of one column, as the contract's `batch` describes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The values, one after the other.
+    pub bytes: Vec<u8>,
+    /// Where each starts, and where the last ends.
+    pub offsets: Vec<u32>,
+    /// Bit `i % 8` of byte `i / 8`: value `i` is NULL.
+    pub nulls: Vec<u8>,
+}
+
+/// New values for a [`Batch`], checked to have its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Masked {
+    bytes: Vec<u8>,
+    offsets: Vec<u32>,
+    nulls: Vec<u8>,
+    changed: u32,
+}
+
+impl Batch {
+    /// An empty batch, ready for values.
+    pub fn new() -> Self {
+        Batch { bytes: Vec::new(), offsets: vec![0], nulls: Vec::new() }
+    }
+
+    /// How many values it holds.
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends a value; `None` is NULL. Callers bound a batch far below 4 GiB, see `MAX_BATCH_BYTES` there.
+    pub fn push(&mut self, value: Option<&[u8]>) {
+        let index = self.len();
+        if index.is_multiple_of(8) {
+            self.nulls.push(0);
+        }
+        match value {
+            Some(value) => self.bytes.extend_from_slice(value),
+            None => {
+                if let Some(byte) = self.nulls.last_mut() {
+                    *byte |= 1 << (index % 8);
+                }
+            }
+        }
+        self.offsets.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.nulls.clear();
+    }
+}
+
+impl Masked {
+    /// The new value at `index`; `None` inside is NULL.
+    pub fn value(&self, index: usize) -> Option<Option<&[u8]>> {
+        if self.nulls.get(index / 8)? & (1 << (index % 8)) != 0 {
+            return Some(None);
+        }
+        let start = usize::try_from(*self.offsets.get(index)?).ok()?;
+        let end = usize::try_from(*self.offsets.get(index + 1)?).ok()?;
+        self.bytes.get(start..end).map(Some)
+    }
+
+    /// How many values were changed.
+    pub fn changed(&self) -> u32 {
+        self.changed
+    }
+
+    /// What the last plugin left.
+    pub(crate) fn from_batch(batch: Batch, changed: u32) -> Self {
+        Masked { bytes: batch.bytes, offsets: batch.offsets, nulls: batch.nulls, changed }
+    }
+
+    /// As input for the next plugin.
+    pub(crate) fn into_batch(self) -> (Batch, u32) {
+        (Batch { bytes: self.bytes, offsets: self.offsets, nulls: self.nulls }, self.changed)
+    }
+}
+
+pub(crate) fn to_batch(treatment: u32, column: &sql::Column, batch: Batch) -> column_mask::Batch {
+    column_mask::Batch {
+        treatment,
+        type_oid: column.type_oid,
+        format: to_format(column.format),
+        bytes: batch.bytes,
+        offsets: batch.offsets,
+        nulls: batch.nulls,
+    }
+}
+
+/// What the host remembers of a batch to check its answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    values: usize,
+    bytes: usize,
+}
+
+impl Shape {
+    pub(crate) fn of(batch: &Batch) -> Self {
+        Shape { values: batch.len(), bytes: batch.bytes.len() }
+    }
+}
+
+pub(crate) fn masked(answer: column_mask::Masked, asked: Shape) -> Checked<Masked> {
+    if answer.offsets.len() != asked.values + 1 || answer.nulls.len() != asked.values.div_ceil(8) {
+        return bad("a masked batch has another number of values than the batch had");
+    }
+    if answer.bytes.len() > asked.bytes.saturating_mul(MASK_GROWTH).saturating_add(MASK_SLACK_BYTES) {
+        return bad("a masked batch is far larger than the batch was");
+    }
+    let rising = answer.offsets.is_sorted();
+    let whole = answer.offsets.first() == Some(&0)
+        && answer.offsets.last().is_some_and(|end| usize::try_from(*end) == Ok(answer.bytes.len()));
+    if !rising || !whole {
+        return bad("the offsets of a masked batch do not fit its bytes");
+    }
+    Ok(Masked { bytes: answer.bytes, offsets: answer.offsets, nulls: answer.nulls, changed: answer.changed })
+}
