@@ -1,1 +1,190 @@
-//! Not written yet.
+//! The recorder: one sealed, hash-chained file for every session.
+//!
+//! No recording, no session: [`Recorder::open`] comes before the target's credential is even borrowed, an operation is
+//! forwarded only after [`Recording::commit`] returned `Ok`, and a recorder that cannot write ends the session. The
+//! session's own thread writes its file, so there is no queue to fill and nothing to lose when the process dies.
+//!
+//! - `format`: the bytes, as `host/docs/recording.md` specifies them; `facts`: what is written as JSON
+//! - `writer`: [`Recording`]; `caps`: how much bulk data is kept; `store`: files, names, locks
+//! - `reader`: [`Reader`], [`Event`]; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
+//! - `replay`: the timing of a replay
+//!
+//! What may go wrong: the disk. What is on it survives `kill -9`; power loss may take what the operating system had not
+//! written yet, since blocks are not waited for until the recording is sealed.
+
+mod caps;
+mod facts;
+mod format;
+mod library;
+mod reader;
+mod recover;
+pub mod replay;
+mod store;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use caps::Caps;
+pub use chaperone_core::name::SessionId;
+pub use facts::{EndReason, Ending, Footer, Opening, PluginStamp, SessionEnd, SessionHead};
+pub use format::{Encoding, EventKind, Hash, Part};
+pub use library::{Library, Listing, SessionSummary, State, summary};
+pub use reader::{Damage, Event, Events, Flaw, ReadError, Reader, to_json};
+pub use recover::{Outcome, Recovered};
+pub use verify::{Report, Status, verify, verify_with_progress};
+pub use writer::{Recording, Sealed};
+
+use chaperone_core::Timestamp;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the recorder needs to know.
+#[derive(Debug, Clone)]
+pub struct RecorderConfig {
+    /// The folder of the recordings. Made if it is missing.
+    pub directory: PathBuf,
+    /// Bounds of every recording.
+    pub caps: Caps,
+}
+
+/// Opens recordings. Cheap to clone, shared by every session's thread.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    config: Arc<RecorderConfig>,
+}
+
+impl Recorder {
+    /// Makes the folder if it is missing, and makes sure that it can be written.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, or when others may write it.
+    pub fn new(config: RecorderConfig) -> Result<Self, RecorderError> {
+        store::prepare(&config.directory)?;
+        Ok(Recorder { config: Arc::new(config) })
+    }
+
+    /// Opens the recording of a session and writes its head.
+    ///
+    /// # Errors
+    /// When it cannot be made, or exists. The session must not begin then.
+    pub fn open(&self, head: &SessionHead, started: Timestamp) -> Result<Recording, RecorderError> {
+        let sink = store::create(&self.config.directory, head.session, started)?;
+        Recording::begin(Box::new(sink), &self.config.caps, head, started)
+    }
+
+    /// Seals what was left open by a crash, or by a session that broke. Recordings that are being written, by whichever
+    /// process, are left alone: it may run at any time, and has to run at start. It reads every open recording
+    /// through: not for a thread that sessions run on.
+    ///
+    /// # Errors
+    /// When the folder cannot be read. What went wrong with a single recording is in its outcome.
+    pub fn recover(&self, now: Timestamp) -> Result<Vec<Recovered>, RecorderError> {
+        recover::recover(&self.library(), &self.config.caps, now)
+    }
+
+    /// The recordings, to read.
+    pub fn library(&self) -> Library {
+        Library::new(&self.config.directory)
+    }
+
+    /// The recording of a session.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn find(&self, session: SessionId) -> Result<Option<PathBuf>, RecorderError> {
+        self.library().find(session)
+    }
+
+    /// The newest `limit` recordings.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn list(&self, limit: usize) -> Result<Listing, RecorderError> {
+        self.library().list(limit)
+    }
+}
+
+/// Why a recording cannot be made, written, sealed or read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecorderError {
+    /// The folder cannot be made, read or written.
+    #[error("the folder of the recordings, {}, cannot be used: {cause}; give it to the gateway's user and free some space, or set another", path.display())]
+    Directory {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        cause: Arc<io::Error>,
+    },
+    /// Others may write the folder.
+    #[error("others may write to the folder of the recordings: run `chmod go-w {}`", path.display())]
+    OpenToOthers {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is a recording with this id.
+    #[error("there is a recording of this session already: {}", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be made.
+    #[error("the recording {} cannot be made: {cause}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: Arc<io::Error>,
+    },
+    /// The file cannot be written.
+    #[error("the recording of {session} cannot be written: {cause}")]
+    Write {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        cause: Arc<io::Error>,
+    },
+    /// The recording is as long as it may be.
+    #[error("the recording of {session} reached its limit of {limit_bytes} bytes (recording_bytes)")]
+    Full {
+        /// The session.
+        session: SessionId,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A JSON body is too long.
+    #[error("a {kind} event of {session} is too long to be recorded")]
+    EventTooLong {
+        /// The session.
+        session: SessionId,
+        /// The event.
+        kind: EventKind,
+    },
+    /// A body cannot be written as JSON.
+    #[error("an event of {session} cannot be recorded: {why}")]
+    Encoding {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        why: String,
+    },
+    /// The file cannot be read.
+    #[error("the recording {} cannot be read: {cause}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: Arc<io::Error>,
+    },
+    /// The head cannot be read.
+    #[error("the head of the recording {} cannot be read: {why}", path.display())]
+    NoHead {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}

@@ -1,0 +1,233 @@
+//! Finds and lists recordings without writing anything and without reading them through.
+//!
+//! `<directory>/<UTC date>/<session>.chrec` is sealed; `….chrec.open` is being written, or was left by a crash. A
+//! listing reads the head block and the footer of each; it shows what they say and proves nothing: that is
+//! [`super::verify`]'s work.
+
+use super::facts::{Ending, Footer, Opening};
+use super::format::{
+    BlockKind, EventKind, Frames, HEADER_BYTES, Header, MAGIC, TAIL_BYTES, TAIL_MAGIC, VERSION, take,
+};
+use super::reader::{ReadError, Reader, parse_footer};
+use super::{RecorderError, SessionId};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The ending of a sealed recording's name.
+pub(super) const EXTENSION: &str = ".chrec";
+/// The ending of an open recording's name.
+pub(super) const OPEN_EXTENSION: &str = ".chrec.open";
+/// The longest footer block, in bytes. It holds totals only: a footer is under 2 kB.
+const MAX_FOOTER_BYTES: u64 = 64 * 1024;
+
+/// The session that a file's name says, whether sealed or open.
+pub(super) fn session_of(path: &Path) -> Option<SessionId> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(OPEN_EXTENSION).or_else(|| name.strip_suffix(EXTENSION))?.parse().ok()
+}
+
+/// Whether a file's name is that of an open recording.
+pub(super) fn is_open_name(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(OPEN_EXTENSION))
+}
+
+/// The name an open recording gets when it is sealed.
+pub(super) fn final_name(open: &Path) -> PathBuf {
+    match session_of(open) {
+        Some(session) => open.with_file_name(format!("{session}{EXTENSION}")),
+        None => open.to_owned(),
+    }
+}
+
+/// What state a recording is in, as far as its name, lock and footer say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Being written.
+    Live,
+    /// Sealed by its session, or by the recovery.
+    Sealed(Ending),
+    /// Neither: left by a crash for the next recovery, or damaged.
+    Unsealed,
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSummary {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its state.
+    pub state: State,
+    /// Who, where, when.
+    pub opening: Opening,
+    /// End and totals; None unless sealed.
+    pub footer: Option<Footer>,
+}
+
+/// A listing, newest first.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// What could be read.
+    pub sessions: Vec<SessionSummary>,
+    /// What could not, and why: shown, never skipped in silence.
+    pub unreadable: Vec<(PathBuf, RecorderError)>,
+}
+
+/// The recordings in a folder, to read.
+#[derive(Debug, Clone)]
+pub struct Library {
+    directory: PathBuf,
+}
+
+impl Library {
+    /// Looks at a folder of recordings.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Library { directory: directory.into() }
+    }
+
+    /// The recording of a session; None when there is none.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn find(&self, session: SessionId) -> Result<Option<PathBuf>, RecorderError> {
+        for day in self.days()? {
+            // Open first: between the two looks a recording may go from open to sealed, never back.
+            for extension in [OPEN_EXTENSION, EXTENSION] {
+                let path = day.join(format!("{session}{extension}"));
+                if path.is_file() {
+                    return Ok(Some(path));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest `limit` recordings, newest first.
+    ///
+    /// # Errors
+    /// When the folder cannot be read. A recording that cannot be read is in the listing.
+    pub fn list(&self, limit: usize) -> Result<Listing, RecorderError> {
+        let mut listing = Listing::default();
+        for path in self.paths(limit)? {
+            match summary(&path) {
+                Ok(summary) => listing.sessions.push(summary),
+                Err(error) => listing.unreadable.push((path, error)),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The files of the newest `limit` recordings, newest first: by day, then by id, which version 7 orders by time.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn paths(&self, limit: usize) -> Result<Vec<PathBuf>, RecorderError> {
+        let mut paths = Vec::new();
+        for day in self.days()? {
+            let mut of_day = files_of(&day)?;
+            of_day.sort_unstable_by_key(|path| std::cmp::Reverse(session_of(path)));
+            paths.extend(of_day);
+            if paths.len() >= limit {
+                break;
+            }
+        }
+        paths.truncate(limit);
+        Ok(paths)
+    }
+
+    /// The days' folders, newest first.
+    pub(super) fn days(&self) -> Result<Vec<PathBuf>, RecorderError> {
+        let mut days = entries(&self.directory)?;
+        days.retain(|path| path.is_dir());
+        days.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(days)
+    }
+}
+
+/// The recordings in a day's folder, sealed and open, in no order.
+pub(super) fn files_of(day: &Path) -> Result<Vec<PathBuf>, RecorderError> {
+    let mut files = entries(day)?;
+    files.retain(|path| session_of(path).is_some() && !path.is_symlink());
+    Ok(files)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, RecorderError> {
+    let failed = |source: std::io::Error| RecorderError::Directory {
+        path: directory.to_owned(),
+        cause: Arc::new(source),
+    };
+    let entries = fs::read_dir(directory).map_err(failed)?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+}
+
+/// The head and, when it is sealed, the footer of a recording.
+///
+/// # Errors
+/// When the file or its head cannot be read.
+pub fn summary(path: &Path) -> Result<SessionSummary, RecorderError> {
+    let failed =
+        |source: std::io::Error| RecorderError::Read { path: path.to_owned(), cause: Arc::new(source) };
+    let mut file = File::open(path).map_err(failed)?;
+    let opening = opening(BufReader::new(&file))
+        .map_err(|error| RecorderError::NoHead { path: path.to_owned(), why: error.to_string() })?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let footer =
+        footer(&mut file, bytes).map_err(failed)?.filter(|footer| footer.session == opening.head.session);
+    let state = match &footer {
+        Some(footer) => State::Sealed(footer.ending),
+        None => match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => State::Live,
+            _ => State::Unsealed,
+        },
+    };
+    Ok(SessionSummary { path: path.to_owned(), bytes, state, opening, footer })
+}
+
+fn opening(source: impl Read) -> Result<Opening, ReadError> {
+    let mut reader = Reader::new(source);
+    let unreadable = "the first block holds no head that can be read";
+    let found = match reader.next_block()? {
+        Some(block) if block.kind == BlockKind::Events => match Frames::new(block.payload).next() {
+            Some(Ok((frame, body))) if frame.kind == EventKind::Head => serde_json::from_slice(body).ok(),
+            _ => None,
+        },
+        _ => None,
+    };
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, unreadable).into())
+}
+
+/// The length of the whole footer block, as the last bytes of its payload say.
+pub(super) fn tail_length(payload: &[u8]) -> Option<u64> {
+    let mut tail = payload.get(payload.len().checked_sub(TAIL_BYTES)?..)?;
+    let length = u32::from_le_bytes(take(&mut tail)?);
+    (take(&mut tail)? == TAIL_MAGIC).then_some(length.into())
+}
+
+/// The footer at the end of a file. Its own hash is checked, its place in the chain is not.
+fn footer(file: &mut File, bytes: u64) -> io::Result<Option<Footer>> {
+    let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(None) };
+    let tail = read_at(file, tail_at, TAIL_BYTES as u64)?;
+    let Some(length) = tail_length(&tail).filter(|length| *length <= MAX_FOOTER_BYTES.min(bytes)) else {
+        return Ok(None);
+    };
+    let block = read_at(file, bytes - length, length)?;
+    let Some((front, payload)) = block.split_at_checked(HEADER_BYTES) else { return Ok(None) };
+    let header = Header::parse(front).filter(|header| {
+        header.magic == MAGIC
+            && header.version == VERSION
+            && header.flags == 0
+            && BlockKind::from_code(header.kind) == Some(BlockKind::Footer)
+            && header.digest(payload) == header.hash
+    });
+    Ok(header.and_then(|_| parse_footer(payload)))
+}
+
+fn read_at(file: &mut File, at: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(at))?;
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

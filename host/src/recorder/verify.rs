@@ -1,0 +1,221 @@
+//! Proves offline that a recording is what its session wrote, or says where it is not.
+//!
+//! The chain finds every changed, missing, repeated or moved block; the footer finds a cut end. What a chain without a
+//! key cannot find is a recording that somebody wrote anew from its first byte: signatures over footers are to come,
+//! and the format has room for them.
+
+use super::facts::{Ending, Footer, Opening, SessionEnd, Totals};
+use super::format::{BadFrame, BlockKind, EventKind, Frames, HEADER_BYTES, Hash};
+use super::library;
+use super::reader::{Damage, Flaw, ReadError, Reader, frame_error, parse_footer};
+use super::{RecorderError, SessionId};
+use std::fs::{File, TryLockError};
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What a recording is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// Every byte is as it was written, and it is complete.
+    Intact(Ending),
+    /// It is being written now; every complete block so far is as it was written.
+    Live,
+    /// Nobody writes it and nobody sealed it: left by a crash, for the next recovery. Complete blocks are whole.
+    Unsealed,
+    /// Something was changed, removed, added or cut off.
+    Damaged(Damage),
+    /// It is whole as far as can be told, but written by a newer version.
+    Unsupported(String),
+}
+
+/// What verifying found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The verdict.
+    pub status: Status,
+    /// The session, when the head could be read.
+    pub session: Option<SessionId>,
+    /// Blocks that are whole, with the footer.
+    pub blocks: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Bytes that are whole.
+    pub bytes: u64,
+    /// The hash of the last whole block: of the footer, when it is intact.
+    pub last_hash: Hash,
+}
+
+/// Checks a recording.
+///
+/// # Errors
+/// Only when the file cannot be read; whatever is wrong with what it says is in the report.
+pub fn verify(path: &Path) -> Result<Report, RecorderError> {
+    verify_with_progress(path, &mut |_, _| {})
+}
+
+/// Checks a recording and tells after each block how many bytes of how many are done.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with_progress(
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, RecorderError> {
+    let unreadable =
+        |source: std::io::Error| RecorderError::Read { path: path.to_owned(), cause: Arc::new(source) };
+    let file = File::open(path).map_err(unreadable)?;
+    // Asked before reading, and kept while reading, so that a session's end meanwhile is not mistaken for a crash.
+    let writer = match file.try_lock_shared() {
+        Ok(()) => Writer::Gone,
+        Err(TryLockError::WouldBlock) => Writer::Alive,
+        Err(TryLockError::Error(source)) => return Err(unreadable(source)),
+    };
+    let length = file.metadata().map_err(unreadable)?.len();
+    let mut scan = Scan::new();
+    let stopped = scan.run(BufReader::with_capacity(READ_BYTES, &file), &mut |done| progress(done, length));
+    let named = library::session_of(path);
+    let status = match stopped {
+        Err(ReadError::Io(source)) => return Err(unreadable(source)),
+        Err(error @ ReadError::Unsupported { .. }) => Status::Unsupported(error.to_string()),
+        Err(ReadError::Damage(damage)) => match (damage.what.is_unfinished(), writer) {
+            (true, Writer::Alive) => Status::Live,
+            // Only under the name of an open recording: a sealed one that stops early was cut.
+            (true, Writer::Gone) if library::is_open_name(path) && scan.opening.is_some() => Status::Unsealed,
+            _ => Status::Damaged(damage),
+        },
+        Ok(footer) => match (&scan.opening, named) {
+            (Some(opening), Some(named)) if opening.head.session != named => Status::Damaged(Damage {
+                at_block: 0,
+                at_byte: 0,
+                what: Flaw::OtherSession(opening.head.session),
+            }),
+            _ => Status::Intact(footer.ending),
+        },
+    };
+    Ok(Report {
+        status,
+        session: scan.opening.map(|opening| opening.head.session),
+        blocks: scan.totals.blocks,
+        events: scan.totals.events(),
+        bytes: scan.totals.bytes,
+        last_hash: scan.totals.last_hash,
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Alive,
+    Gone,
+}
+
+/// One pass over a recording: what is whole, and what was said at its beginning and end.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Of the whole blocks; with the footer, when there is one.
+    pub(super) totals: Totals,
+    pub(super) opening: Option<Opening>,
+    pub(super) end: Option<SessionEnd>,
+}
+
+impl Scan {
+    pub(super) fn new() -> Self {
+        Scan { totals: Totals::new(), opening: None, end: None }
+    }
+
+    /// Reads to the end. `Ok` only for a sealed recording without a flaw.
+    pub(super) fn run(
+        &mut self,
+        source: impl Read,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Footer, ReadError> {
+        let mut reader = Reader::new(source);
+        let mut footer = None;
+        while let Some(block) = reader.next_block()? {
+            let (kind, hash, length) = (block.kind, block.hash, block.payload.len());
+            let judged = match kind {
+                BlockKind::Events => self.events(block.payload, block.frames),
+                BlockKind::Footer => self.footer(block.payload).map(|found| footer = Some(found)),
+            };
+            judged.map_err(|bad| match bad {
+                Bad::Flaw(flaw) => reader.damage_in_last(length, flaw),
+                Bad::Frame(error) => frame_error(&reader, length, error),
+            })?;
+            self.totals.block(length, hash);
+            progress(reader.position());
+        }
+        // The reader ends without an error only after a footer.
+        footer.ok_or_else(|| reader.damage(Flaw::NoFooter))
+    }
+
+    fn events(&mut self, payload: &[u8], frames: u32) -> Result<(), Bad> {
+        let mut found = 0_u32;
+        for frame in Frames::new(payload) {
+            let (frame, body) = frame.map_err(Bad::Frame)?;
+            let content = |what| Bad::Flaw(Flaw::Content(what));
+            if self.end.is_some() {
+                return Err(content("it goes on after the end event"));
+            }
+            match (frame.kind, &self.opening) {
+                (EventKind::Head, None) => {
+                    let opening =
+                        serde_json::from_slice(body).map_err(|_| content("its head cannot be read"))?;
+                    self.opening = Some(opening);
+                }
+                (EventKind::Head, Some(_)) => return Err(content("there is a second head")),
+                (_, None) => return Err(content("the head is not the first event")),
+                (EventKind::End, Some(_)) => {
+                    let end =
+                        serde_json::from_slice(body).map_err(|_| content("its end event cannot be read"))?;
+                    self.end = Some(end);
+                }
+                _ => {}
+            }
+            self.totals.frame(frame.kind, frame.part, frame.at_us);
+            found += 1;
+        }
+        if found == 0 || found != frames {
+            return Err(Bad::Flaw(Flaw::Content("its header counts other events than it holds")));
+        }
+        Ok(())
+    }
+
+    /// Compares every number of the footer with what was read.
+    fn footer(&self, payload: &[u8]) -> Result<Footer, Bad> {
+        let footer = parse_footer(payload).ok_or(Bad::Flaw(Flaw::Content("its footer cannot be read")))?;
+        let (Some(opening), Some(end)) = (&self.opening, &self.end) else {
+            return Err(Bad::Flaw(Flaw::Content("there is no end event before the footer")));
+        };
+        let mut expected = self.totals.footer(opening.head.session, footer.ending, end.clone());
+        // Known to the writer alone.
+        expected.dropped_bytes = footer.dropped_bytes;
+        let tail = library::tail_length(payload);
+        let differs = if footer.session != expected.session {
+            "session"
+        } else if footer.blocks != expected.blocks {
+            "number of blocks"
+        } else if footer.bytes != expected.bytes {
+            "number of bytes"
+        } else if footer.last_hash != expected.last_hash {
+            "last hash"
+        } else if footer.end != expected.end {
+            "end"
+        } else if footer != expected {
+            "number of events"
+        } else if tail != Some((HEADER_BYTES + payload.len()) as u64) {
+            "own length"
+        } else {
+            return Ok(footer);
+        };
+        Err(Bad::Flaw(Flaw::Footer(differs)))
+    }
+}
+
+enum Bad {
+    Flaw(Flaw),
+    Frame(BadFrame),
+}

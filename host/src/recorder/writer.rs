@@ -1,0 +1,344 @@
+//! A recording while its session lives: events are gathered in one reused buffer and leave it in one write a block.
+//!
+//! The session's own thread writes; there is no queue and no other thread, so what `commit` returned `Ok` for is in
+//! the operating system's hands and survives the end of this process. Appending cannot fail; whatever goes wrong is
+//! kept and comes out of `commit`, every time, so that no operation is forwarded after it (fails closed).
+//!
+//! What may go wrong: a write that fails half-way leaves a torn last block. Nothing is tried on it here: the recording
+//! stays unsealed and the recovery cuts the torn block off, which was never complete and so never let anything through.
+
+use super::caps::{Admission, Allowance, Caps, Reached};
+use super::facts::{Ending, Opening, SessionEnd, SessionHead, Totals};
+use super::format::{
+    BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, HEADER_BYTES, Hash, Header, MAX_FRAGMENT_BYTES,
+    MAX_JSON_BYTES, Part, TAIL_BYTES, TAIL_MAGIC,
+};
+use super::{RecorderError, SessionId};
+use chaperone_core::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A block is closed when its payload reaches this, even before the caller commits (bytes): it bounds the memory of a
+/// session that streams, and is long past the point where larger writes are cheaper.
+const BLOCK_TARGET_BYTES: usize = 256 * 1024;
+/// What a session's buffer keeps allocated between blocks, in bytes.
+const BUFFER_KEPT_BYTES: usize = HEADER_BYTES + 2 * BLOCK_TARGET_BYTES;
+
+/// Where blocks go. A file, or in tests something that breaks.
+pub(super) trait Sink: Write + Send {
+    /// Waits until everything written is on the medium.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Gives the sealed recording its final name and returns it.
+    fn publish(&mut self) -> io::Result<PathBuf>;
+}
+
+/// What keeps a recording from going on. Sticky.
+#[derive(Debug, Clone)]
+enum Failure {
+    /// The file could not be written: what is on the medium may end in a torn block.
+    Write(Arc<io::Error>),
+    /// The chain is whole, but an event had to be left out.
+    LeftOut(RecorderError),
+}
+
+/// A recording that is being written. Dropping it without [`Recording::seal`] leaves it to the recovery, which seals
+/// it as interrupted: a session that did not say how it ended did not end properly.
+#[must_use = "a recording that is not sealed is sealed as interrupted by the next recovery"]
+pub struct Recording {
+    session: SessionId,
+    sink: Box<dyn Sink>,
+    /// Room for the header, then the frames of the open block.
+    buffer: Vec<u8>,
+    /// Frames in the open block.
+    frames: u32,
+    epoch: Instant,
+    totals: Totals,
+    allowance: Allowance,
+    recording_bytes: u64,
+    failure: Option<Failure>,
+}
+
+/// A sealed recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The session.
+    pub session: SessionId,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Blocks, with the footer.
+    pub blocks: u64,
+    /// Events.
+    pub events: u64,
+    /// The file's length in bytes.
+    pub bytes: u64,
+    /// The footer block's hash: it stands for the whole recording.
+    pub last_hash: Hash,
+}
+
+impl Recording {
+    /// Begins a recording and writes its head.
+    pub(super) fn begin(
+        sink: Box<dyn Sink>,
+        caps: &Caps,
+        head: &SessionHead,
+        started: Timestamp,
+    ) -> Result<Self, RecorderError> {
+        let mut recording = Recording::resume(sink, caps, head.session, Totals::new());
+        recording.json(EventKind::Head, 0, &Opening { started, head: head.clone() });
+        recording.commit()?;
+        Ok(recording)
+    }
+
+    /// Goes on with a recording of which `totals` have been written.
+    pub(super) fn resume(sink: Box<dyn Sink>, caps: &Caps, session: SessionId, totals: Totals) -> Self {
+        Recording {
+            session,
+            sink,
+            buffer: vec![0; HEADER_BYTES],
+            frames: 0,
+            epoch: Instant::now(),
+            totals,
+            allowance: Allowance::new(caps),
+            recording_bytes: caps.recording_bytes,
+            failure: None,
+        }
+    }
+
+    /// The session.
+    pub fn id(&self) -> SessionId {
+        self.session
+    }
+
+    /// Bytes that wait for [`Recording::commit`], without the block's header.
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.len().saturating_sub(HEADER_BYTES)
+    }
+
+    /// Appends an event with a JSON body. Operation 0 is the session itself.
+    pub fn json(&mut self, kind: EventKind, operation: u64, body: &impl Serialize) {
+        let at_us = self.now_us();
+        self.json_at(at_us, kind, operation, body);
+    }
+
+    /// Appends an event whose body is `parts`, one after the other, copied as they are. Rows and copied data beyond
+    /// the caps are left out (see [`Caps`]).
+    pub fn raw(&mut self, kind: EventKind, operation: u64, parts: &[&[u8]]) {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        match self.allowance.admit(kind, operation, total as u64) {
+            Admission::Keep => self.raw_kept(kind, operation, parts, total),
+            Admission::LeaveOutFirst(reached) => self.truncated(kind, operation, reached),
+            Admission::LeaveOut => {}
+        }
+    }
+
+    /// Closes the block: one write. Does nothing when nothing is pending.
+    ///
+    /// # Errors
+    /// The first thing that went wrong since the recording began, at every call after it: the caller ends the session.
+    pub fn commit(&mut self) -> Result<(), RecorderError> {
+        self.check()?;
+        self.close_block();
+        self.check()
+    }
+
+    /// Writes the end and the footer, waits for the medium, and gives the recording its final name.
+    ///
+    /// This waits for the disk: not for a thread that other sessions run on.
+    ///
+    /// # Errors
+    /// When the recording could not be written, now or before. It then stays for the recovery.
+    pub fn seal(self, end: &SessionEnd) -> Result<Sealed, RecorderError> {
+        let dropped = Some(self.allowance.dropped_bytes);
+        let at_us = self.now_us();
+        self.finish(Some(at_us), end, Ending::Sealed, dropped)
+    }
+
+    /// Seals. `end_at_us` is the time of the end event, None when there is one already.
+    pub(super) fn finish(
+        mut self,
+        end_at_us: Option<u64>,
+        end: &SessionEnd,
+        ending: Ending,
+        dropped_bytes: Option<u64>,
+    ) -> Result<Sealed, RecorderError> {
+        if let Some(Failure::LeftOut(error)) = &self.failure {
+            // The chain is whole and can be sealed; the reader has to know that it is not complete.
+            let left_out = json!({ "what": "events were left out", "why": error.to_string() });
+            self.failure = None;
+            self.recording_bytes = u64::MAX;
+            self.json(EventKind::Warning, 0, &left_out);
+        }
+        // An end always fits: it is small, and a recording without one cannot be told from one that was cut.
+        self.recording_bytes = u64::MAX;
+        if let Some(at_us) = end_at_us {
+            self.json_at(at_us, EventKind::End, 0, end);
+        }
+        self.commit()?;
+        let mut footer = self.totals.footer(self.session, ending, end.clone());
+        footer.dropped_bytes = dropped_bytes;
+        let last_hash = self.write_footer(&footer)?;
+        let published = self.sink.sync().and_then(|()| self.sink.publish());
+        let path = published.map_err(|error| self.write_error(&Arc::new(error)))?;
+        let (blocks, bytes) = (self.totals.blocks, self.totals.bytes);
+        Ok(Sealed { session: self.session, path, blocks, events: footer.events, bytes, last_hash })
+    }
+
+    fn write_footer(&mut self, footer: &super::facts::Footer) -> Result<Hash, RecorderError> {
+        serde_json::to_writer(&mut self.buffer, footer).map_err(|error| self.encoding_error(&error))?;
+        let length = u32::try_from(self.buffer.len() + TAIL_BYTES).unwrap_or(u32::MAX);
+        self.buffer.extend_from_slice(&length.to_le_bytes());
+        self.buffer.extend_from_slice(&TAIL_MAGIC);
+        self.write_block(BlockKind::Footer);
+        self.check()?;
+        Ok(self.totals.last_hash)
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn json_at(&mut self, at_us: u64, kind: EventKind, operation: u64, body: &impl Serialize) {
+        if self.failure.is_some() {
+            return;
+        }
+        let start = self.buffer.len();
+        self.buffer.resize(start + FRAME_BYTES, 0);
+        let written = serde_json::to_writer(&mut self.buffer, body);
+        let length = self.buffer.len() - start - FRAME_BYTES;
+        let problem = match written {
+            Err(error) => Some(self.encoding_error(&error)),
+            Ok(()) if length > MAX_JSON_BYTES => {
+                Some(RecorderError::EventTooLong { session: self.session, kind })
+            }
+            Ok(()) => self.recording_full(0),
+        };
+        if let Some(problem) = problem {
+            self.buffer.truncate(start);
+            self.failure = Some(Failure::LeftOut(problem));
+            return;
+        }
+        let frame = Frame { kind, encoding: Encoding::Json, part: Part::Last, operation, at_us };
+        // Cannot be cut short: the length is at most MAX_JSON_BYTES.
+        let bytes = frame.encode(u32::try_from(length).unwrap_or(u32::MAX));
+        if let Some(room) = self.buffer.get_mut(start..start + FRAME_BYTES) {
+            room.copy_from_slice(&bytes);
+        }
+        self.appended(&frame);
+    }
+
+    fn raw_kept(&mut self, kind: EventKind, operation: u64, parts: &[&[u8]], total: usize) {
+        if self.failure.is_some() {
+            return;
+        }
+        if let Some(full) = self.recording_full(total + FRAME_BYTES) {
+            self.failure = Some(Failure::LeftOut(full));
+            return;
+        }
+        let at_us = self.now_us();
+        let mut frame = Frame { kind, encoding: Encoding::Raw, part: Part::Last, operation, at_us };
+        if total <= MAX_FRAGMENT_BYTES {
+            self.buffer.extend_from_slice(&frame.encode(u32::try_from(total).unwrap_or(u32::MAX)));
+            parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
+            self.appended(&frame);
+            return;
+        }
+        let (mut unframed, mut room) = (total, 0);
+        for part in parts {
+            let mut rest = *part;
+            while !rest.is_empty() {
+                if room == 0 {
+                    room = unframed.min(MAX_FRAGMENT_BYTES);
+                    unframed -= room;
+                    frame.part = if unframed > 0 { Part::More } else { Part::Last };
+                    self.buffer.extend_from_slice(&frame.encode(u32::try_from(room).unwrap_or(u32::MAX)));
+                }
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                self.buffer.extend_from_slice(now);
+                room -= now.len();
+                rest = later;
+                if room == 0 {
+                    self.appended(&frame);
+                }
+            }
+        }
+    }
+
+    fn truncated(&mut self, kind: EventKind, operation: u64, reached: Reached) {
+        let body = json!({
+            "kind": kind.as_str(),
+            "limit": reached.limit,
+            "limit_bytes": reached.limit_bytes,
+            "kept_bytes": reached.kept_bytes,
+        });
+        self.json(EventKind::Truncated, operation, &body);
+    }
+
+    fn appended(&mut self, frame: &Frame) {
+        self.frames += 1;
+        self.totals.frame(frame.kind, frame.part, frame.at_us);
+        if self.pending_bytes() >= BLOCK_TARGET_BYTES {
+            self.close_block();
+        }
+    }
+
+    fn close_block(&mut self) {
+        if self.frames > 0 && self.failure.is_none() {
+            self.write_block(BlockKind::Events);
+        }
+    }
+
+    fn write_block(&mut self, kind: BlockKind) {
+        let payload = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
+        let header = Header::seal(kind, self.totals.blocks, self.frames, self.totals.last_hash, payload);
+        let length = payload.len();
+        if let Some(room) = self.buffer.get_mut(..HEADER_BYTES) {
+            room.copy_from_slice(&header.encode());
+        }
+        match self.sink.write_all(&self.buffer) {
+            Ok(()) => self.totals.block(length, header.hash),
+            Err(error) => self.failure = Some(Failure::Write(Arc::new(error))),
+        }
+        self.frames = 0;
+        self.buffer.truncate(HEADER_BYTES);
+        if self.buffer.capacity() > BUFFER_KEPT_BYTES {
+            self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        }
+    }
+
+    fn recording_full(&self, more: usize) -> Option<RecorderError> {
+        let bytes = self.totals.bytes.saturating_add((self.buffer.len() + more) as u64);
+        let (session, limit_bytes) = (self.session, self.recording_bytes);
+        (bytes > limit_bytes).then_some(RecorderError::Full { session, limit_bytes })
+    }
+
+    /// Fails closed: after the first failure nothing is ever committed again.
+    fn check(&self) -> Result<(), RecorderError> {
+        match &self.failure {
+            None => Ok(()),
+            Some(Failure::Write(error)) => Err(self.write_error(error)),
+            Some(Failure::LeftOut(error)) => Err(error.clone()),
+        }
+    }
+
+    fn write_error(&self, source: &Arc<io::Error>) -> RecorderError {
+        RecorderError::Write { session: self.session, cause: Arc::clone(source) }
+    }
+
+    fn encoding_error(&self, error: &serde_json::Error) -> RecorderError {
+        RecorderError::Encoding { session: self.session, why: error.to_string() }
+    }
+}
+
+impl std::fmt::Debug for Recording {
+    /// Without the buffer: it holds payload, and no payload is ever logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recording")
+            .field("session", &self.session)
+            .field("blocks", &self.totals.blocks)
+            .finish_non_exhaustive()
+    }
+}
