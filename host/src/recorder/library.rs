@@ -138,13 +138,18 @@ impl Library {
         Ok(paths)
     }
 
-    /// The days' folders, newest first.
+    /// The days' folders, newest first. Others (`lost+found`, for one) are not ours to look into.
     pub(super) fn days(&self) -> Result<Vec<PathBuf>, RecorderError> {
         let mut days = entries(&self.directory)?;
-        days.retain(|path| path.is_dir());
+        days.retain(|path| is_day(path) && path.is_dir());
         days.sort_unstable_by(|a, b| b.cmp(a));
         Ok(days)
     }
+}
+
+fn is_day(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.parse::<jiff::civil::Date>().is_ok_and(|day| day.to_string() == name))
 }
 
 /// The recordings in a day's folder, sealed and open, in no order.

@@ -160,3 +160,44 @@ fn a_live_recording_is_left_alone_and_a_dropped_one_is_sealed() {
     let footer = summary(&recovered[0].path).unwrap().footer.unwrap();
     assert_eq!(footer.count(EventKind::Operation), 1);
 }
+
+/// The folder that [`recorded_until_killed`] writes to.
+const CHILD_FOLDER: &str = "CHAPERONE_TEST_RECORDING_FOLDER";
+
+/// Not a test: the process that the next test kills.
+#[test]
+#[ignore = "a process for the next test"]
+fn recorded_until_killed() {
+    let Some(directory) = std::env::var_os(CHILD_FOLDER) else { return };
+    let mut recording = recorder(Path::new(&directory), Caps::default()).open(&head(1), timestamp()).unwrap();
+    for operation in 1_u64.. {
+        recording.raw(EventKind::Operation, operation, &[&operation.to_le_bytes(), &[b'x'; 300]]);
+        recording.commit().unwrap();
+        // Now the operation would be forwarded: a line stands for it.
+        println!("\nforwarded {operation}");
+    }
+}
+
+#[test]
+fn kill_9_loses_nothing_that_was_forwarded() {
+    use std::io::{BufRead, BufReader};
+    let folder = folder();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "recorder::tests::crash::recorded_until_killed", "--ignored", "--nocapture"])
+        .env(CHILD_FOLDER, folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let number = |line: String| line.strip_prefix("forwarded ").and_then(|number| number.parse::<u64>().ok());
+    lines.by_ref().filter_map(number).find(|operation| *operation == 200).unwrap();
+    child.kill().unwrap();
+    let forwarded = lines.filter_map(number).last().unwrap_or(200);
+    child.wait().unwrap();
+    let recovered = recorder(folder.path(), Caps::default()).recover(timestamp()).unwrap();
+    assert!(matches!(recovered[0].outcome, Outcome::Sealed { .. }), "{recovered:?}");
+    assert_eq!(verify(&recovered[0].path).unwrap().status, Status::Intact(Ending::Interrupted));
+    let footer = summary(&recovered[0].path).unwrap().footer.unwrap();
+    let recorded = footer.count(EventKind::Operation);
+    assert!(recorded >= forwarded, "{recorded} recorded, {forwarded} forwarded");
+}

@@ -72,6 +72,8 @@ fn a_listing_is_newest_first_and_hides_nothing() {
     let _live = recorder.open(&head(2), timestamp()).unwrap();
     fs::write(folder.path().join("2026-11-21").join(format!("{}.chrec", session(9))), "rubbish").unwrap();
     fs::write(folder.path().join("2026-11-21/README"), "not ours").unwrap();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("lost+found").join(format!("{}.chrec", session(8))), "not ours").unwrap();
     let listing = recorder.list(10).unwrap();
     let seen: Vec<_> = listing.sessions.iter().map(|s| (s.opening.head.session, s.state)).collect();
     let sealed = State::Sealed(Ending::Sealed);
