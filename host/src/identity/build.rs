@@ -1,0 +1,214 @@
+//! Turns configured providers into what a token is checked against, or says what is wrong with them.
+
+use super::claims::{self, Form, Provider, Rules};
+use super::config::{
+    Cloud, IdentityConfigError, MAX_PROVIDER_NAME_BYTES, MAX_PROVIDERS, MAX_TENANTS, MAX_TOKEN_LIFETIME,
+    ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
+};
+use super::fetch::{DocumentUrl, Fetcher};
+use super::keys::{KeySource, KeyStore};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The tenant of personal Microsoft accounts: anyone in the world can get a token there.
+const CONSUMER_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
+/// The stand-in for a tenant where the provider has none. No GUID, so it cannot be mistaken for one.
+const NO_TENANT: &str = "-";
+
+/// One issuer: the rules for its tokens, and the keys that may sign them.
+pub(super) struct Issuer {
+    pub(super) rules: Rules,
+    pub(super) keys: Arc<KeyStore>,
+}
+
+/// All issuers by their exact text, and the stores behind them.
+pub(super) struct Built {
+    pub(super) issuers: HashMap<String, Issuer>,
+    pub(super) stores: Vec<Arc<KeyStore>>,
+}
+
+/// The issuers that share one source of keys.
+struct Part {
+    rules: Vec<Rules>,
+    source: KeySource,
+}
+
+/// Checks and builds all providers.
+pub(super) fn build(configs: Vec<ProviderConfig>) -> Result<Built, IdentityConfigError> {
+    match configs.len() {
+        0 => return Err(IdentityConfigError::NoProvider),
+        1..=MAX_PROVIDERS => (),
+        _ => return Err(IdentityConfigError::TooManyProviders),
+    }
+    let fetcher = Fetcher::new().map_err(|error| IdentityConfigError::Client(error.to_string()))?;
+    let fetcher = Arc::new(fetcher);
+    let mut built = Built { issuers: HashMap::new(), stores: Vec::new() };
+    let mut names = BTreeSet::new();
+    for config in configs {
+        let name = config.name.clone();
+        if !names.insert(name.clone()) {
+            return Err(IdentityConfigError::NameTwice(name));
+        }
+        let parts = parts(config)
+            .map_err(|problem| IdentityConfigError::Provider { provider: name.clone(), problem })?;
+        for Part { rules, source } in parts {
+            let store = Arc::new(KeyStore::new(name.clone(), source, Arc::clone(&fetcher)));
+            built.stores.push(Arc::clone(&store));
+            for rules in rules {
+                let issuer = rules.issuer.clone();
+                let entry = Issuer { rules, keys: Arc::clone(&store) };
+                if built.issuers.insert(issuer.clone(), entry).is_some() {
+                    return Err(IdentityConfigError::IssuerTwice { provider: name, issuer });
+                }
+            }
+        }
+    }
+    Ok(built)
+}
+
+fn parts(mut config: ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
+    if config.name.as_str().contains('/') || config.name.as_str().len() > MAX_PROVIDER_NAME_BYTES {
+        return Err(ProviderProblem::Name);
+    }
+    let max_age = config.max_token_age;
+    if max_age.as_secs() == 0 || max_age > MAX_TOKEN_LIFETIME {
+        return Err(ProviderProblem::TokenAge);
+    }
+    let provider = Arc::new(Provider {
+        name: config.name.clone(),
+        audiences: audiences(&config.audiences)?,
+        max_age_seconds: i64::try_from(max_age.as_secs()).unwrap_or(0),
+        human_clients: human_clients(&config.unmarked_users)?,
+    });
+    match std::mem::replace(&mut config.kind, ProviderKind::Oidc) {
+        ProviderKind::Oidc => Ok(vec![oidc(&config, provider)?]),
+        ProviderKind::Entra { cloud, tenants } => entra(&config, &provider, cloud, &tenants),
+    }
+}
+
+fn audiences(listed: &[String]) -> Result<BTreeSet<String>, ProviderProblem> {
+    if listed.is_empty() {
+        return Err(ProviderProblem::NoAudience);
+    }
+    for audience in listed {
+        if audience.is_empty() || audience.contains(char::is_whitespace) {
+            return Err(ProviderProblem::Audience);
+        }
+        if claims::is_graph_audience(audience) {
+            return Err(ProviderProblem::GraphAudience(audience.clone()));
+        }
+    }
+    Ok(listed.iter().cloned().collect())
+}
+
+fn human_clients(unmarked: &UnmarkedUsers) -> Result<Option<BTreeSet<String>>, ProviderProblem> {
+    let UnmarkedUsers::AreHumanThrough(clients) = unmarked else {
+        return Ok(None);
+    };
+    let guid = |client: &String| {
+        let lower = client.to_ascii_lowercase();
+        if claims::is_guid(&lower) { Ok(lower) } else { Err(ProviderProblem::Client(client.clone())) }
+    };
+    clients.iter().map(guid).collect::<Result<_, _>>().map(Some)
+}
+
+fn entra(
+    config: &ProviderConfig,
+    provider: &Arc<Provider>,
+    cloud: Cloud,
+    tenants: &[String],
+) -> Result<Vec<Part>, ProviderProblem> {
+    let tenants = tenants.iter().map(|tenant| tenant_id(tenant)).collect::<Result<Vec<_>, _>>()?;
+    if !(1..=MAX_TENANTS).contains(&tenants.len()) {
+        return Err(ProviderProblem::TenantCount);
+    }
+    let known: Vec<String> =
+        tenants.iter().flat_map(|tenant| [cloud.issuer_v1(tenant), cloud.issuer_v2(tenant)]).collect();
+    if let Some(foreign) = config.issuers.iter().find(|issuer| !known.contains(issuer)) {
+        return Err(ProviderProblem::ForeignIssuer(foreign.clone()));
+    }
+    let wanted = |rules: &Rules| config.issuers.is_empty() || config.issuers.contains(&rules.issuer);
+    let rules = |tenant: &String| -> Vec<Rules> {
+        [Form::EntraV1, Form::EntraV2]
+            .map(|form| entra_rules(provider, cloud, tenant, form))
+            .into_iter()
+            .filter(&wanted)
+            .collect()
+    };
+    match configured_source(config, known)? {
+        Some(source) => Ok(vec![Part { rules: tenants.iter().flat_map(rules).collect(), source }]),
+        // Each tenant's document is fetched for itself: its keys' `issuer` members name that tenant.
+        None => tenants
+            .iter()
+            .map(|tenant| {
+                let url = format!("https://{}/{tenant}/discovery/v2.0/keys", cloud.authority());
+                Ok(Part { rules: rules(tenant), source: KeySource::Keys(document_url(config, &url)?) })
+            })
+            .collect(),
+    }
+}
+
+fn entra_rules(provider: &Arc<Provider>, cloud: Cloud, tenant: &str, form: Form) -> Rules {
+    let v2 = cloud.issuer_v2(tenant);
+    let issuer = match form {
+        Form::EntraV1 => cloud.issuer_v1(tenant),
+        _ => v2.clone(),
+    };
+    // Keys of Entra name the version 2 issuer, also where they sign version 1 tokens: Microsoft's own validator
+    // (`AadSigningKeyIssuerValidator`) accepts both, and so do we, for the token's tenant alone.
+    let key_issuers = vec![issuer.clone(), v2];
+    Rules { provider: Arc::clone(provider), issuer, tenant: tenant.to_owned(), form, key_issuers }
+}
+
+fn oidc(config: &ProviderConfig, provider: Arc<Provider>) -> Result<Part, ProviderProblem> {
+    let [issuer] = config.issuers.as_slice() else {
+        return Err(ProviderProblem::OneIssuer);
+    };
+    let source = match configured_source(config, vec![issuer.clone()])? {
+        Some(source) => source,
+        None => {
+            // OpenID Connect Discovery 1.0 section 4.
+            let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+            discovery(config, &url, vec![issuer.clone()])?
+        }
+    };
+    let rules = Rules {
+        provider,
+        issuer: issuer.clone(),
+        tenant: NO_TENANT.to_owned(),
+        form: Form::AccessTokenProfile,
+        key_issuers: vec![issuer.clone()],
+    };
+    Ok(Part { rules: vec![rules], source })
+}
+
+fn configured_source(
+    config: &ProviderConfig,
+    issuers: Vec<String>,
+) -> Result<Option<KeySource>, ProviderProblem> {
+    match (&config.jwks_url, &config.discovery_url) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(ProviderProblem::TwoAddresses),
+        (Some(url), None) => Ok(Some(KeySource::Keys(document_url(config, url)?))),
+        (None, Some(url)) => discovery(config, url, issuers).map(Some),
+    }
+}
+
+fn discovery(config: &ProviderConfig, url: &str, issuers: Vec<String>) -> Result<KeySource, ProviderProblem> {
+    Ok(KeySource::Discovery { url: document_url(config, url)?, issuers, loopback: config.loopback_http })
+}
+
+fn document_url(config: &ProviderConfig, url: &str) -> Result<DocumentUrl, ProviderProblem> {
+    DocumentUrl::parse(url, config.loopback_http)
+        .map_err(|error| ProviderProblem::Url { url: url.to_owned(), error })
+}
+
+/// A tenant's id in its one spelling.
+fn tenant_id(tenant: &str) -> Result<String, ProviderProblem> {
+    let lower = tenant.to_ascii_lowercase();
+    if lower == CONSUMER_TENANT {
+        return Err(ProviderProblem::ConsumerTenant);
+    }
+    if claims::is_guid(&lower) { Ok(lower) } else { Err(ProviderProblem::Tenant(tenant.to_owned())) }
+}
