@@ -19,6 +19,8 @@ mod json;
 mod jwks;
 mod keys;
 mod problem;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use config::{
