@@ -1,1 +1,254 @@
-//! Not written yet.
+//! Grants: from an identity and a target to a permit.
+//!
+//! A [`Permit`] is the proof that a window was open when a session began; only this module makes one, and it ends by
+//! itself: at the window's end, at the token's end, or when somebody revokes the window, here or on another gateway.
+//! Requests, approvals and holds are answered here too, so that all of them go through the same policy.
+//!
+//! What may go wrong: the store does not answer. Then there is no permit, no request and no decision, and after
+//! [`STORE_SILENCE`] without an answer live permits end as well, because a revocation could not be seen: fails closed.
+//!
+//! Everything that touches the store runs on the runtime that [`Grants::start`] was called on. Session threads may come and
+//! go, and a call that is dropped half-way still finishes its transaction.
+
+use crate::identity::Identity;
+use crate::state::{State, StateError, StoredWindow};
+use chaperone_core::Timestamp;
+use chaperone_core::grant::{Backing, Grant, GrantProblem, Match, Requirement, Subject, any_matches};
+use chaperone_core::identity::IdentityFacts;
+use chaperone_core::name::{GroupAlias, TargetName};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+mod ask;
+mod clock;
+mod hold;
+mod permit;
+#[cfg(test)]
+pub(crate) mod tests;
+mod words;
+
+pub use ask::{AskError, RequestOutcome};
+pub use clock::{Clock, SimulatedClock, SystemClock};
+pub use hold::{HeldOperation, Hold, HoldOutcome, MAX_SUMMARY_BYTES};
+pub use permit::{Permit, PermitEnd};
+pub use words::NextStep;
+
+/// How often the store is asked what other gateways ended or approved: half of the second that is promised.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long live permits last while the store does not answer.
+pub const STORE_SILENCE: Duration = Duration::from_secs(30);
+
+/// Pending access requests of one principal: enough for a busy agent, too few to bury the approvers.
+pub const MAX_PENDING_REQUESTS: i64 = 20;
+
+/// Held operations of one principal: one for each of its sessions, in practice.
+pub const MAX_PENDING_HOLDS: i64 = 20;
+
+/// The longest reason of a request, in characters.
+pub const MAX_REASON_CHARS: usize = 500;
+
+/// The longest idempotency key, in bytes.
+pub const MAX_KEY_BYTES: usize = 128;
+
+/// Early ends that one look at the store reads.
+const MAX_ENDS_PER_LOOK: i64 = 10_000;
+
+/// Who may open what, who runs it, and who approves: the part of the configuration that this module owns.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// The grants, in the order of the configuration.
+    pub grants: Vec<Grant>,
+    /// The groups by alias; a hold names its approvers by alias.
+    pub groups: BTreeMap<GroupAlias, Subject>,
+    /// Who may see and end everything.
+    pub operators: Vec<Subject>,
+    /// The base of the API as clients reach it, e.g. `https://chaperone.example:8443`; it is named in refusals.
+    pub api_url: String,
+}
+
+impl Policy {
+    /// Checks every grant; all mistakes at once.
+    pub fn check(&self) -> Result<(), Vec<GrantProblem>> {
+        let problems: Vec<_> = self.grants.iter().filter_map(|grant| grant.check().err()).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn covering<'a>(
+        &'a self,
+        facts: &'a IdentityFacts,
+        target: &'a TargetName,
+    ) -> impl Iterator<Item = &'a Grant> {
+        self.grants.iter().filter(move |grant| grant.covers(facts, target) == Match::Proved)
+    }
+
+    /// The requirement that a hold's terms stand for; none if nobody is configured under that name.
+    fn requirement(&self, approvers: &GroupAlias, needed: u8) -> Option<Requirement> {
+        let subject = self.groups.get(approvers)?;
+        Some(Requirement { approvers: approvers.clone(), members: vec![subject.clone()], needed })
+    }
+
+    fn is_operator(&self, facts: &IdentityFacts) -> Match {
+        any_matches(&self.operators, facts)
+    }
+}
+
+/// Why the grant module cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A grant is out of bounds.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Policy(Vec<GrantProblem>),
+    /// The store does not answer.
+    #[error("the state store cannot be read")]
+    State(#[from] StateError),
+}
+
+/// Access requests, windows, permits, approvals and holds. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    policy: Policy,
+    state: State,
+    clock: Arc<dyn Clock>,
+    live: permit::Live,
+    /// Moves on whenever an approval may have changed, so that who waits looks again.
+    approvals_changed: watch::Sender<u64>,
+    home: Handle,
+}
+
+impl Grants {
+    /// Checks the policy, settles what a former process left behind, and begins to watch the store.
+    pub async fn start(policy: Policy, state: State, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        policy.check().map_err(StartError::Policy)?;
+        state.settle_left_behind(clock.now()).await?;
+        let inner = Arc::new(Inner {
+            policy,
+            state,
+            clock,
+            live: permit::Live::default(),
+            approvals_changed: watch::Sender::new(0),
+            home: Handle::current(),
+        });
+        tokio::spawn(keep_looking(Arc::downgrade(&inner)));
+        Ok(Grants { inner })
+    }
+
+    /// The clock that all of this goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// The store.
+    pub fn state(&self) -> &State {
+        &self.inner.state
+    }
+
+    /// What a client has to send to get a window on a target.
+    pub fn next_step(&self, target: &TargetName) -> NextStep {
+        NextStep::request(&self.inner.policy.api_url, target)
+    }
+
+    /// Whether this caller may see and end what is not theirs.
+    pub fn is_operator(&self, identity: &Identity) -> Match {
+        self.inner.policy.is_operator(identity.facts())
+    }
+
+    /// Identity and target to permit. Without a grant the answer is the same whether the target exists or not.
+    pub async fn permit(
+        &self,
+        identity: &Identity,
+        target: &TargetName,
+        now: Timestamp,
+    ) -> Result<Permit, Refusal> {
+        let (inner, identity, target) = (self.inner.clone(), identity.clone(), target.clone());
+        self.at_home(async move { inner.permit(identity, target, now).await }).await?
+    }
+
+    /// Runs on the runtime that the store's connections belong to, and to its end even if the caller goes away.
+    async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.inner.home.spawn(work).await.map_err(|_| words::shutting_down())
+    }
+}
+
+impl Inner {
+    async fn permit(
+        self: Arc<Self>,
+        identity: Identity,
+        target: TargetName,
+        now: Timestamp,
+    ) -> Result<Permit, Refusal> {
+        let facts = identity.facts();
+        if now >= facts.expires_at {
+            return Err(Refusal::new(RefusalCode::CredentialExpired, "The token has expired.")
+                .hint("Get a new token and connect again."));
+        }
+        let covering: Vec<&Grant> = self.policy.covering(facts, &target).collect();
+        if covering.is_empty() {
+            return Err(words::not_granted());
+        }
+        let open =
+            self.state.open_windows(&facts.principal, &target, now).await.map_err(words::store_failed)?;
+        let backed = open.into_iter().find_map(|StoredWindow { window, .. }| {
+            let grant = covering.iter().find(|grant| grant.backs(&window) == Backing::Backed)?;
+            Some((window, (*grant).clone()))
+        });
+        match backed {
+            Some((window, grant)) => Ok(Permit::new(&self, identity.clone(), window, grant)),
+            None => Err(self.no_window(facts, &target, now).await),
+        }
+    }
+
+    /// Says what to do: ask for a window, or wait for the request that is pending already.
+    async fn no_window(&self, facts: &IdentityFacts, target: &TargetName, now: Timestamp) -> Refusal {
+        match self.state.pending_request(&facts.principal, target, now).await {
+            Ok(Some(id)) => words::still_pending(&self.policy.api_url, target, id),
+            Ok(None) => words::no_window(&NextStep::request(&self.policy.api_url, target)),
+            Err(error) => words::store_failed(error),
+        }
+    }
+
+    fn tell_waiters(&self) {
+        self.approvals_changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// One look at the store: what ended elsewhere, and what nobody answered in time.
+    async fn look(&self) {
+        let now = self.clock.now();
+        match self.state.ended_early(now, MAX_ENDS_PER_LOOK).await {
+            Ok(ended) => self.live.ended(ended),
+            Err(error) => {
+                tracing::warn!(%error, "the state store did not answer");
+                self.live.silent(STORE_SILENCE);
+                return;
+            }
+        }
+        match self.state.expire(now).await {
+            Ok(0) => {}
+            Ok(_) => self.tell_waiters(),
+            Err(error) => tracing::warn!(%error, "expired requests could not be settled"),
+        }
+    }
+}
+
+/// Looks until the last handle is gone.
+async fn keep_looking(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        match inner.upgrade() {
+            Some(inner) => inner.look().await,
+            None => return,
+        }
+    }
+}

@@ -1,1 +1,204 @@
-//! Not written yet.
+//! What outlives a process: requests, windows, holds, sessions and audit events.
+//!
+//! One repository over two databases. SQLite (WAL, one writer) is the default; PostgreSQL lets several gateways share
+//! one state. Every statement is the same text on both, run through sqlx's `Any` driver, and the same tests run on both.
+//!
+//! What may go wrong: two gateways (or two tasks) change one thing at once. Every transaction therefore begins with a
+//! *write* to the row that the change is about, which makes the second wait until the first has committed, and only then
+//! reads and applies the rules of `chaperone-core`. The last write states what it expects (`WHERE state = 'pending'`)
+//! and a transaction that changes nothing there is an error.
+
+use chaperone_core::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyPool, Row, SqlSafeStr, Transaction};
+use std::path::Path;
+use std::time::Duration;
+
+mod approvals;
+mod audit;
+mod sessions;
+#[cfg(test)]
+pub(crate) mod tests;
+mod windows;
+
+pub use approvals::{DecideProblem, NewHold, NewRequest, Requested, StoredApproval};
+pub use audit::{Audit, AuditEvent};
+pub use sessions::{SessionRow, SessionStart};
+pub use windows::{EndWindow, EndedWindow, StoredWindow};
+
+/// Rows that a list returns at most: the newest. Bounds memory and the answer's size.
+pub const LIST_LIMIT: i64 = 500;
+
+/// Connections that read SQLite at once; WAL lets them run beside the writer.
+const SQLITE_READERS: u32 = 4;
+
+/// Connections to PostgreSQL of one gateway.
+const POSTGRES_CONNECTIONS: u32 = 8;
+
+/// How long a task waits for a connection before it gives up (and the operation is refused).
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the state could not be used. Whatever depended on it is refused: fails closed.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The place of the database cannot be used.
+    #[error("the state cannot be kept in {place}: {why}")]
+    Place {
+        /// Which file or server; never with a password.
+        place: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// The database refused a statement or does not answer.
+    #[error("the state store failed")]
+    Store(#[from] sqlx::Error),
+    /// The tables cannot be brought to this version.
+    #[error("the state store's tables cannot be brought up to date")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A row does not hold what this version writes.
+    #[error("the state store holds something unreadable in `{0}`")]
+    Unreadable(&'static str),
+}
+
+/// The repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct State {
+    read: AnyPool,
+    write: AnyPool,
+    node: String,
+}
+
+impl State {
+    /// Opens or creates a SQLite file, readable by its owner only. `node` names this gateway in rows that die with it.
+    pub async fn sqlite(path: &Path, node: &str) -> Result<Self, StateError> {
+        let place = |why: String| StateError::Place { place: path.display().to_string(), why };
+        let path = std::path::absolute(path).map_err(|error| place(error.to_string()))?;
+        create_private(&path).map_err(|error| place(error.to_string()))?;
+        let name = path.to_str().ok_or_else(|| place("its name is not UTF-8".into()))?;
+        let url = format!("sqlite://{}?mode=rw", percent_encoded(name));
+        sqlx::any::install_default_drivers();
+        // A second writer of one process would only wait for the first, and could find its snapshot outdated.
+        let write = sqlite_pool(1).connect(&url).await?;
+        migrate(&write).await?;
+        let read = sqlite_pool(SQLITE_READERS).connect(&url).await?;
+        Ok(State { read, write, node: node.to_owned() })
+    }
+
+    /// Connects to PostgreSQL, 13 or later, by a `postgres://` URL (TLS by its `sslmode` and `sslrootcert`).
+    pub async fn postgres(url: &SecretString, node: &str) -> Result<Self, StateError> {
+        sqlx::any::install_default_drivers();
+        let pool = AnyPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect(url.expose_secret())
+            .await?;
+        migrate(&pool).await?;
+        Ok(State { read: pool.clone(), write: pool, node: node.to_owned() })
+    }
+
+    /// The name of this gateway.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<(), StateError> {
+        sqlx::query("SELECT 1").fetch_one(&self.read).await?;
+        Ok(())
+    }
+
+    /// Closes all connections, so that a SQLite file is left without its log.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
+    /// Begins a transaction. Its first statement must be a write (see the module's text).
+    async fn begin(&self) -> Result<Transaction<'static, Any>, StateError> {
+        Ok(self.write.begin().await?)
+    }
+}
+
+fn sqlite_pool(connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
+        |connection, _| {
+            Box::pin(async move {
+                for pragma in
+                    ["PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = ON"]
+                {
+                    sqlx::query(pragma).fetch_all(&mut *connection).await?;
+                }
+                // A revocation that was acknowledged must survive a power cut.
+                sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+                Ok(())
+            })
+        },
+    )
+}
+
+async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
+    let first = Migration::new(
+        1,
+        "init".into(),
+        MigrationType::Simple,
+        include_str!("state/migrations/0001_init.sql").into_sql_str(),
+        false,
+    );
+    Migrator::with_migrations(vec![first]).run(pool).await?;
+    Ok(())
+}
+
+/// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn percent_encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn micros(moment: Timestamp) -> i64 {
+    chaperone_core::window::microseconds(moment).as_microsecond()
+}
+
+fn moment(row: &AnyRow, column: &'static str) -> Result<Timestamp, StateError> {
+    let micros: i64 = row.try_get(column)?;
+    Timestamp::from_microsecond(micros).map_err(|_| StateError::Unreadable(column))
+}
+
+fn moment_or_none(row: &AnyRow, column: &'static str) -> Result<Option<Timestamp>, StateError> {
+    let micros: Option<i64> = row.try_get(column)?;
+    micros.map(Timestamp::from_microsecond).transpose().map_err(|_| StateError::Unreadable(column))
+}
+
+fn text<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T, StateError> {
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|_| StateError::Unreadable(column))
+}
+
+fn name<T: TryFrom<String>>(row: &AnyRow, column: &'static str) -> Result<T, StateError> {
+    T::try_from(row.try_get::<String, _>(column)?).map_err(|_| StateError::Unreadable(column))
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &'static str) -> Result<T, StateError> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_str(&text).map_err(|_| StateError::Unreadable(column))
+}
+
+fn to_json<T: serde::Serialize>(value: &T, column: &'static str) -> Result<String, StateError> {
+    serde_json::to_string(value).map_err(|_| StateError::Unreadable(column))
+}

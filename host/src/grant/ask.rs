@@ -1,0 +1,342 @@
+//! Requests, decisions and revocations: what the API and the CLI ask of this module.
+
+use super::{Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_PENDING_REQUESTS, MAX_REASON_CHARS, words};
+use crate::identity::Identity;
+use crate::state::{
+    DecideProblem, EndWindow, NewRequest, Requested, SessionRow, StateError, StoredApproval, StoredWindow,
+};
+use chaperone_core::Timestamp;
+use chaperone_core::approval::{
+    Approval, ApprovalId, ApprovalProblem, AskProblem, Matter, State as Standing, Verdict, WindowTerms,
+    is_text, same_person,
+};
+use chaperone_core::grant::{Choice, Grant, Match, When, choose};
+use chaperone_core::identity::IdentityFacts;
+use chaperone_core::name::{RequestId, TargetName, WindowId};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::window::{Opened, Window, WindowOf, between};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the answer is no. The texts are what clients read.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No grant, or no such target.
+    #[error(
+        "Access to this target is not granted to you. Either there is no such target, or no grant names you, one of \
+         your groups or your app roles."
+    )]
+    NotGranted,
+    /// Longer than any grant allows.
+    #[error("The longest window that is granted to you on this target is {}.", humantime::format_duration(*.0))]
+    TooLong(Duration),
+    /// Not a duration that a window can have.
+    #[error("A duration is at least 1 second, in whole seconds.")]
+    Duration,
+    /// No reason, or not a short plain text.
+    #[error("A reason is needed: 1 to 500 characters, without control characters.")]
+    Reason,
+    /// Not a key.
+    #[error("An idempotency key is 1 to 128 printable ASCII characters without spaces.")]
+    Key,
+    /// The key was used for something else.
+    #[error("This idempotency key belongs to a request with another target, duration or reason.")]
+    KeyReused,
+    /// Too many requests wait.
+    #[error("You have 20 pending requests already. Wait until one is answered or expires.")]
+    TooMany,
+    /// The grant cannot be asked (the configuration is checked, so this should not happen).
+    #[error("This grant cannot be asked for: {0}.")]
+    Unusable(AskProblem),
+    /// No such thing, or not the caller's.
+    #[error("There is nothing of this id that you may see.")]
+    NotFound,
+    /// A rule of approvals is against it.
+    #[error("This cannot be decided: {0}.")]
+    Rule(ApprovalProblem),
+    /// The window is over.
+    #[error("This window is over already.")]
+    AlreadyOver,
+    /// The store or the runtime failed; the words are the refusal's.
+    #[error("{0}")]
+    Failed(Refusal),
+}
+
+impl AskError {
+    /// The nearest class of refusal, for callers that are no HTTP clients.
+    pub fn refusal(self) -> Refusal {
+        let code = match &self {
+            AskError::Failed(refusal) => return refusal.clone(),
+            AskError::NotGranted | AskError::NotFound | AskError::Rule(_) => RefusalCode::NotGranted,
+            AskError::TooMany => RefusalCode::LimitReached,
+            AskError::AlreadyOver => RefusalCode::WindowClosed,
+            _ => RefusalCode::NotUnderstood,
+        };
+        Refusal::new(code, self.to_string())
+    }
+}
+
+impl From<AskError> for Refusal {
+    fn from(error: AskError) -> Refusal {
+        error.refusal()
+    }
+}
+
+impl From<StateError> for AskError {
+    fn from(error: StateError) -> Self {
+        AskError::Failed(words::store_failed(error))
+    }
+}
+
+/// What became of an access request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// It was asked now. With `when: requested` its window is open.
+    New(StoredApproval, Option<StoredWindow>),
+    /// It was asked before.
+    Repeated(StoredApproval, Option<StoredWindow>),
+    /// A window at least as long is open already. It is not extended.
+    AlreadyOpen(StoredWindow),
+}
+
+impl Grants {
+    /// Asks for a window of `duration`, or as long as the grant allows.
+    pub async fn request(
+        &self,
+        identity: &Identity,
+        target: &TargetName,
+        reason: &str,
+        duration: Option<Duration>,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> Result<RequestOutcome, AskError> {
+        let facts = identity.facts();
+        if reason.trim().is_empty() || !is_text(reason, MAX_REASON_CHARS) {
+            return Err(AskError::Reason);
+        }
+        if key.is_some_and(|key| {
+            !(1..=MAX_KEY_BYTES).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic())
+        }) {
+            return Err(AskError::Key);
+        }
+        if duration.is_some_and(|wanted| wanted.is_zero() || wanted.subsec_nanos() != 0) {
+            return Err(AskError::Duration);
+        }
+        let policy = &self.inner.policy;
+        let grant = match choose(&policy.grants, facts, target, duration) {
+            Choice::Grant(grant) => grant,
+            Choice::TooLong(longest) => return Err(AskError::TooLong(longest)),
+            Choice::NoGrant => return Err(AskError::NotGranted),
+        };
+        let mut new = new_request(facts, grant, reason, duration, now)?;
+        new.key = key.map(str::to_owned);
+        new.grants = policy.covering(facts, target).cloned().collect();
+        let inner = self.inner.clone();
+        self.home(async move { inner.request(new, now).await }).await
+    }
+
+    /// One person decides on an access request or on a held operation.
+    pub async fn decide(
+        &self,
+        approver: &Identity,
+        which: ApprovalId,
+        verdict: Verdict,
+        comment: &str,
+        now: Timestamp,
+    ) -> Result<StoredApproval, AskError> {
+        let kind = approver.facts().kind;
+        // Asked before the store is, so that an agent does not even learn which ids exist.
+        if !kind.may_approve() {
+            return Err(AskError::Rule(ApprovalProblem::NotAPerson(kind)));
+        }
+        let (inner, facts, comment) = (self.inner.clone(), approver.facts().clone(), comment.to_owned());
+        self.home(async move { inner.decide(facts, which, verdict, &comment, now).await }).await
+    }
+
+    /// Ends a window early. Its owner may, and any operator; for others it does not exist.
+    pub async fn end_window(
+        &self,
+        identity: &Identity,
+        window: WindowId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), AskError> {
+        if reason.trim().is_empty() || !is_text(reason, MAX_REASON_CHARS) {
+            return Err(AskError::Reason);
+        }
+        let (inner, facts, reason) = (self.inner.clone(), identity.facts().clone(), reason.to_owned());
+        self.home(async move { inner.end_window(facts, window, &reason, now).await }).await
+    }
+
+    /// One access request: its requester sees it, an operator, and who may decide on it.
+    pub async fn request_of(&self, identity: &Identity, id: RequestId) -> Result<StoredApproval, AskError> {
+        let stored = self.inner.state.approval(ApprovalId::Request(id)).await?.ok_or(AskError::NotFound)?;
+        let facts = identity.facts();
+        let visible = *stored.approval.requester() == facts.principal
+            || self.is_operator(identity) == Match::Proved
+            || stored.approval.may_decide(facts).is_ok();
+        if visible { Ok(stored) } else { Err(AskError::NotFound) }
+    }
+
+    /// The same, once it is no longer pending, or after `longest`.
+    pub async fn wait_for_request(
+        &self,
+        identity: &Identity,
+        id: RequestId,
+        longest: Duration,
+    ) -> Result<StoredApproval, AskError> {
+        let mut changed = self.inner.approvals_changed.subscribe();
+        let give_up = tokio::time::Instant::now() + longest;
+        loop {
+            changed.mark_unchanged();
+            let stored = self.request_of(identity, id).await?;
+            let now = self.inner.clock.now();
+            let rest = give_up.saturating_duration_since(tokio::time::Instant::now());
+            if stored.approval.state(now) != Standing::Pending || rest.is_zero() {
+                return Ok(stored);
+            }
+            let rest = rest.min(LOOK_EVERY).min(between(now, stored.approval.deadline()));
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    /// Windows: an operator's view is of all, anybody else's of their own.
+    pub async fn windows(&self, identity: &Identity) -> Result<Vec<StoredWindow>, AskError> {
+        Ok(match self.is_operator(identity) {
+            Match::Proved => self.inner.state.windows(None).await?,
+            Match::NotProved => self.inner.state.windows(Some(&identity.facts().principal)).await?,
+        })
+    }
+
+    /// One window by its id, for whoever may see its request.
+    pub async fn window_opened(&self, id: WindowId) -> Result<Option<StoredWindow>, AskError> {
+        Ok(self.inner.state.window(id).await?)
+    }
+
+    /// Access requests: an operator's view is of all, anybody else's of their own.
+    pub async fn requests(&self, identity: &Identity) -> Result<Vec<StoredApproval>, AskError> {
+        Ok(match self.is_operator(identity) {
+            Match::Proved => self.inner.state.requests(None).await?,
+            Match::NotProved => self.inner.state.requests(Some(&identity.facts().principal)).await?,
+        })
+    }
+
+    /// What waits for people: operators see all of it, an approver what they may decide, anybody else nothing.
+    pub async fn approvals(&self, identity: &Identity) -> Result<Vec<StoredApproval>, AskError> {
+        let facts = identity.facts();
+        let operator = self.is_operator(identity);
+        let pending = self.inner.state.pending_approvals(self.inner.clock.now()).await?;
+        let visible =
+            |stored: &StoredApproval| operator == Match::Proved || stored.approval.may_decide(facts).is_ok();
+        Ok(pending.into_iter().filter(visible).collect())
+    }
+
+    /// Sessions, live and past: an operator's view is of all, anybody else's of their own.
+    pub async fn sessions(&self, identity: &Identity) -> Result<Vec<SessionRow>, AskError> {
+        Ok(match self.is_operator(identity) {
+            Match::Proved => self.inner.state.sessions(None).await?,
+            Match::NotProved => self.inner.state.sessions(Some(&identity.facts().principal)).await?,
+        })
+    }
+
+    async fn home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, AskError>> + Send + 'static,
+    ) -> Result<T, AskError> {
+        self.at_home(work).await.map_err(AskError::Failed)?
+    }
+}
+
+impl Inner {
+    async fn request(self: Arc<Self>, new: NewRequest, now: Timestamp) -> Result<RequestOutcome, AskError> {
+        let outcome = self.state.request(new, now).await?;
+        self.tell_waiters();
+        match outcome {
+            Requested::New(stored, window) => Ok(RequestOutcome::New(stored, window)),
+            Requested::Repeated(stored, window) => Ok(RequestOutcome::Repeated(stored, window)),
+            Requested::AlreadyOpen(window) => Ok(RequestOutcome::AlreadyOpen(window)),
+            Requested::KeyReused => Err(AskError::KeyReused),
+            Requested::TooMany => Err(AskError::TooMany),
+        }
+    }
+
+    async fn decide(
+        self: Arc<Self>,
+        approver: IdentityFacts,
+        which: ApprovalId,
+        verdict: Verdict,
+        comment: &str,
+        now: Timestamp,
+    ) -> Result<StoredApproval, AskError> {
+        let window = WindowId::new(uuid::Uuid::now_v7());
+        let decided = self.state.decide(which, &approver, verdict, comment, window, now).await?;
+        self.tell_waiters();
+        decided.map_err(|problem| match problem {
+            // To who is no approver, what they may not decide and what does not exist look alike.
+            DecideProblem::Unknown | DecideProblem::Rule(ApprovalProblem::NotAnApprover) => {
+                AskError::NotFound
+            }
+            DecideProblem::Rule(problem) => AskError::Rule(problem),
+        })
+    }
+
+    async fn end_window(
+        self: Arc<Self>,
+        facts: IdentityFacts,
+        id: WindowId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), AskError> {
+        let window = self.state.window(id).await?.ok_or(AskError::NotFound)?.window;
+        if !same_person(window.principal(), &facts.principal)
+            && self.policy.is_operator(&facts) == Match::NotProved
+        {
+            return Err(AskError::NotFound);
+        }
+        match self.state.end_window(id, &facts.principal, reason, now).await? {
+            EndWindow::Ended(ended) => {
+                // Live sessions here hear of it now; other gateways at their next look.
+                self.live.ended(vec![ended]);
+                Ok(())
+            }
+            EndWindow::AlreadyOver => Err(AskError::AlreadyOver),
+            EndWindow::Unknown => Err(AskError::NotFound),
+        }
+    }
+}
+
+/// What to store for a request under this grant.
+fn new_request(
+    facts: &IdentityFacts,
+    grant: &Grant,
+    reason: &str,
+    duration: Option<Duration>,
+    now: Timestamp,
+) -> Result<NewRequest, AskError> {
+    let length = duration.unwrap_or(grant.lifetime);
+    let terms =
+        WindowTerms { target: grant.target.clone(), seconds: length.as_secs(), reason: reason.to_owned() };
+    let requester = facts.principal.clone();
+    let matter = Matter::Window(terms);
+    let (approval, window) = match &grant.when {
+        When::Requested => {
+            let of = WindowOf {
+                id: WindowId::new(uuid::Uuid::now_v7()),
+                principal: requester.clone(),
+                target: grant.target.clone(),
+                opened: Opened::Requested,
+            };
+            let window = Window::open(of, now, length, grant.lifetime).map_err(|_| AskError::Duration)?;
+            (Approval::by_policy(requester, matter, now), Some(window))
+        }
+        When::Approved { requirements, patience } => {
+            let asked = Approval::ask(requester, matter, requirements.clone(), now, *patience);
+            (asked.map_err(AskError::Unusable)?, None)
+        }
+    };
+    let id = RequestId::new(uuid::Uuid::now_v7());
+    Ok(NewRequest { id, approval, window, key: None, grants: Vec::new(), limit: MAX_PENDING_REQUESTS })
+}

@@ -1,0 +1,236 @@
+//! Requests that people answer, and held operations, through the whole module.
+
+use super::*;
+
+fn operation(terms: Vec<HoldTerms>) -> HeldOperation {
+    HeldOperation {
+        summary: "DELETE FROM customers\nWHERE id = $1 -- 7".into(),
+        digest: [3; 32],
+        risk: 80,
+        findings: vec![],
+        terms,
+    }
+}
+
+fn terms(alias: &str, needed: u8) -> HoldTerms {
+    HoldTerms {
+        approvers: GroupAlias::new(alias).unwrap(),
+        needed,
+        timeout_seconds: 60,
+        reason: "it deletes".into(),
+    }
+}
+
+async fn decide(
+    gateway: &Gateway,
+    who: &Identity,
+    id: ApprovalId,
+    verdict: Verdict,
+) -> Result<Standing, String> {
+    let now = gateway.clock.now();
+    let decided = gateway.grants.decide(who, id, verdict, "seen", now).await;
+    decided.map(|stored| stored.approval.state(now)).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn two_people_open_the_window_and_its_time_begins_then() {
+    for gateway in &gateways().await {
+        let caller = agent("a1");
+        let id = ask(gateway, &caller, "vault").await;
+        let ApprovalId::Request(request) = id else { panic!() };
+        let waiting = tokio::spawn({
+            let (grants, caller) = (gateway.grants.clone(), caller.clone());
+            async move { grants.wait_for_request(&caller, request, Duration::from_secs(60)).await.unwrap() }
+        });
+        gateway.clock.pass(Duration::from_secs(100));
+        let approve = async |who: &Identity| decide(gateway, who, id, Verdict::Approve).await;
+        assert_eq!(approve(&human("ann", "dba")).await, Ok(Standing::Pending));
+        assert_eq!(approve(&human("bob", "dba")).await, Ok(Standing::Approved));
+        let stored = soon(waiting).await.unwrap();
+        assert_eq!(stored.approval.state(at(100)), Standing::Approved);
+        let permit = gateway.grants.permit(&caller, &target("vault"), at(100)).await.unwrap();
+        assert_eq!((permit.window().opens(), permit.ends_at()), (at(100), at(3600)));
+        assert_eq!(permit.window().closes(), at(3700));
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_decide_learns_why_or_nothing() {
+    for gateway in &gateways().await {
+        // A person asks, so that they could try to approve.
+        let asker = Identity::for_tests(person("ann", CallerKind::Human, &["id-of-team", "id-of-dba"]));
+        let id = ask(gateway, &asker, "vault").await;
+        let approve = async |who: &Identity| decide(gateway, who, id, Verdict::Approve).await.unwrap_err();
+        assert_eq!(approve(&asker).await, "This cannot be decided: nobody decides on their own request.");
+        for kind in
+            [CallerKind::Agent, CallerKind::AgentUser, CallerKind::Workload, CallerKind::HumanThroughAgent]
+        {
+            let caller = Identity::for_tests(person("bot", kind, &["id-of-dba"]));
+            assert_eq!(
+                approve(&caller).await,
+                format!(
+                    "This cannot be decided: only a person may decide, signed in with a plain client; this credential \
+                     is of kind {kind}."
+                )
+            );
+        }
+        // An outsider, an operator among them, cannot tell what they may not decide from what does not exist.
+        let nothing = ApprovalId::Hold(HoldId::new(uuid::Uuid::now_v7()));
+        for outsider in [human("eve", "team"), human("oz", "ops")] {
+            let missing = decide(gateway, &outsider, nothing, Verdict::Approve).await.unwrap_err();
+            assert_eq!(approve(&outsider).await, missing);
+            assert_eq!(missing, "There is nothing of this id that you may see.");
+        }
+        assert_eq!(decide(gateway, &human("bob", "dba"), id, Verdict::Approve).await, Ok(Standing::Pending));
+        assert_eq!(
+            approve(&human("bob", "dba")).await,
+            "This cannot be decided: you have already decided; one person counts once."
+        );
+        gateway.clock.pass(Duration::from_secs(600));
+        assert!(
+            approve(&human("cat", "dba"))
+                .await
+                .starts_with("This cannot be decided: its deadline has passed")
+        );
+        let refusal = gateway.grants.permit(&asker, &target("vault"), at(600)).await.unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::NoWindow);
+    }
+}
+
+#[tokio::test]
+async fn lists_show_what_the_caller_may_see() {
+    for gateway in &gateways().await {
+        let grants = &gateway.grants;
+        let ApprovalId::Request(id) = ask(gateway, &agent("a1"), "vault").await else { panic!() };
+        ask(gateway, &agent("a2"), "db").await;
+        for (who, approvals, requests, windows, one) in [
+            (agent("a1"), 0, 1, 0, true),
+            (agent("a2"), 0, 1, 1, false),
+            (human("ann", "dba"), 1, 0, 0, true),
+            (human("oz", "ops"), 1, 2, 1, true),
+            (human("eve", "team"), 0, 0, 0, false),
+            (Identity::for_tests(person("bot", CallerKind::Workload, &["id-of-dba"])), 0, 0, 0, false),
+        ] {
+            let name = &who.facts().principal;
+            assert_eq!(grants.approvals(&who).await.unwrap().len(), approvals, "{name}");
+            assert_eq!(grants.requests(&who).await.unwrap().len(), requests, "{name}");
+            assert_eq!(grants.windows(&who).await.unwrap().len(), windows, "{name}");
+            assert_eq!(grants.request_of(&who, id).await.is_ok(), one, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_held_operation_waits_for_its_answer() {
+    for gateway in &gateways().await {
+        let permit = permit_on_db(gateway, &agent("a1")).await;
+        let hold =
+            async || gateway.grants.hold(&permit, operation(vec![terms("dba", 1)]), at(0)).await.unwrap();
+        let mut approved = hold().await;
+        let id = ApprovalId::Hold(approved.id());
+        let ann = human("ann", "dba");
+        let decision = decide(gateway, &ann, id, Verdict::Approve);
+        let (outcome, decided) = tokio::join!(soon(approved.outcome()), decision);
+        assert_eq!(decided, Ok(Standing::Approved));
+        assert_eq!(
+            outcome,
+            HoldOutcome::Approved { by: vec![human("ann", "dba").facts().principal.clone()] }
+        );
+        assert_eq!((outcome.refusal(), approved.digest()), (None, [3; 32]));
+        let mut rejected = hold().await;
+        let id = ApprovalId::Hold(rejected.id());
+        decide(gateway, &human("ann", "dba"), id, Verdict::Reject).await.unwrap();
+        let refusal = soon(rejected.outcome()).await.refusal().unwrap();
+        assert_eq!(refusal.code, RefusalCode::HoldRejected);
+        assert_eq!(refusal.to_string(), "An approver rejected this operation. They said: seen");
+        let mut late = hold().await;
+        let id = ApprovalId::Hold(late.id());
+        gateway.clock.pass(Duration::from_secs(60));
+        let refusal = soon(late.outcome()).await.refusal().unwrap();
+        assert_eq!(refusal.code, RefusalCode::HoldTimedOut);
+        let too_late = decide(gateway, &human("ann", "dba"), id, Verdict::Approve).await;
+        assert_eq!(too_late.unwrap_err(), "This cannot be decided: its deadline has passed.");
+    }
+}
+
+#[tokio::test]
+async fn another_gateway_answers_a_hold() {
+    for gateway in &gateways().await {
+        let permit = permit_on_db(gateway, &agent("a1")).await;
+        let elsewhere =
+            Grants::start(policy(), gateway.store.state.clone(), gateway.clock.clone()).await.unwrap();
+        let mut hold = gateway.grants.hold(&permit, operation(vec![terms("dba", 1)]), at(0)).await.unwrap();
+        let id = ApprovalId::Hold(hold.id());
+        elsewhere.decide(&human("ann", "dba"), id, Verdict::Approve, "", at(1)).await.unwrap();
+        assert!(matches!(soon(hold.outcome()).await, HoldOutcome::Approved { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_nobody_waits_for_is_withdrawn() {
+    for gateway in &gateways().await {
+        let permit = permit_on_db(gateway, &agent("a1")).await;
+        let hold = gateway.grants.hold(&permit, operation(vec![terms("dba", 1)]), at(0)).await.unwrap();
+        let id = ApprovalId::Hold(hold.id());
+        let mut changed = gateway.grants.inner.approvals_changed.subscribe();
+        drop(hold);
+        soon(changed.changed()).await.unwrap();
+        assert_eq!(
+            decide(gateway, &human("ann", "dba"), id, Verdict::Approve).await.unwrap_err(),
+            "This cannot be decided: it is already withdrawn."
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_approved_is_refused_and_not_held() {
+    for gateway in &gateways().await {
+        let permit = permit_on_db(gateway, &agent("a1")).await;
+        let hold =
+            async |operation| gateway.grants.hold(&permit, operation, at(0)).await.unwrap_err().to_string();
+        let nobody = hold(operation(vec![])).await;
+        assert!(nobody.starts_with("This operation needs approval, but it cannot be asked for."), "{nobody}");
+        let unknown = hold(operation(vec![terms("dba", 1), terms("board", 1)])).await;
+        assert!(unknown.contains("The approver group `board` is not defined"), "{unknown}");
+        let uncountable = hold(operation(vec![terms("dba", 0)])).await;
+        assert!(uncountable.contains("it needs 1 to 8 approver groups"), "{uncountable}");
+        for summary in ["x".repeat(MAX_SUMMARY_BYTES + 1), "SELECT '\u{202e}'".into(), "a\u{1b}[2K".into()] {
+            let hidden = hold(HeldOperation { summary, ..operation(vec![terms("dba", 1)]) }).await;
+            assert!(hidden.contains("it cannot be shown to an approver"), "{hidden}");
+        }
+        assert!(gateway.store.state.pending_approvals(at(0)).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_hold_never_outlives_its_permit() {
+    for gateway in &gateways().await {
+        let permit = permit_on_db(gateway, &agent("a1")).await;
+        gateway.clock.pass(Duration::from_secs(890));
+        let hold = gateway.grants.hold(&permit, operation(vec![terms("dba", 1)]), at(890)).await.unwrap();
+        assert_eq!(hold.deadline(), at(900));
+        drop(hold);
+        let over = gateway.grants.hold(&permit, operation(vec![terms("dba", 1)]), at(900)).await.unwrap_err();
+        assert_eq!(over.code, RefusalCode::OperationRefused);
+    }
+}
+
+#[tokio::test]
+async fn one_person_in_two_groups_does_not_answer_for_both() {
+    for gateway in &gateways().await {
+        let permit = permit_on_db(gateway, &agent("a1")).await;
+        let both = operation(vec![terms("dba", 1), terms("security", 1)]);
+        let hold = gateway.grants.hold(&permit, both, at(0)).await.unwrap();
+        let id = ApprovalId::Hold(hold.id());
+        let ann = Identity::for_tests(person("ann", CallerKind::Human, &["id-of-dba", "id-of-security"]));
+        assert_eq!(decide(gateway, &ann, id, Verdict::Approve).await, Ok(Standing::Pending));
+        assert_eq!(
+            decide(gateway, &ann, id, Verdict::Approve).await.unwrap_err(),
+            format!("This cannot be decided: {}.", ApprovalProblem::Twice)
+        );
+        assert_eq!(
+            decide(gateway, &human("bob", "security"), id, Verdict::Approve).await,
+            Ok(Standing::Approved)
+        );
+    }
+}

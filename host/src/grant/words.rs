@@ -1,0 +1,93 @@
+//! What clients are told by this module. The texts are part of the interface: agents act on them.
+
+use crate::state::StateError;
+use chaperone_core::name::{RequestId, TargetName};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use serde::Serialize;
+use serde_json::json;
+use std::fmt;
+use std::time::Duration;
+
+/// What to send next, for programs and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NextStep {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Where.
+    pub url: String,
+    /// The JSON to send; only `reason` is left to fill in.
+    pub body: serde_json::Value,
+    /// The same as a command.
+    pub command: String,
+}
+
+impl NextStep {
+    /// How to ask for a window on a target.
+    pub fn request(api_url: &str, target: &TargetName) -> Self {
+        NextStep {
+            method: "POST",
+            url: format!("{}/api/v1/requests", api_url.trim_end_matches('/')),
+            body: json!({ "target": target, "reason": "why you need it" }),
+            command: format!("chaperone request {} --reason 'why you need it'", shell_word(target.as_str())),
+        }
+    }
+
+    /// The same, for a window of this length.
+    #[must_use]
+    pub fn lasting(mut self, length: Duration) -> Self {
+        let length = humantime::format_duration(length).to_string().replace(' ', "");
+        self.command.push_str(&format!(" --duration {length}"));
+        if let Some(body) = self.body.as_object_mut() {
+            body.insert("duration".to_owned(), length.into());
+        }
+        self
+    }
+}
+
+impl fmt::Display for NextStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} with your token as bearer and the body {}", self.method, self.url, self.body)?;
+        write!(f, ", or run: {}", self.command)
+    }
+}
+
+/// A name for a shell: names are printable ASCII without spaces, but may hold what a shell would act on.
+fn shell_word(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@".contains(&byte);
+    if name.bytes().all(plain) { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
+}
+
+/// No grant, or no such target: one text, so that nobody learns which targets exist.
+pub(super) fn not_granted() -> Refusal {
+    Refusal::new(RefusalCode::NotGranted, "Access to this target is not granted to you.")
+        .detail(
+            "Either there is no such target, or no grant names you, one of your groups or your app roles.",
+        )
+        .hint("Check the target's name, or ask an operator for a grant.")
+}
+
+/// A grant, but no open window.
+pub(super) fn no_window(next: &NextStep) -> Refusal {
+    Refusal::new(RefusalCode::NoWindow, "You have no open window on this target.")
+        .hint(format!("To request one: {next}"))
+}
+
+/// A grant, no open window, and a request that waits.
+pub(super) fn still_pending(api_url: &str, target: &TargetName, id: RequestId) -> Refusal {
+    let url = format!("{}/api/v1/requests/{id}?wait=30s", api_url.trim_end_matches('/'));
+    Refusal::new(RefusalCode::NoWindow, "You have no open window on this target yet.")
+        .detail(format!("Your request {id} for {target} waits for approval."))
+        .hint(format!("To wait for it: GET {url} with your token as bearer."))
+}
+
+/// The store does not answer. Nothing is granted then: fails closed.
+pub(super) fn store_failed(error: StateError) -> Refusal {
+    tracing::error!(%error, source = ?std::error::Error::source(&error).map(ToString::to_string), "state store");
+    Refusal::new(RefusalCode::Internal, "The gateway cannot read or write its state.")
+        .hint("Try again; if it stays so, tell an operator.")
+}
+
+/// The gateway's runtime is going away.
+pub(super) fn shutting_down() -> Refusal {
+    Refusal::new(RefusalCode::ShuttingDown, "The gateway is shutting down.").hint("Try again in a moment.")
+}
