@@ -1,1 +1,136 @@
-//! Not written yet.
+//! The HTTPS API: how agents ask for windows, how people approve, how operators see and end.
+//!
+//! Every call brings its own bearer token (RFC 6750) and is identified anew; there are no cookies and no sessions, so
+//! there is nothing to forge across sites. Bodies are strict JSON, answers are never cached, and errors are problem
+//! details (RFC 9457) that say what to send instead. Nothing changes by GET.
+//!
+//! The router is given to whoever owns the listener and its TLS; it bounds bodies, waits and waiters itself.
+
+use crate::grant::Grants;
+use crate::identity::{Credential, Identities, Identity};
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use chaperone_core::Timestamp;
+use chaperone_core::name::{Principal, SessionId, TargetName, WindowId};
+use chaperone_core::refusal::Refusal;
+use serde::Serialize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+mod body;
+mod caller;
+mod handlers;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod views;
+
+/// The largest body that is read, in bytes. A request is a few hundred.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest wait of a long poll.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Long polls at once; past that, answers come at once and clients ask again.
+const MAX_WAITERS: usize = 1024;
+
+/// A future that a trait object returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Turns a bearer token into an identity.
+pub trait Identify: Send + Sync {
+    /// Validates the token.
+    fn identify<'a>(&'a self, token: &'a str, now: Timestamp) -> Answer<'a, Result<Identity, Refusal>>;
+}
+
+impl Identify for Identities {
+    fn identify<'a>(&'a self, token: &'a str, now: Timestamp) -> Answer<'a, Result<Identity, Refusal>> {
+        Box::pin(async move {
+            let credential = Credential::bearer(token.to_owned());
+            Identities::identify(self, &credential, now).await
+        })
+    }
+}
+
+/// A session that this gateway carries now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LiveSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub principal: Principal,
+    /// On what.
+    pub target: TargetName,
+    /// In which window.
+    pub window: WindowId,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it will end at the latest.
+    pub ends: Timestamp,
+}
+
+/// What ending a session did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndOutcome {
+    /// It is being cut.
+    Ended,
+    /// This gateway carries no such session.
+    NotLive,
+}
+
+/// The sessions that this gateway carries.
+pub trait LiveSessions: Send + Sync {
+    /// All of them.
+    fn list(&self) -> Vec<LiveSession>;
+    /// Cuts one; its client is told who did it.
+    fn end(&self, id: SessionId, by: &Principal) -> EndOutcome;
+}
+
+/// What the handlers stand on.
+#[derive(Clone)]
+pub(crate) struct Api {
+    identities: Arc<dyn Identify>,
+    grants: Grants,
+    sessions: Arc<dyn LiveSessions>,
+    waiters: Arc<Semaphore>,
+}
+
+/// The API as a router, to be served by the HTTPS listener.
+pub fn router(identities: Arc<dyn Identify>, grants: Grants, sessions: Arc<dyn LiveSessions>) -> Router {
+    let api = Api { identities, grants, sessions, waiters: Arc::new(Semaphore::new(MAX_WAITERS)) };
+    Router::new()
+        .route("/api/v1/requests", post(handlers::request).get(handlers::requests))
+        .route("/api/v1/requests/{id}", get(handlers::one_request))
+        .route("/api/v1/windows", get(handlers::windows))
+        .route("/api/v1/windows/{id}", delete(handlers::end_window))
+        .route("/api/v1/approvals", get(handlers::approvals))
+        .route("/api/v1/approvals/{id}", post(handlers::decide))
+        .route("/api/v1/sessions", get(handlers::sessions))
+        .route("/api/v1/sessions/{id}", delete(handlers::end_session))
+        .route("/healthz", get(handlers::health))
+        .fallback(handlers::no_such_path)
+        .method_not_allowed_fallback(handlers::no_such_method)
+        .layer(axum::middleware::map_response(harden))
+        .with_state(api)
+}
+
+/// No answer is kept, guessed at, or shown inside another page.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

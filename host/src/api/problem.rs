@@ -1,0 +1,137 @@
+//! Problem details (RFC 9457), with the two members that agents act on: `code`, which is stable, and `request`, which is
+//! what to send next.
+
+use crate::grant::{AskError, NextStep};
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chaperone_core::approval::ApprovalProblem;
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use serde::Serialize;
+
+/// An error answer.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Problem {
+    /// A URN of the code: there is no page behind it, and nothing to fetch.
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<Box<NextStep>>,
+    #[serde(skip)]
+    challenge: Option<&'static str>,
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
+        let kind = format!("urn:chaperone:problem:{code}");
+        Problem {
+            kind,
+            title: title.into(),
+            status,
+            detail: String::new(),
+            code,
+            request: None,
+            challenge: None,
+        }
+    }
+
+    pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    pub(super) fn request(mut self, next: NextStep) -> Self {
+        self.request = Some(Box::new(next));
+        self
+    }
+
+    /// The `WWW-Authenticate` of RFC 6750, section 3.
+    pub(super) fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    /// A body or a parameter that is not what it should be.
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request is not understood.").detail(detail)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Problem::new(StatusCode::NOT_FOUND, "not-found", AskError::NotFound.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.code {
+            RefusalCode::CredentialMissing
+            | RefusalCode::CredentialInvalid
+            | RefusalCode::CredentialExpired => StatusCode::UNAUTHORIZED,
+            RefusalCode::NotGranted | RefusalCode::NoWindow => StatusCode::FORBIDDEN,
+            RefusalCode::LimitReached => StatusCode::TOO_MANY_REQUESTS,
+            RefusalCode::ProviderUnavailable | RefusalCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            RefusalCode::NotUnderstood => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let detail = [refusal.detail, refusal.hint].join(" ");
+        let problem = Problem::new(status, refusal.code.as_str(), refusal.message).detail(detail.trim());
+        if status == StatusCode::UNAUTHORIZED {
+            // The same words for every reason: the reason class is in the body.
+            problem.challenge(r#"Bearer realm="chaperone", error="invalid_token""#)
+        } else {
+            problem
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        let (status, code) = match &error {
+            AskError::Failed(refusal) => return refusal.clone().into(),
+            AskError::NotGranted => (StatusCode::FORBIDDEN, "not-granted"),
+            AskError::TooLong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "duration-too-long"),
+            AskError::Duration => (StatusCode::UNPROCESSABLE_ENTITY, "duration-invalid"),
+            AskError::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "reason-invalid"),
+            AskError::Key => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-invalid"),
+            AskError::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
+            AskError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "limit-reached"),
+            AskError::Unusable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            AskError::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            AskError::AlreadyOver => (StatusCode::CONFLICT, "already-over"),
+            AskError::Rule(rule) => match rule {
+                ApprovalProblem::NotAPerson(_) => (StatusCode::FORBIDDEN, "not-a-person"),
+                ApprovalProblem::OwnRequest => (StatusCode::FORBIDDEN, "own-request"),
+                ApprovalProblem::NotAnApprover => (StatusCode::NOT_FOUND, "not-found"),
+                ApprovalProblem::Final(_) => (StatusCode::CONFLICT, "already-settled"),
+                ApprovalProblem::TooLate => (StatusCode::CONFLICT, "too-late"),
+                ApprovalProblem::Twice => (StatusCode::CONFLICT, "already-decided"),
+                ApprovalProblem::Comment => (StatusCode::UNPROCESSABLE_ENTITY, "comment-invalid"),
+                ApprovalProblem::TooMany => (StatusCode::CONFLICT, "limit-reached"),
+            },
+        };
+        Problem::new(status, code, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let challenge = self.challenge.map(HeaderValue::from_static);
+        let mut response = (self.status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
