@@ -62,6 +62,36 @@ macro_rules! export {
     };
 }
 
+/// Makes a type that is its own configuration a [`Plugin`](crate::Plugin): the short form for small plugins.
+///
+/// Name, version and summary come from `package` in `Cargo.toml`; the fields, read by serde, are the configuration.
+/// Implement [`Plugin`](crate::Plugin) by hand when there is something to check or to build at configure.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Careful { above: u8 }
+///
+/// chaperone_sdk::plugin!(Careful);
+/// # assert_eq!(chaperone_sdk::configure::<Careful>(r#"{"above": 7}"#).unwrap().above, 7);
+/// ```
+#[macro_export]
+macro_rules! plugin {
+    ($plugin:ty) => {
+        impl $crate::Plugin for $plugin {
+            type Config = Self;
+            const NAME: &'static str = ::core::env!("CARGO_PKG_NAME");
+            const VERSION: &'static str = ::core::env!("CARGO_PKG_VERSION");
+            const SUMMARY: &'static str = ::core::env!("CARGO_PKG_DESCRIPTION");
+            const CONFIG_SCHEMA: &'static str = r#"{"type":"object"}"#;
+
+            fn configure(config: Self) -> ::std::result::Result<Self, ::std::vec::Vec<$crate::ConfigError>> {
+                ::std::result::Result::Ok(config)
+            }
+        }
+    };
+}
+
 /// One hook of [`export!`]; not for direct use.
 #[doc(hidden)]
 #[macro_export]

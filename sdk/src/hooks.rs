@@ -53,7 +53,7 @@ pub trait ColumnMask: Plugin {
     /// One treatment for each column, in order. Asked once for each row description.
     fn plan(&self, session: &Session<'_>, request: &PlanRequest) -> Vec<Treatment>;
 
-    /// One value that is not NULL. The SDK turns the host's batches into these calls.
+    /// One value that is not NULL. The SDK turns the host's batches into these calls; `out` is empty at each.
     fn mask_value(&self, column: ColumnOf, value: &[u8], out: &mut Vec<u8>) -> Result<Change, Refusal>;
 }
 
@@ -66,7 +66,13 @@ pub fn mask_batches<P: ColumnMask>(plugin: &P, batches: &[Batch]) -> Result<Vec<
 
 fn mask_batch<P: ColumnMask>(plugin: &P, batch: &Batch) -> Result<Masked, Refusal> {
     let column = ColumnOf { treatment: batch.treatment, type_oid: batch.type_oid, format: batch.format };
-    let values = batch.offsets.len().saturating_sub(1);
+    let values = batch.offsets.len().checked_sub(1).ok_or_else(malformed)?;
+    let whole = batch.offsets.first() == Some(&0)
+        && batch.offsets.last().is_some_and(|end| usize::try_from(*end) == Ok(batch.bytes.len()))
+        && batch.nulls.len() == values.div_ceil(8);
+    if !whole {
+        return Err(malformed()); // fails closed
+    }
     let mut masked = Masked {
         bytes: Vec::with_capacity(batch.bytes.len()),
         offsets: Vec::with_capacity(batch.offsets.len()),
@@ -74,25 +80,27 @@ fn mask_batch<P: ColumnMask>(plugin: &P, batch: &Batch) -> Result<Masked, Refusa
         changed: 0,
     };
     masked.offsets.push(0);
+    // A buffer of its own, so that no plugin can reach the values that are done.
+    let mut out = Vec::new();
     for index in 0..values {
         let bit = 1u8 << (index % 8);
-        if batch.nulls.get(index / 8).ok_or_else(malformed)? & bit == 0 {
-            let value = value_at(batch, index).ok_or_else(malformed)?;
-            let start = masked.bytes.len();
-            match plugin.mask_value(column, value, &mut masked.bytes)? {
-                Change::Kept => {
-                    masked.bytes.truncate(start);
-                    masked.bytes.extend_from_slice(value);
+        let value = value_at(batch, index).ok_or_else(malformed)?;
+        let nulls = masked.nulls.get_mut(index / 8).ok_or_else(malformed)?;
+        if *nulls & bit == 0 {
+            out.clear();
+            match plugin.mask_value(column, value, &mut out)? {
+                Change::Kept => masked.bytes.extend_from_slice(value),
+                Change::Replaced => {
+                    masked.bytes.extend_from_slice(&out);
+                    masked.changed += 1;
                 }
-                Change::Replaced => masked.changed += 1,
                 Change::Null => {
-                    masked.bytes.truncate(start);
-                    if let Some(byte) = masked.nulls.get_mut(index / 8) {
-                        *byte |= bit;
-                    }
+                    *nulls |= bit;
                     masked.changed += 1;
                 }
             }
+        } else if !value.is_empty() {
+            return Err(malformed()); // fails closed: a NULL carries no bytes
         }
         masked.offsets.push(u32::try_from(masked.bytes.len()).map_err(|_| malformed())?);
     }

@@ -7,6 +7,7 @@
 #[doc(hidden)]
 pub mod bindings;
 mod export;
+mod glob;
 mod hooks;
 mod plugin;
 mod session;
@@ -14,6 +15,7 @@ mod session;
 // The macros expand to `::chaperone_sdk::…` also when they are used inside this crate's own tests.
 extern crate self as chaperone_sdk;
 
+pub use glob::Glob;
 pub use hooks::{
     Access, ApprovalTrigger, Assessment, Batch, Change, Column, ColumnMask, ColumnOf, ColumnRef, CopyOut,
     Finding, Format, FunctionRef, Hold, Masked, OperationRequest, Origin, Place, PlanRequest, Refusal,

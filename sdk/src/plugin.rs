@@ -1,6 +1,7 @@
 //! What every plugin has: a name, a typed configuration, and errors that say where the configuration is wrong.
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A mistake in a plugin's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +40,99 @@ pub trait Plugin: Sized + 'static {
     fn configure(config: Self::Config) -> Result<Self, Vec<ConfigError>>;
 }
 
+/// Mistakes that are listed at once; a configuration with more is worked on in rounds.
+const MAX_MISTAKES: usize = 20;
+
 /// Parses the operator's JSON and configures the plugin: the one way in, for the sandbox and for native tests.
+///
+/// First every part that does not have the right shape is listed, then [`Plugin::configure`] is asked.
 pub fn configure<P: Plugin>(json: &str) -> Result<P, Vec<ConfigError>> {
+    // Serde would read a list as the fields in their order; nobody means that.
+    if !json.trim_start().starts_with('{') {
+        return Err(vec![ConfigError::at("", "the configuration must be a JSON object")]);
+    }
     let mut reader = serde_json::Deserializer::from_str(json);
-    let config: P::Config = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let pointer = pointer_of(error.path());
-        vec![ConfigError::at(pointer, error.into_inner().to_string())]
-    })?;
+    let config: P::Config =
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| mistakes::<P::Config>(json, &error))?;
     reader.end().map_err(|error| vec![ConfigError::at("", error.to_string())])?;
     P::configure(config)
+}
+
+type ShapeError = serde_path_to_error::Error<serde_json::Error>;
+
+/// Serde stops at the first mistake. To find the others, the part that holds it is taken out and the rest is read
+/// again; pointers are those of the text as it was written.
+fn mistakes<C: DeserializeOwned>(json: &str, first: &ShapeError) -> Vec<ConfigError> {
+    let first = ConfigError::at(pointer_of(first.path()), first.inner().to_string());
+    let Ok(mut rest) = serde_json::from_str::<Value>(json) else { return vec![first] };
+    let mut found: Vec<ConfigError> = Vec::new();
+    let mut taken = Taken::default();
+    while found.len() < MAX_MISTAKES {
+        let Err(error) = serde_path_to_error::deserialize::<_, C>(&rest) else { break };
+        let message = error.inner().to_string();
+        if taken.explains(&message) {
+            break;
+        }
+        let written = taken.as_written(pointer_of(error.path()));
+        found.push(ConfigError::at(written, message));
+        if !taken.take(&mut rest, &pointer_of(error.path())) {
+            break;
+        }
+    }
+    // A key that is written twice is seen only by the reader of the text.
+    if found.is_empty() { vec![first] } else { found }
+}
+
+/// What was taken out of a configuration: top-level keys, and entries of top-level lists by their written index.
+#[derive(Default)]
+struct Taken {
+    keys: Vec<String>,
+    entries: Vec<(String, usize)>,
+}
+
+impl Taken {
+    fn take(&mut self, rest: &mut Value, pointer: &str) -> bool {
+        let mut parts = pointer.split('/').skip(1);
+        let (Some(key), index) = (parts.next(), parts.next()) else { return false };
+        let Some(whole) = rest.as_object_mut() else { return false };
+        if let (Some(Value::Array(list)), Some(Ok(index))) =
+            (whole.get_mut(key), index.map(str::parse::<usize>))
+            && index < list.len()
+        {
+            self.entries.push((key.to_owned(), self.written_index(key, index)));
+            self.entries.sort_unstable();
+            list.remove(index);
+            return true;
+        }
+        let key = key.replace("~1", "/").replace("~0", "~");
+        let was_there = whole.remove(&key).is_some();
+        self.keys.push(key);
+        was_there
+    }
+
+    fn written_index(&self, key: &str, mut index: usize) -> usize {
+        for (_, taken) in self.entries.iter().filter(|(list, _)| list == key) {
+            if *taken <= index {
+                index += 1;
+            }
+        }
+        index
+    }
+
+    fn as_written(&self, pointer: String) -> String {
+        let mut parts: Vec<String> = pointer.split('/').map(str::to_owned).collect();
+        if let [_, key, index, ..] = parts.as_mut_slice()
+            && let Ok(number) = index.parse::<usize>()
+        {
+            *index = self.written_index(key, number).to_string();
+        }
+        parts.join("/")
+    }
+
+    /// "missing field `x`" is no news after `x` was taken out.
+    fn explains(&self, message: &str) -> bool {
+        self.keys.iter().any(|key| message == format!("missing field `{key}`"))
+    }
 }
 
 fn pointer_of(path: &serde_path_to_error::Path) -> String {
