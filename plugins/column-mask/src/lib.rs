@@ -1,1 +1,39 @@
-//! Not written yet.
+//! `column-mask`: hides columns by name and texts by content. This file is only the glue to the SDK: [`policy`] decides,
+//! with [`config`] checked, [`plan`] once for each result, [`detect`] for what looks sensitive, [`strategy`] for its look.
+
+pub mod config;
+pub mod detect;
+pub mod kind;
+pub mod plan;
+pub mod policy;
+pub mod strategy;
+use chaperone_sdk::{
+    Change, ColumnMask, ColumnOf, ConfigError, PlanRequest, Plugin, Refusal, Session, Treatment,
+};
+
+/// The plugin: a checked configuration.
+pub struct ColumnMasker(policy::Policy);
+
+impl Plugin for ColumnMasker {
+    type Config = config::Config;
+    const NAME: &'static str = "column-mask";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const SUMMARY: &'static str =
+        "Hides sensitive columns, and content that looks sensitive, in result sets.";
+    const CONFIG_SCHEMA: &'static str = include_str!("../config.schema.json");
+    fn configure(config: Self::Config) -> Result<Self, Vec<ConfigError>> {
+        policy::Policy::new(config).map(ColumnMasker)
+    }
+}
+
+impl ColumnMask for ColumnMasker {
+    fn plan(&self, _: &Session<'_>, request: &PlanRequest) -> Vec<Treatment> {
+        self.0.plan(request)
+    }
+
+    fn mask_value(&self, column: ColumnOf, value: &[u8], out: &mut Vec<u8>) -> Result<Change, Refusal> {
+        self.0.mask_value(column, value, out)
+    }
+}
+
+chaperone_sdk::export!(ColumnMasker: column_mask);

@@ -1,0 +1,152 @@
+//! The policy: a checked configuration that plans once for each row description and then masks value by value.
+//!
+//! It keeps nothing between calls: the treatment number that [`Policy::plan`] gives says all that
+//! [`Policy::mask_value`] needs. Whatever does not fit is NULL or a refusal, never the value.
+
+use crate::config::{self, Config};
+use crate::detect::{Scan, Scanner};
+use crate::kind::{Kind, integer_text, numeric_text, uuid_bytes};
+use crate::plan::{Action, ColumnRule, Planner};
+use crate::strategy::{HashKey, Strategy, apply, hashed_uuid, push_uuid};
+use chaperone_sdk::{Change, ColumnOf, ConfigError, Format, PlanRequest, Refusal, Treatment};
+use serde::de::IgnoredAny;
+
+/// The version byte in front of a jsonb value in the binary format (`jsonb_send` in `jsonb.c`).
+const JSONB_VERSION: u8 = 1;
+
+/// A configuration, ready to run.
+pub struct Policy {
+    planner: Planner,
+    scanner: Scanner,
+    hash_key: Option<HashKey>,
+}
+
+impl Policy {
+    /// Checks the configuration, builds and warms the patterns.
+    pub fn new(config: Config) -> Result<Self, Vec<ConfigError>> {
+        let computed = config.computed;
+        let checked = config::check(config)?;
+        let scanner = Scanner::new(checked.content);
+        Ok(Policy {
+            planner: Planner::new(checked.columns, computed, &scanner),
+            scanner,
+            hash_key: checked.hash_key,
+        })
+    }
+
+    /// One treatment for each column.
+    pub fn plan(&self, request: &PlanRequest) -> Vec<Treatment> {
+        self.planner.plan(request)
+    }
+
+    /// One value that is not NULL.
+    pub fn mask_value(&self, column: ColumnOf, value: &[u8], out: &mut Vec<u8>) -> Result<Change, Refusal> {
+        let kind = Kind::of(column.type_oid);
+        match Action::of(column.treatment) {
+            Action::Scan => Ok(self.scan(kind, column.format, value, out)),
+            Action::Null => Ok(Change::Null),
+            Action::Rule(index) => {
+                let rule = self.planner.rule(index).ok_or_else(unknown_treatment)?;
+                Ok(self.hide(rule, kind, column.format, value, out))
+            }
+        }
+    }
+
+    /// Hides a whole value. A type that cannot hold what the strategy writes gets NULL: drivers would fail on text in
+    /// a date, and a number that stands for another one would be believed.
+    fn hide(&self, rule: &ColumnRule, kind: Kind, format: Format, value: &[u8], out: &mut Vec<u8>) -> Change {
+        match (kind, rule.strategy, &self.hash_key) {
+            (Kind::Text, strategy, key) => apply(strategy, key.as_ref(), value, out),
+            (Kind::Uuid, Strategy::Hash, Some(key)) => {
+                let Some(uuid) = uuid_bytes(format, value) else { return Change::Null };
+                let hashed = hashed_uuid(key, &uuid);
+                match format {
+                    Format::Binary => out.extend_from_slice(&hashed),
+                    Format::Text => push_uuid(&hashed, out),
+                }
+                Change::Replaced
+            }
+            _ => Change::Null,
+        }
+    }
+
+    fn scan(&self, kind: Kind, format: Format, value: &[u8], out: &mut Vec<u8>) -> Change {
+        match (kind, format) {
+            (Kind::Scalar, _) => Change::Kept,
+            (Kind::Text, _) | (Kind::TextInside, Format::Text) => self.rewrite(value, out),
+            (Kind::Json, _) | (Kind::Jsonb, Format::Text) => self.rewrite_json(value, out),
+            (Kind::Jsonb, Format::Binary) => match value.split_first() {
+                Some((&JSONB_VERSION, json)) => {
+                    out.push(JSONB_VERSION);
+                    self.rewrite_json(json, out)
+                }
+                _ => Change::Null, // fails closed: an encoding that is not known
+            },
+            (Kind::ShortInteger | Kind::Integer | Kind::Numeric, Format::Text) => {
+                null_if_found(self.scanner.scan_number(value))
+            }
+            (Kind::ShortInteger | Kind::Integer, Format::Binary) => self.scan_binary_integer(value),
+            (Kind::Numeric, Format::Binary) => match numeric_text(value) {
+                Some(text) => null_if_found(self.scanner.scan_number(text.as_bytes())),
+                None => Change::Null, // fails closed
+            },
+            (Kind::Uuid, _) => Change::Kept,
+            // Texts lie in arrays and composites as they are: they can be found there, but not rewritten.
+            (Kind::TextInside, Format::Binary) | (Kind::Other, _) => null_if_found(self.scanner.scan(value)),
+        }
+    }
+
+    fn scan_binary_integer(&self, value: &[u8]) -> Change {
+        let Some(number) = integer_text(value) else { return Change::Null }; // fails closed
+        null_if_found(self.scanner.scan_number(number.as_bytes()))
+    }
+
+    /// Hides the parts of a text that were found.
+    fn rewrite(&self, value: &[u8], out: &mut Vec<u8>) -> Change {
+        let Scan::Parts(parts) = self.scanner.scan(value) else { return Change::Null };
+        if parts.is_empty() {
+            return Change::Kept;
+        }
+        let mut done = 0;
+        for part in parts {
+            let (Some(before), Some(found)) =
+                (value.get(done..part.range.start), value.get(part.range.clone()))
+            else {
+                return Change::Null; // fails closed
+            };
+            out.extend_from_slice(before);
+            if apply(part.strategy, self.hash_key.as_ref(), found, out) == Change::Null {
+                return Change::Null;
+            }
+            done = part.range.end;
+        }
+        out.extend_from_slice(value.get(done..).unwrap_or_default());
+        Change::Replaced
+    }
+
+    /// As [`Policy::rewrite`], for what a client will parse: a number that was found cannot have stars.
+    fn rewrite_json(&self, json: &[u8], out: &mut Vec<u8>) -> Change {
+        let start = out.len();
+        let change = self.rewrite(json, out);
+        let written = out.get(start..).unwrap_or_default();
+        if change == Change::Replaced && serde_json::from_slice::<IgnoredAny>(written).is_err() {
+            return Change::Null;
+        }
+        change
+    }
+}
+
+fn null_if_found(scan: Scan) -> Change {
+    match scan {
+        Scan::Parts(parts) if parts.is_empty() => Change::Kept,
+        Scan::Parts(_) | Scan::TooMany => Change::Null,
+    }
+}
+
+fn unknown_treatment() -> Refusal {
+    Refusal {
+        rule: "mask.unknown-treatment".into(),
+        reason: "values came with a treatment that was never planned".into(),
+        hint: "This is a fault of the gateway; report it.".into(),
+    }
+}
