@@ -125,8 +125,7 @@ const RUN_SQL: [&str; 10] = [
 
 /// Statements that may name nothing and still be understood. Any other that names nothing (`FETCH`, `EXECUTE`) returns
 /// what an earlier statement has said.
-const SELF_CONTAINED: [&str; 9] =
-    ["select", "values", "show", "set", "reset", "transaction", "begin", "commit", "rollback"];
+const SELF_CONTAINED: [&str; 4] = ["select", "session", "transaction", "listen"];
 
 /// All column rules.
 pub struct Planner {
@@ -236,10 +235,7 @@ fn hides_its_source(facts: &StatementFacts) -> bool {
     let runs_sql =
         |name: &str| RUN_SQL.iter().any(|text| Glob::new(text).is_ok_and(|glob| glob.matches(name)));
     (names_nothing && !segments.next().is_some_and(|first| SELF_CONTAINED.contains(&first)))
-        || facts
-            .class
-            .split(['.', '-'])
-            .any(|part| matches!(part, "fetch" | "cursor" | "execute" | "prepared"))
+        || facts.class.split(['.', '-']).any(|part| matches!(part, "fetch" | "cursor" | "execute"))
         || facts.functions.iter().any(|function| runs_sql(&function.name))
 }
 

@@ -109,11 +109,11 @@ fn a_computed_column_is_judged_by_what_the_statement_could_have_read() {
         ("inner star over others", vec![opaque(facts("select", &["public.orders"], &[]))], "mask.computed"),
         // Nobody knows.
         ("no facts", vec![], "mask.computed"),
-        ("fetch", vec![facts("cursor.fetch", &[], &[])], "mask.computed"),
-        ("fetch, other word", vec![facts("fetch", &["customers"], &["id"])], "mask.computed"),
+        ("fetch", vec![facts("cursor", &[], &[])], "mask.computed"),
+        ("a cursor that names something", vec![facts("cursor", &["customers"], &["id"])], "mask.computed"),
         ("execute", vec![facts("execute", &[], &[])], "mask.computed"),
-        ("a class that names nothing", vec![facts("call", &[], &[])], "mask.computed"),
-        ("show", vec![facts("show", &[], &[])], "scan"),
+        ("a class that names nothing", vec![facts("procedural", &[], &[])], "mask.computed"),
+        ("show", vec![facts("session.show", &[], &[])], "scan"),
         ("query_to_xml", vec![calling(facts("select", &[], &[]), "query_to_xml")], "mask.computed"),
         ("dblink", vec![calling(facts("select", &["orders"], &["x"]), "dblink_exec")], "mask.computed"),
         // Several statements count together.
@@ -129,7 +129,7 @@ fn a_computed_column_is_judged_by_what_the_statement_could_have_read() {
         ),
         (
             "in a transaction",
-            vec![facts("begin", &[], &[]), facts("select", &["customers"], &["id"])],
+            vec![facts("transaction", &[], &[]), facts("select", &["customers"], &["id"])],
             "scan",
         ),
         ("copy of a query", vec![copy(facts("copy.to", &["customers"], &["id"]))], "mask.computed"),
