@@ -1,1 +1,9 @@
-//! End-to-end tests.
+//! What the end-to-end tests stand on: real clients, real servers, and the project's own sources.
+//!
+//! Nothing here asserts. A helper returns what happened, the tests in `e2e/` say what should have.
+
+pub mod process;
+pub mod psql;
+pub mod python;
+pub mod sources;
+pub mod tools;

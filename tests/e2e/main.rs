@@ -1,0 +1,5 @@
+//! The one integration binary: real clients, real servers, and the shape of the sources.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod postgres;
+mod structure;

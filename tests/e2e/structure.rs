@@ -1,0 +1,245 @@
+//! The shape of the sources: who may name whom, and what every file must have.
+
+use chaperone_tests::sources::{module_of, paths, read, root, rust_files};
+use chaperone_tests::{process, tools};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The most lines a source file may have. Most have under 400; beyond this nobody reads a file as a whole.
+const MAX_LINES: usize = 600;
+
+/// What the sources of a folder must not name: packages, or modules from `crate`.
+struct Rule {
+    /// The source folder, where `crate` begins.
+    crate_folder: &'static str,
+    /// The files the rule is for: those whose module starts like this.
+    module: &'static str,
+    forbidden: &'static [&'static str],
+}
+
+/// The direction of imports of DESIGN.md, section 3. Each protocol's siblings are added by the test itself.
+const RULES: &[Rule] = &[
+    // Values and rules: no waiting, no files, no clock, no engine, no database, and nothing of ours.
+    Rule {
+        crate_folder: "host/core/src",
+        module: "",
+        forbidden: &[
+            "tokio",
+            "wasmtime",
+            "sqlx",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::thread",
+            "std::time::SystemTime",
+            "std::time::Instant",
+            "SystemTime::now",
+            "Instant::now",
+            "Timestamp::now",
+            "jiff::Timestamp::now",
+            "chaperone",
+            "chaperone_hooks",
+            "chaperone_sdk",
+        ],
+    },
+    // Judging is not deciding who or where.
+    Rule { crate_folder: "host/hooks/src", module: "", forbidden: &["chaperone", "chaperone_sdk", "sqlx"] },
+    // The engine has one door.
+    Rule {
+        crate_folder: "host/src",
+        module: "",
+        forbidden: &["wasmtime", "wasmtime_wizer", "chaperone_sdk"],
+    },
+    // A protocol words the steps and never decides.
+    Rule {
+        crate_folder: "host/src",
+        module: "protocol",
+        forbidden: &["chaperone_hooks", "crate::recorder", "crate::state", "crate::grant", "crate::api"],
+    },
+    // A session is driven; it does not know by what, nor where things are kept.
+    Rule {
+        crate_folder: "host/src",
+        module: "session",
+        forbidden: &[
+            "crate::protocol",
+            "crate::state",
+            "crate::gateway",
+            "crate::listener",
+            "crate::api",
+            "crate::cli",
+        ],
+    },
+    // The SDK is all that a plugin's author has, so it must be enough.
+    Rule {
+        crate_folder: "sdk/src",
+        module: "",
+        forbidden: &["chaperone", "chaperone_core", "chaperone_hooks"],
+    },
+];
+
+fn names(path: &str, forbidden: &str) -> bool {
+    path == forbidden || path.strip_prefix(forbidden).is_some_and(|rest| rest.starts_with("::"))
+}
+
+/// Every place where a file of `rule` names what it must not.
+fn breaches(rule: &Rule) -> Vec<String> {
+    let folder = Path::new(rule.crate_folder);
+    let mut breaches = Vec::new();
+    let mut looked_at = 0;
+    for file in rust_files(rule.crate_folder).unwrap() {
+        let module = module_of(&file, folder).unwrap();
+        if !rule.module.is_empty() && !names(&module.join("::"), rule.module) {
+            continue;
+        }
+        looked_at += 1;
+        let named = paths(&read(&file).unwrap(), &module).unwrap();
+        for forbidden in rule.forbidden {
+            // A local name such as `chaperone` in a pattern is no import: a package counts where it leads somewhere.
+            let package = !forbidden.contains("::");
+            let found = named
+                .iter()
+                .filter(|path| !package || path.contains("::"))
+                .find(|path| names(path, forbidden));
+            breaches.extend(found.map(|path| format!("{} names {path}", file.display())));
+        }
+    }
+    assert!(looked_at > 0, "no source in {} of {}: the rule holds nothing", rule.module, rule.crate_folder);
+    breaches
+}
+
+#[test]
+fn imports_go_one_way() {
+    let breaches: Vec<String> = RULES.iter().flat_map(breaches).collect();
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+/// Protocols in `host/src/protocol`: their modules' names.
+fn protocols() -> BTreeSet<String> {
+    let folder = Path::new("host/src");
+    let modules =
+        rust_files("host/src/protocol").unwrap().into_iter().map(|file| module_of(&file, folder).unwrap());
+    modules.filter(|module| module.len() > 1).map(|module| module[1].clone()).collect()
+}
+
+#[test]
+fn a_protocol_does_not_know_another() {
+    let protocols = protocols();
+    assert!(protocols.contains("postgres"), "{protocols:?}");
+    let folder = Path::new("host/src");
+    for file in rust_files("host/src/protocol").unwrap() {
+        let module = module_of(&file, folder).unwrap();
+        let Some(own) = module.get(1) else { continue };
+        let named = paths(&read(&file).unwrap(), &module).unwrap();
+        for other in protocols.iter().filter(|other| *other != own) {
+            let other = format!("crate::protocol::{other}");
+            let breach = named.iter().find(|path| names(path, &other));
+            assert!(breach.is_none(), "{} names {}", file.display(), breach.unwrap());
+        }
+    }
+}
+
+/// The keys of every `[dependencies]`-like table of a manifest.
+fn dependencies(manifest: &Path) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut inside = false;
+    for line in read(manifest).unwrap().lines().map(str::trim) {
+        if let Some(table) = line.strip_prefix('[') {
+            inside = table.trim_end_matches(']').ends_with("dependencies");
+        } else if inside && !line.starts_with('#') {
+            keys.extend(
+                line.split(['=', '.']).next().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()),
+            );
+        }
+    }
+    keys
+}
+
+fn manifests(folder: &str) -> Vec<PathBuf> {
+    let root = root().unwrap();
+    let folders = std::fs::read_dir(root.join(folder)).unwrap();
+    let manifests =
+        folders.map(|entry| entry.unwrap().path().join("Cargo.toml")).filter(|path| path.is_file());
+    manifests.map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn packages_depend_one_way() {
+    let ours = |manifest: &Path| -> Vec<String> {
+        dependencies(manifest).into_iter().filter(|key| key.starts_with("chaperone")).collect()
+    };
+    assert_eq!(ours(Path::new("host/core/Cargo.toml")), [""; 0]);
+    assert_eq!(ours(Path::new("host/hooks/Cargo.toml")), ["chaperone-core"]);
+    assert_eq!(ours(Path::new("sdk/Cargo.toml")), [""; 0]);
+    let plugins = manifests("plugins");
+    assert!(plugins.len() >= 3, "{plugins:?}");
+    for plugin in plugins {
+        assert_eq!(ours(&plugin), ["chaperone-sdk"], "{}", plugin.display());
+    }
+    for manifest in ["host/Cargo.toml", "host/core/Cargo.toml", "sdk/Cargo.toml"] {
+        let engine: Vec<String> =
+            dependencies(Path::new(manifest)).into_iter().filter(|key| key.starts_with("wasmtime")).collect();
+        assert!(engine.is_empty(), "{manifest} depends on {engine:?}");
+    }
+}
+
+fn every_source() -> Vec<PathBuf> {
+    ["host", "sdk", "plugins", "tests", "benches"]
+        .iter()
+        .flat_map(|folder| rust_files(folder).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let silent: Vec<PathBuf> = every_source()
+        .into_iter()
+        .filter(|file| !read(file).unwrap().trim_start().starts_with("//!"))
+        .collect();
+    assert!(silent.is_empty(), "no `//!` at the start of {silent:#?}");
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    let long: Vec<String> = every_source()
+        .into_iter()
+        .map(|file| (read(&file).unwrap().lines().count(), file))
+        .filter(|(lines, _)| *lines > MAX_LINES)
+        .map(|(lines, file)| format!("{} has {lines} lines", file.display()))
+        .collect();
+    assert!(long.is_empty(), "over {MAX_LINES} lines: {long:#?}");
+}
+
+/// The first word after each `prefix` in the README's code blocks and code spans.
+fn commands_in(text: &str, prefix: &str) -> BTreeSet<String> {
+    let code = text.split('`').skip(1).step_by(2).chain(text.split("```").skip(1).step_by(2));
+    let lines = code.flat_map(str::lines).map(|line| line.trim_start().trim_start_matches("$ "));
+    let rest = lines.filter_map(|line| line.strip_prefix(prefix));
+    rest.filter_map(|rest| rest.split_whitespace().next())
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn commands_are_found_in_a_readme() {
+    let text = "Run `cargo xtask demo`:\n```sh\n$ chaperone check x.yaml\ncargo xtask test --quick\n```\nchaperone none";
+    assert_eq!(commands_in(text, "cargo xtask ").into_iter().collect::<Vec<_>>(), ["demo", "test"]);
+    assert_eq!(commands_in(text, "chaperone ").into_iter().collect::<Vec<_>>(), ["check"]);
+}
+
+#[test]
+fn every_command_in_the_readme_exists() {
+    let readme = read(Path::new("README.md")).unwrap();
+    let tasks = commands_in(&readme, "cargo xtask ");
+    assert!(tasks.contains("demo") && tasks.contains("test"), "the README must show both: {tasks:?}");
+    let usage = read(Path::new("tests/xtask/src/main.rs")).unwrap();
+    for task in tasks {
+        assert!(usage.contains(&format!("Some(\"{task}\")")), "`cargo xtask {task}` does not exist");
+    }
+    let chaperone = tools::chaperone().unwrap();
+    for command in commands_in(&readme, "chaperone ") {
+        let ran = process::run(Command::new(&chaperone).args([&command, "--help"]), "").unwrap();
+        assert!(ran.status.success(), "`chaperone {command} --help` failed: {}", ran.stderr);
+    }
+}

@@ -1,0 +1,52 @@
+//! What each command needs to have on the machine.
+
+mod debian;
+mod plugin_target;
+mod postgres;
+mod python;
+mod wheel;
+
+use crate::workspace::Workspace;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// For `cargo xtask demo`: the folder of PostgreSQL's programs.
+pub(crate) fn for_demo(workspace: &Workspace) -> Result<PathBuf> {
+    plugin_target::install()?;
+    postgres::install(workspace)
+}
+
+/// Where the tests find what they run against.
+pub(crate) struct TestTools {
+    /// PostgreSQL's programs.
+    pub(crate) postgres: PathBuf,
+    /// Those of a PostgreSQL that can do TLS as a server. `None`: tests of a target with TLS are left out.
+    pub(crate) postgres_with_tls: Option<PathBuf>,
+    /// A Python that has the drivers.
+    pub(crate) python: PathBuf,
+}
+
+/// For `cargo xtask test`.
+pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
+    let postgres = for_demo(workspace)?;
+    let postgres_with_tls = postgres::with_tls(&postgres, postgres::Server::Wanted)?;
+    let python = python::with_drivers(workspace)?;
+    Ok(TestTools { postgres, postgres_with_tls, python })
+}
+
+/// Where the benchmark finds its peers.
+pub(crate) struct BenchTools {
+    /// The programs of a PostgreSQL that can do TLS as a server.
+    pub(crate) postgres: PathBuf,
+    /// pgbouncer.
+    pub(crate) pgbouncer: PathBuf,
+}
+
+/// For `cargo xtask bench`.
+pub(crate) fn for_bench(workspace: &Workspace) -> Result<BenchTools> {
+    let usual = for_demo(workspace)?;
+    // `Needed` leaves no `None`: it is an error there.
+    let postgres = postgres::with_tls(&usual, postgres::Server::Needed)?.unwrap_or(usual);
+    let pgbouncer = debian::program("pgbouncer", "pgbouncer")?;
+    Ok(BenchTools { postgres, pgbouncer })
+}

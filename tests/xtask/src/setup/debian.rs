@@ -1,0 +1,49 @@
+//! Debian packages, for root only: everybody else is told the command.
+
+use crate::workspace::{output, say, works};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Installs packages, or says how to. `why` begins the message: "pgbouncer is needed".
+pub(super) fn install(packages: &[&str], why: &str) -> Result<()> {
+    let list = packages.join(" ");
+    if !works(Command::new("apt-get").arg("--version")) {
+        bail!("{why}: install {list} as this system does it");
+    }
+    if !is_root() {
+        bail!("{why}; run: sudo apt-get install {list}");
+    }
+    say("packages", format!("installing {list} with apt-get"));
+    let install = || output(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages));
+    // A fresh machine has no package lists, and then `install` finds nothing.
+    let installed = install().or_else(|_| output(apt_get().arg("update")).and_then(|_| install()));
+    installed.with_context(|| format!("{why}; try: apt-get update && apt-get install {list}"))?;
+    Ok(())
+}
+
+/// A program from `PATH` or where daemons are, installed from `package` when it is missing.
+pub(super) fn program(name: &str, package: &str) -> Result<PathBuf> {
+    if let Some(found) = find(name) {
+        say(name, format!("found {}", found.display()));
+        return Ok(found);
+    }
+    install(&[package], &format!("{name} is needed"))?;
+    find(name).with_context(|| format!("{package} is installed, but {name} is not to be found"))
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|program| Path::is_file(program))
+}
+
+pub(super) fn is_root() -> bool {
+    output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}

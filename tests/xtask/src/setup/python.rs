@@ -1,0 +1,83 @@
+//! A Python of our own below `target/tools`: pip to fetch wheels with, and the drivers that tests connect with.
+
+use super::debian;
+use crate::workspace::{Workspace, output, say, works};
+use anyhow::{Context, Result};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The drivers that real agents use, each at one version.
+const DRIVERS: [&str; 3] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0", "typing-extensions==4.16.0"];
+
+/// A Python that has pip: ours if it is made, else whatever makes it.
+pub(super) fn with_pip(workspace: &Workspace) -> Result<PathBuf> {
+    let home = workspace.tools.join("python");
+    let python = home.join("bin/python");
+    if has_pip(&python) {
+        return Ok(python);
+    }
+    fs::create_dir_all(&workspace.tools)
+        .with_context(|| format!("cannot make {}", workspace.tools.display()))?;
+    let _ = fs::remove_dir_all(&home);
+    if make(&home).is_none() {
+        let why = "Python 3 with venv or pip is needed to fetch packages";
+        debian::install(&["python3", "python3-venv"], why)?;
+        make(&home).context(why)?;
+    }
+    Ok(python)
+}
+
+/// That Python with the drivers installed.
+pub(super) fn with_drivers(workspace: &Workspace) -> Result<PathBuf> {
+    let python = with_pip(workspace)?;
+    let wanted = DRIVERS.join("\n");
+    let marker = workspace.tools.join("python/drivers");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+        say("Python", "psycopg and asyncpg are installed");
+        return Ok(python);
+    }
+    say("Python", format!("installing {} for the tests", DRIVERS.join(", ")));
+    let mut command = Command::new(&python);
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+    let packages = site(&workspace.tools.join("python"));
+    if packages.is_dir() {
+        command.arg("--upgrade").arg("--target").arg(&packages);
+    }
+    output(command.args(DRIVERS)).context("cannot install the drivers that the tests connect with")?;
+    fs::write(&marker, wanted).with_context(|| format!("cannot write {}", marker.display()))?;
+    Ok(python)
+}
+
+/// A virtual environment, or where Debian's `python3-venv` is missing, a script that adds a folder of packages to the
+/// system's Python.
+fn make(home: &Path) -> Option<()> {
+    let python = home.join("bin/python");
+    let _ = output(Command::new("python3").args(["-m", "venv"]).arg(home));
+    if has_pip(&python) {
+        say("Python", format!("made a virtual environment in {}", home.display()));
+        return Some(());
+    }
+    // A failed attempt leaves half an environment.
+    let _ = fs::remove_dir_all(home);
+    if !works(Command::new("python3").args(["-m", "pip", "--version"])) {
+        return None;
+    }
+    fs::create_dir_all(home.join("bin")).ok()?;
+    fs::create_dir_all(site(home)).ok()?;
+    let packages = site(home).display().to_string().replace('\'', r"'\''");
+    fs::write(&python, format!("#!/bin/sh\nPYTHONPATH='{packages}' exec python3 \"$@\"\n")).ok()?;
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).ok()?;
+    say("Python", format!("packages go to {}", site(home).display()));
+    has_pip(&python).then_some(())
+}
+
+/// The folder of packages, where there is no virtual environment.
+fn site(home: &Path) -> PathBuf {
+    home.join("site")
+}
+
+fn has_pip(python: &Path) -> bool {
+    works(Command::new(python).args(["-m", "pip", "--version"]))
+}
