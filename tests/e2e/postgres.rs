@@ -4,7 +4,10 @@ use chaperone::demo::postgres::{Postgres, PostgresError, PostgresOptions, SUPERU
 use chaperone_tests::psql::Psql;
 use chaperone_tests::python::python;
 use chaperone_tests::tools;
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 fn start(tls: ServerTls) -> Postgres {
     let bin_dir = match tls {
@@ -50,6 +53,28 @@ fn drivers_reach_it_too() {
         async def main():\n c = await asyncpg.connect(os.environ['URL'], ssl=False); print(await c.fetchval('select $1::int', 7))\n\
         asyncio.run(main())\n";
     assert_eq!(python(script, &[("URL", &url)]).unwrap().success().unwrap(), "42\n7\n");
+}
+
+/// Nobody runs a destructor of a killed program, and a forgotten server would outlive the test run.
+#[test]
+fn a_server_ends_with_a_starter_that_is_killed() {
+    let mut starter = Command::new(env!("CARGO_BIN_EXE_scratch-postgres"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(starter.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let address = url.trim().split(['@', '/']).nth(3).unwrap().to_owned();
+    TcpStream::connect(&address).unwrap();
+    // SIGKILL: nothing of the starter's own runs after it. Its end of the supervisor's pipe closes all the same.
+    starter.kill().unwrap();
+    starter.wait().unwrap();
+    let stopped = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        TcpStream::connect(&address).is_err()
+    });
+    assert!(stopped, "{address} still answers");
 }
 
 /// The wheel's psql must speak TLS: without it no agent gets its token through.

@@ -53,6 +53,13 @@ pub fn module_of(file: &Path, source_folder: &Path) -> Result<Vec<String>> {
     Ok(segments)
 }
 
+/// Words before which or after which a path begins; `crate`, `self` and `super` are parts of paths.
+const KEYWORDS: [&str; 33] = [
+    "as", "async", "await", "break", "const", "continue", "dyn", "else", "enum", "extern", "fn", "for", "if",
+    "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct",
+    "trait", "type", "unsafe", "use", "where", "while", "yield",
+];
+
 /// Every path that a source names, such as `crate::session::Session` or `tokio::select`; paths that start with `self`
 /// or `super` are given from `crate`, the source being the module `module`. Single identifiers count as paths.
 pub fn paths(source: &str, module: &[String]) -> Result<BTreeSet<String>> {
@@ -70,17 +77,22 @@ fn collect(tokens: TokenStream, module: &[String], prefix: &[String], found: &mu
     let mut joined = false;
     // The name after `mod`, whose braces are another module.
     let mut inline: Option<String> = None;
+    let mut after_mod = false;
     while let Some(token) = tokens.next() {
         match token {
             TokenTree::Ident(name) => {
                 let name = name.to_string();
-                let name = name.strip_prefix("r#").unwrap_or(&name).to_owned();
                 if !joined {
-                    inline = (path.last().map(String::as_str) == Some("mod")).then(|| name.clone());
                     finish(&mut path, module, prefix, found);
                 }
-                path.push(name);
                 joined = false;
+                if KEYWORDS.contains(&name.as_str()) {
+                    after_mod = name == "mod";
+                    continue;
+                }
+                inline = after_mod.then(|| name.clone());
+                after_mod = false;
+                path.push(name.trim_start_matches("r#").to_owned());
             }
             TokenTree::Punct(mark) if mark.as_char() == ':' && is_colon(tokens.peek()) => {
                 tokens.next();
@@ -158,9 +170,10 @@ mod tests {
             ("fn f() { crate::state::open() }", "crate::state::open"),
             ("fn f() { select! { x = crate::state::open() => {} } }", "crate::state::open"),
             ("mod tests { use super::super::ssh; }", "crate::protocol::ssh"),
+            ("return ::tokio::net();", "tokio::net"),
             ("use ::tokio::net;", "tokio::net"),
             ("type A = <T as crate::hooks::B>::C;", "crate::hooks::B"),
-            ("use r#crate::x as y;", "crate::x"),
+            ("use crate::r#type::x as y;", "crate::type::x"),
         ] {
             let found = paths_of(source);
             assert!(found.contains(path), "{source}: {found:?}");
