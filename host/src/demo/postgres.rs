@@ -14,10 +14,9 @@ mod certificate;
 mod shop;
 mod supervisor;
 
-pub use binaries::{BIN_VARIABLE, find_binaries};
+pub use binaries::{Account, BIN_VARIABLE, find_binaries};
 pub use shop::ShopLogin;
 
-use binaries::Account;
 use std::fmt;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -48,13 +48,21 @@ fn usual_folders(path: Option<OsString>, debian: &Path) -> Vec<PathBuf> {
 
 /// Who runs the server: ourselves, or an unprivileged user when we are root.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Account {
+pub enum Account {
+    /// The user that we are.
     Ourselves,
-    Other { uid: u32, gid: u32 },
+    /// `postgres`, or else `nobody`.
+    Other {
+        /// Its user id.
+        uid: u32,
+        /// Its group's id.
+        gid: u32,
+    },
 }
 
 impl Account {
-    pub(super) fn current() -> Result<Self, PostgresError> {
+    /// Ourselves unless we are root.
+    pub fn current() -> Result<Self, PostgresError> {
         if id("-u", None) != Some(0) {
             return Ok(Account::Ourselves);
         }
@@ -65,7 +73,7 @@ impl Account {
     }
 
     /// A command that runs as this account, in a folder it can enter, with an environment that cannot redirect it.
-    pub(super) fn command(&self, program: &Path, dir: &Path) -> Command {
+    pub fn command(&self, program: &Path, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(dir).env("LC_ALL", "C").stdin(Stdio::null());
         for variable in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGPASSWORD", "PGSSLMODE", "PGOPTIONS"] {
@@ -78,7 +86,7 @@ impl Account {
     }
 
     /// Hands a file or folder to this account.
-    pub(super) fn own(&self, path: &Path) -> Result<(), PostgresError> {
+    pub fn own(&self, path: &Path) -> Result<(), PostgresError> {
         match self {
             Account::Ourselves => Ok(()),
             Account::Other { uid, gid } => chown(path, Some(*uid), Some(*gid))
@@ -87,7 +95,7 @@ impl Account {
     }
 
     /// As `own`, readable by nobody else. The file must be in a folder that nobody else can enter already.
-    pub(super) fn own_privately(&self, path: &Path) -> Result<(), PostgresError> {
+    pub fn own_privately(&self, path: &Path) -> Result<(), PostgresError> {
         let mode = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(path, mode).map_err(io_error(format!("protect {}", path.display())))?;
         self.own(path)

@@ -55,7 +55,7 @@ mod tests {
                 _ => digit * 2 / 10 + digit * 2 % 10,
             })
             .sum();
-        sum % 10 == 0
+        sum.is_multiple_of(10)
     }
 
     /// The quoted values of each customer's line.
