@@ -27,12 +27,12 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
     let mut build = workspace.cargo(["build", "--quiet"]);
     build.args(TARGETS);
     if steps.run("build", build) == Outcome::Passed {
-        let scratch = steps.time("PostgreSQL", || Scratch::start(workspace, &tools))?;
-        steps.run("tests", with_tools(tests(workspace, &arguments), workspace, &tools, &scratch));
-        drop(scratch);
         if arguments.is_empty() {
             steps.run("doc tests", workspace.cargo(["test", "--quiet", "--workspace", "--doc"]));
         }
+        let scratch = steps.time("PostgreSQL", || Scratch::start(workspace, &tools))?;
+        steps.run("tests", with_tools(tests(workspace, &arguments), workspace, &tools, &scratch));
+        drop(scratch);
     }
     if tools.postgres_with_tls.is_none() {
         say("left out", "tests of a target with TLS: no PostgreSQL server here has it");
@@ -148,11 +148,13 @@ impl Steps {
         let total: Duration = self.0.iter().map(|step| step.2).sum();
         let (passed, failed) = (names(Outcome::Passed), names(Outcome::Failed));
         println!();
-        say("passed", format!("{} ({:.0} s in all)", passed.join(", "), total.as_secs_f64()));
-        if failed.is_empty() {
-            return ExitCode::SUCCESS;
+        say("passed", passed.join(", "));
+        if !failed.is_empty() {
+            say("FAILED", failed.join(", "));
         }
-        say("FAILED", failed.join(", "));
-        ExitCode::FAILURE
+        say("time", format!("{:.0} s", total.as_secs_f64()));
+        // A line of this form is what a CI reads from any test runner.
+        println!("steps: {} passed, {} failed", passed.len(), failed.len());
+        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

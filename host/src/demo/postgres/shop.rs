@@ -61,7 +61,7 @@ mod tests {
     /// The quoted values of each customer's line.
     fn customers() -> Vec<Vec<&'static str>> {
         let lines = SHOP.split("insert into customers").nth(1).unwrap().split(';').next().unwrap();
-        let rows = lines.lines().filter(|line| line.trim_start().starts_with('('));
+        let rows = lines.lines().filter(|line| line.starts_with("    ("));
         rows.map(|row| row.split('\'').skip(1).step_by(2).collect()).collect()
     }
 
