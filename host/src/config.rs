@@ -1,1 +1,248 @@
-//! Not written yet.
+//! The configuration: one YAML file, strict, checked whole.
+//!
+//! [`check`] and [`load`] run the same decoding; they differ in what an unreadable secret means. What comes out is plain
+//! values with every default applied, one struct for each section. Whatever is not understood is an error: an unknown
+//! key is a control that somebody believes in. A file with any error gives no [`Config`] at all (fails closed).
+//! `host/docs/config.md` is the reference; a test compares its keys with those that decoding asks for.
+
+mod decode;
+mod edge;
+mod grant;
+mod names;
+mod node;
+mod plugin;
+mod problem;
+mod provider;
+mod report;
+mod secret;
+mod subject;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+pub use edge::{Limits, Listen, Recording, State, Tls};
+pub use grant::{Grant, ReasonRule, Recorded, When};
+pub use plugin::{Builtin, Plugin, PluginConfig, PluginLimits, PluginSource};
+pub use problem::{Mark, Problem, ProblemCode, Severity};
+pub(crate) use provider::is_loopback;
+pub use provider::{Cloud, Provider, ProviderKind};
+pub use report::{Outcome, Report};
+pub use secret::{Secret, SecretReference};
+pub use subject::{Group, Subject};
+pub use target::{Protocol, Target, TargetTls};
+
+use chaperone_core::name::{GroupAlias, ProviderName};
+use decode::{Fields, Item};
+use names::Names;
+use problem::Sink;
+use secret::{Purpose, Vault};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The most groups of operators.
+pub const MAX_OPERATOR_GROUPS: usize = 32;
+
+/// Everything that was configured.
+#[derive(Clone)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// The certificate that they see.
+    pub tls: Tls,
+    /// Who may prove identities. Never empty.
+    pub providers: Vec<Provider>,
+    /// Groups by alias.
+    pub groups: Vec<Group>,
+    /// Groups whose members may see and end everything.
+    pub operators: Vec<GroupAlias>,
+    /// The protected systems. Never empty.
+    pub targets: Vec<Target>,
+    /// The plugins.
+    pub plugins: Vec<Plugin>,
+    /// The policy. Never empty.
+    pub grants: Vec<Grant>,
+    /// Where recordings go.
+    pub recording: Recording,
+    /// Where state is kept.
+    pub state: State,
+    /// Bounds of the whole gateway.
+    pub limits: Limits,
+}
+
+/// Why a configuration was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// It was read, and refused.
+    #[error("{} is refused: {} errors", .0.file, .0.count(Severity::Error))]
+    Refused(Box<Report>),
+}
+
+/// Checks a file without starting anything. Secrets that cannot be read are only noted.
+pub fn check(path: &Path) -> Result<Report, LoadError> {
+    let source = read(path)?;
+    let (_, report) = decode_file(path, &source, Purpose::Check, &|name| std::env::var(name).ok());
+    Ok(report)
+}
+
+/// Loads a file for the gateway to run with. The report holds warnings worth logging.
+pub fn load(path: &Path) -> Result<(Config, Report), LoadError> {
+    let source = read(path)?;
+    match decode_file(path, &source, Purpose::Serve, &|name| std::env::var(name).ok()) {
+        (Some(config), report) => Ok((config, report)),
+        (None, report) => Err(LoadError::Refused(Box::new(report))),
+    }
+}
+
+/// What a file says about recordings, for commands that read them and need no secrets.
+pub fn recording(path: &Path) -> Result<Recording, LoadError> {
+    let source = read(path)?;
+    match decode_file(path, &source, Purpose::Check, &|name| std::env::var(name).ok()) {
+        (Some(config), _) => Ok(config.recording),
+        (None, report) => Err(LoadError::Refused(Box::new(report))),
+    }
+}
+
+fn read(path: &Path) -> Result<String, LoadError> {
+    let fail = |reason: String| LoadError::Unreadable { path: path.to_owned(), reason };
+    let file = std::fs::File::open(path).map_err(|error| fail(error.kind().to_string()))?;
+    let mut bytes = Vec::new();
+    // One byte more than is accepted, so that the parser can say that it is too long.
+    let bound = node::MAX_BYTES as u64 + 1;
+    file.take(bound).read_to_end(&mut bytes).map_err(|error| fail(error.kind().to_string()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        fail(format!("it is not UTF-8 text (byte {valid})"))
+    })
+}
+
+type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn decode_file(
+    path: &Path,
+    source: &str,
+    purpose: Purpose,
+    variable: Variables<'_>,
+) -> (Option<Config>, Report) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let vault = Vault { variable, folder, purpose };
+    let sink = Sink::default();
+    let config = decode_source(source, &vault, &sink);
+    let report = Report::new(&path.display().to_string(), source, sink.finish());
+    let config = config.filter(|_| report.outcome() != Outcome::Refused);
+    (config, report)
+}
+
+fn decode_source(source: &str, vault: &Vault<'_>, sink: &Sink) -> Option<Config> {
+    let root = node::parse(source, sink)?;
+    let item = Item::root(&root, sink);
+    let config = decode_root(&item, vault);
+    if config.is_none() && !sink.has_errors() {
+        // Never reached as long as every `None` has its problem; without this it would be an empty refusal.
+        item.invalid("the configuration is incomplete", "please report this: the reason was lost");
+    }
+    config
+}
+
+fn decode_root(root: &Item<'_>, vault: &Vault<'_>) -> Option<Config> {
+    let mut fields = root.fields()?;
+    let mut names = Names::default();
+    let listen = Listen::decode(fields.get("listen"));
+    let tls = fields.need("tls", "`self-signed` for a trial, or `certificate` and `key`");
+    let tls = tls.and_then(|item| Tls::decode(item, listen.as_ref()?, vault));
+    let providers = decode_providers(&mut fields, &mut names);
+    let groups = decode_groups(&mut fields, &providers, &mut names);
+    let operators = fields.get("operators");
+    let operators =
+        operators.map(|item| subject::group_list(&item, MAX_OPERATOR_GROUPS, &mut names)).unwrap_or_default();
+    let approvers = fields.get("approvers");
+    let default_approvers = approvers
+        .as_ref()
+        .map(|item| subject::group_list(item, grant::MAX_APPROVER_GROUPS, &mut names))
+        .unwrap_or_default();
+    let plugins =
+        section(fields.get("plugins"), plugin::MAX_PLUGINS, |item| Plugin::decode(item, vault, &mut names));
+    let targets = fields.need("targets", "at least one target");
+    no_empty_list(targets.as_ref(), "there is nothing to protect");
+    let targets =
+        section(targets, target::MAX_TARGETS, |item| Target::decode(item, &plugins, vault, &mut names));
+    let grants = decode_grants(&mut fields, &providers, &default_approvers, &mut names);
+    let recording =
+        fields.need("recording", "a mapping with `directory`: no session runs without a recording");
+    let recording = recording.and_then(|item| Recording::decode(item, vault));
+    let state = fields.need("state", "the path of a SQLite file, or a reference to a PostgreSQL URL");
+    let state = state.and_then(|item| State::decode(item, vault));
+    let limits = Limits::decode(fields.get("limits"));
+    let uses_default = |grant: &Grant| matches!(&grant.when, When::Approved { approvers, .. } if *approvers == default_approvers);
+    if let Some(item) = approvers.filter(|_| !grants.is_empty() && !grants.iter().any(uses_default)) {
+        let help = "a grant with `when: approved` and no `approvers` of its own would; delete it otherwise";
+        item.no_effect("no grant uses these approvers", help);
+    }
+    fields.finish();
+    names.check();
+    Some(Config {
+        listen: listen?,
+        tls: tls?,
+        providers,
+        groups,
+        operators,
+        targets,
+        plugins,
+        grants,
+        recording: recording?,
+        state: state?,
+        limits: limits?,
+    })
+}
+
+/// Decodes every element of a list; those that are wrong have filed their problems and are left out.
+fn section<'a, T>(
+    item: Option<Item<'a>>,
+    max: usize,
+    mut decode: impl FnMut(&Item<'a>) -> Option<T>,
+) -> Vec<T> {
+    let items = item.map(|item| item.list(max)).unwrap_or_default();
+    items.iter().filter_map(&mut decode).collect()
+}
+
+fn no_empty_list(item: Option<&Item<'_>>, message: &str) {
+    if let Some(item) = item.filter(|item| item.is_empty_list()) {
+        item.invalid(format!("{message}: `{}` is empty", item.name()), "add at least one");
+    }
+}
+
+fn decode_providers<'a>(fields: &mut Fields<'a>, names: &mut Names<'a>) -> Vec<Provider> {
+    let item = fields.need("providers", "at least one identity provider");
+    no_empty_list(item.as_ref(), "nobody could prove an identity");
+    section(item, provider::MAX_PROVIDERS, |item| Provider::decode(item, names))
+}
+
+fn decode_groups<'a>(fields: &mut Fields<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Group> {
+    let entra = providers.iter().filter(|provider| provider.kind == ProviderKind::Entra);
+    let entra: Vec<ProviderName> = entra.map(|provider| provider.name.clone()).collect();
+    let items = fields.get("groups").map(|item| item.named(subject::MAX_GROUPS)).unwrap_or_default();
+    items.iter().filter_map(|(alias, item)| Group::decode(alias, item, &entra, names)).collect()
+}
+
+fn decode_grants<'a>(
+    fields: &mut Fields<'a>,
+    providers: &[Provider],
+    default_approvers: &[GroupAlias],
+    names: &mut Names<'a>,
+) -> Vec<Grant> {
+    let item = fields.need("grants", "at least one grant");
+    no_empty_list(item.as_ref(), "nobody could open anything");
+    let grants = section(item, grant::MAX_GRANTS, |item| {
+        Grant::decode(item, providers, default_approvers, names).map(|grant| (item.clone(), grant))
+    });
+    grant::check_repeats(&grants);
+    grants.into_iter().map(|(_, grant)| grant).collect()
+}

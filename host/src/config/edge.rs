@@ -1,0 +1,257 @@
+//! The gateway's own edges: where it listens, its certificate, its recordings, its state and its limits.
+
+use super::decode::Item;
+use super::problem::{ProblemCode, Severity, quote};
+use super::secret::{Secret, SecretReference, Vault};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The PostgreSQL listener.
+    pub postgres: SocketAddr,
+    /// The HTTPS API.
+    pub api: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Listen {
+            postgres: SocketAddr::from(([127, 0, 0, 1], 6432)),
+            api: SocketAddr::from(([127, 0, 0, 1], 8443)),
+        }
+    }
+}
+
+impl Listen {
+    pub(crate) fn decode(item: Option<Item<'_>>) -> Option<Self> {
+        let mut listen = Listen::default();
+        let Some(mut fields) = item.and_then(|item| item.fields()) else { return Some(listen) };
+        const ADDRESS: &str = "an address and a port, such as `127.0.0.1:6432` or `[::]:6432`";
+        let (postgres, api) = (fields.get("postgres"), fields.get("api"));
+        for (item, address) in [(&postgres, &mut listen.postgres), (&api, &mut listen.api)] {
+            if let Some(value) = item.as_ref().and_then(|item| item.parsed::<SocketAddr>(ADDRESS)) {
+                *address = value;
+            }
+        }
+        if listen.postgres == listen.api && listen.api.port() != 0 {
+            let at = api.or(postgres).unwrap_or_else(|| fields.item().clone());
+            at.invalid("both listeners have the same address", "give one of them another port");
+        }
+        fields.finish();
+        Some(listen)
+    }
+
+    fn only_loopback(&self) -> bool {
+        self.postgres.ip().is_loopback() && self.api.ip().is_loopback()
+    }
+}
+
+/// The certificate that clients see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// PEM files, read again when they change.
+    Files {
+        /// The certificate chain.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// Made at start, for loopback addresses only.
+    SelfSigned,
+}
+
+impl Tls {
+    pub(crate) fn decode(item: Item<'_>, listen: &Listen, vault: &Vault<'_>) -> Option<Self> {
+        let text = match &item.node.value {
+            super::node::Value::Scalar { text, .. } => Some(text.as_str()),
+            _ => None,
+        };
+        match text {
+            Some("self-signed") if listen.only_loopback() => {
+                item.risk(
+                    "clients cannot tell a self-signed certificate from an impostor's",
+                    "for more than a trial, give `certificate` and `key`",
+                );
+                Some(Tls::SelfSigned)
+            }
+            Some("self-signed") => {
+                item.invalid(
+                    "a self-signed certificate is for loopback addresses only, and `listen` has another",
+                    "give `certificate` and `key`, or listen on 127.0.0.1",
+                );
+                None
+            }
+            Some(other) => {
+                let help = "write `self-signed`, or a mapping with `certificate` and `key`";
+                item.invalid(format!("{} is no certificate", quote(other)), help);
+                None
+            }
+            None => {
+                let mut fields = item.fields()?;
+                let certificate = fields.need("certificate", "the path of a PEM file with the chain");
+                let key = fields.need("key", "the path of a PEM file with the private key");
+                fields.finish();
+                let certificate = certificate.and_then(|item| path(&item, vault));
+                let key = key.and_then(|item| path(&item, vault));
+                Some(Tls::Files { certificate: certificate?, key: key? })
+            }
+        }
+    }
+}
+
+/// A path; a relative one starts at the configuration file's folder.
+pub(crate) fn path(item: &Item<'_>, vault: &Vault<'_>) -> Option<PathBuf> {
+    let text = item.text("a path")?;
+    if vault.reference(text).is_some() {
+        item.invalid(
+            format!("{} is a reference, and a plain path is wanted", quote(text)),
+            "write the path alone",
+        );
+        return None;
+    }
+    Some(vault.folder.join(text))
+}
+
+/// Where recordings are kept, and how much of the responses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// The folder.
+    pub directory: PathBuf,
+    /// Bytes of response rows kept for each operation; row counts are always kept.
+    pub response_bytes_per_operation: u64,
+    /// Bytes of response rows kept for each session.
+    pub response_bytes_per_session: u64,
+}
+
+impl Recording {
+    pub(crate) fn decode(item: Item<'_>, vault: &Vault<'_>) -> Option<Self> {
+        let mut fields = item.fields()?;
+        let directory = fields.need("directory", "the folder for recordings");
+        let operation = fields.get("response_bytes_per_operation");
+        let session = fields.get("response_bytes_per_session");
+        fields.finish();
+        let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
+        let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
+        let directory = directory.and_then(|item| path(&item, vault));
+        let recording = Recording {
+            directory: directory?,
+            response_bytes_per_operation: per_operation?,
+            response_bytes_per_session: per_session?,
+        };
+        if let Some(operation) = operation
+            && recording.response_bytes_per_operation > recording.response_bytes_per_session
+        {
+            operation.no_effect(
+                "an operation may not keep more than its whole session",
+                "lower this, or raise `response_bytes_per_session`",
+            );
+        }
+        Some(recording)
+    }
+}
+
+/// Where requests, windows, holds and audit events are kept.
+#[derive(Clone)]
+pub enum State {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL, which holds a password.
+    Postgres(Secret),
+}
+
+impl State {
+    pub(crate) fn decode(item: Item<'_>, vault: &Vault<'_>) -> Option<Self> {
+        let text = item.text("the path of a SQLite file, or a reference to a PostgreSQL URL")?;
+        if text.starts_with("env:") || text.starts_with("file:") {
+            let secret = vault.secret(&item)?;
+            let known =
+                ["postgres://", "postgresql://"].iter().any(|scheme| secret.expose().starts_with(scheme));
+            if !known && !secret.expose().is_empty() {
+                item.invalid(
+                    format!("what `{}` holds is no PostgreSQL URL", secret.reference()),
+                    "it must start with `postgres://`; for SQLite write the path itself",
+                );
+                return None;
+            }
+            return Some(State::Postgres(secret));
+        }
+        if text.contains("://") {
+            item.sink.conceal(item.node.mark);
+            item.problem(
+                Severity::Error,
+                ProblemCode::LiteralSecret,
+                "a database URL holds a password, and secrets do not stand in this file".into(),
+                "write a reference to the URL: `state: env:CHAPERONE_STATE_URL` or `state: file:/path`",
+            );
+            return None;
+        }
+        Some(State::Sqlite(vault.folder.join(text)))
+    }
+
+    /// The reference of the URL, when there is one.
+    pub fn reference(&self) -> Option<&SecretReference> {
+        match self {
+            State::Sqlite(_) => None,
+            State::Postgres(secret) => Some(secret.reference()),
+        }
+    }
+}
+
+/// Bounds of the whole gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at one time, on all listeners.
+    pub connections: u32,
+    /// From accept to admission: TLS, credential, window.
+    pub handshake_timeout: Duration,
+    /// To reach a target and be let in by it.
+    pub dial_timeout: Duration,
+    /// The longest session, whatever the window and the token allow.
+    pub session: Duration,
+    /// What running operations get at shutdown before they are cut.
+    pub shutdown_deadline: Duration,
+    /// Threads that carry sessions; none = one for each core.
+    pub session_threads: Option<u16>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 5000,
+            handshake_timeout: Duration::from_secs(15),
+            dial_timeout: Duration::from_secs(10),
+            session: Duration::from_secs(12 * 3600),
+            shutdown_deadline: Duration::from_secs(30),
+            session_threads: None,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn decode(item: Option<Item<'_>>) -> Option<Self> {
+        let mut limits = Limits::default();
+        let Some(mut fields) = item.and_then(|item| item.fields()) else { return Some(limits) };
+        let seconds = Duration::from_secs;
+        if let Some(number) = fields.get("connections").and_then(|item| item.number(1, 1_000_000)) {
+            limits.connections = u32::try_from(number).ok()?;
+        }
+        if let Some(number) = fields.get("session_threads").and_then(|item| item.number(1, 1024)) {
+            limits.session_threads = u16::try_from(number).ok();
+        }
+        for (key, value, max) in [
+            ("handshake_timeout", &mut limits.handshake_timeout, 120),
+            ("dial_timeout", &mut limits.dial_timeout, 120),
+            ("session", &mut limits.session, 30 * 86_400),
+            ("shutdown_deadline", &mut limits.shutdown_deadline, 3600),
+        ] {
+            if let Some(duration) = fields.get(key).and_then(|item| item.duration(seconds(1), seconds(max))) {
+                *value = duration;
+            }
+        }
+        fields.finish();
+        Some(limits)
+    }
+}

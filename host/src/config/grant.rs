@@ -1,0 +1,218 @@
+//! The policy: who may open which target, how, and for how long.
+
+use super::decode::Item;
+use super::names::{Kind, Names};
+use super::problem::{ProblemCode, Severity};
+use super::provider::Provider;
+use super::subject::{Subject, group_list};
+use chaperone_core::name::{GroupAlias, TargetName};
+use std::time::Duration;
+
+/// The most grants.
+pub(crate) const MAX_GRANTS: usize = 5000;
+/// The most subjects of one grant.
+pub(crate) const MAX_SUBJECTS: usize = 256;
+/// The most distinct approvers that a grant may ask for.
+pub(crate) const MAX_NEEDED: u64 = 16;
+/// The most groups of approvers of one grant.
+pub(crate) const MAX_APPROVER_GROUPS: usize = 8;
+/// From here on a lifetime gets a warning.
+pub(crate) const NOT_JUST_IN_TIME: Duration = Duration::from_secs(24 * 3600);
+/// The longest lifetime there is.
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Who decides a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// The policy: a request that fits opens a window at once.
+    Requested,
+    /// A human.
+    Approved {
+        /// Whose members may approve. Never empty.
+        approvers: Vec<GroupAlias>,
+        /// Distinct persons needed, at least 1.
+        needed: u8,
+    },
+}
+
+/// Whether sessions under a grant are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// Everything, within the bounds of `recording`.
+    Yes,
+    /// Nothing of what was said; refused where policy demands a recording.
+    No,
+}
+
+/// Whether a request must say why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReasonRule {
+    /// It must.
+    Required,
+    /// It may.
+    Optional,
+}
+
+/// One grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Which target it opens.
+    pub target: TargetName,
+    /// For whom. Never empty.
+    pub to: Vec<Subject>,
+    /// Who decides.
+    pub when: When,
+    /// The longest window.
+    pub lifetime: Duration,
+    /// Whether its sessions are recorded.
+    pub recorded: Recorded,
+    /// Whether a request must say why.
+    pub reason: ReasonRule,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decider {
+    Policy,
+    Human,
+}
+
+impl Grant {
+    pub(crate) fn decode<'a>(
+        item: &Item<'a>,
+        providers: &[Provider],
+        default_approvers: &[GroupAlias],
+        names: &mut Names<'a>,
+    ) -> Option<Self> {
+        let mut fields = item.fields()?;
+        let target = fields.need("grant", "the target's name");
+        let to = fields.need("to", "whom it is for, such as `group:ALIAS`");
+        let when = fields.need("when", "`requested` (the policy decides) or `approved` (a human decides)");
+        let lifetime = fields.need("lifetime", "how long a window may be, such as `15m`");
+        let recorded = fields.get("recorded");
+        let reason = fields.get("reason");
+        let approvers = fields.get("approvers");
+        let needed = fields.get("needed");
+        fields.finish();
+        let target = target.and_then(|item| {
+            let name = item.plain_name("a target's name")?;
+            names.refer(Kind::Target, name, &item);
+            TargetName::new(name).ok()
+        });
+        let to = to.map(|item| subjects(&item, providers, names));
+        let decider = when
+            .as_ref()
+            .and_then(|item| item.choice(&[("requested", Decider::Policy), ("approved", Decider::Human)]));
+        let when = decider.and_then(|decider| {
+            decode_when(item, decider, approvers.as_ref(), needed.as_ref(), default_approvers, names)
+        });
+        let lifetime = lifetime.and_then(|item| decode_lifetime(&item));
+        let recorded = recorded.map_or(Some(Recorded::Yes), |item| decode_recorded(&item));
+        let reason = reason.map_or(Some(ReasonRule::Required), |item| {
+            item.choice(&[("required", ReasonRule::Required), ("optional", ReasonRule::Optional)])
+        });
+        Some(Grant {
+            target: target?,
+            to: to?,
+            when: when?,
+            lifetime: lifetime?,
+            recorded: recorded?,
+            reason: reason?,
+        })
+    }
+}
+
+fn subjects<'a>(item: &Item<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Subject> {
+    if item.is_empty_list() {
+        item.no_effect("nobody can match this grant: `to` is empty", "name somebody, or delete the grant");
+    }
+    let mut list: Vec<Subject> = Vec::new();
+    for item in item.one_or_many(MAX_SUBJECTS) {
+        let Some(subject) = Subject::decode(&item, providers, names) else { continue };
+        if list.contains(&subject) {
+            item.no_effect("this subject is listed twice", "one is enough: delete this one");
+        } else {
+            list.push(subject);
+        }
+    }
+    list
+}
+
+fn decode_lifetime(item: &Item<'_>) -> Option<Duration> {
+    let lifetime = item.duration(Duration::from_secs(1), MAX_LIFETIME)?;
+    if lifetime >= NOT_JUST_IN_TIME {
+        let text = humantime::format_duration(lifetime);
+        item.risk(
+            format!("a lifetime of {text} is not just in time"),
+            "minutes or hours are usual: a new request is cheap",
+        );
+    }
+    Some(lifetime)
+}
+
+fn decode_recorded(item: &Item<'_>) -> Option<Recorded> {
+    Some(match item.yes_no()? {
+        true => Recorded::Yes,
+        false => {
+            item.risk(
+                "sessions under this grant leave no recording",
+                "write `recorded: yes`; `recording` bounds how much of the responses is kept",
+            );
+            Recorded::No
+        }
+    })
+}
+
+fn decode_when<'a>(
+    grant: &Item<'a>,
+    decider: Decider,
+    approvers: Option<&Item<'a>>,
+    needed: Option<&Item<'a>>,
+    default_approvers: &[GroupAlias],
+    names: &mut Names<'a>,
+) -> Option<When> {
+    let own = approvers.map(|item| group_list(item, MAX_APPROVER_GROUPS, names));
+    let count = needed.map_or(Some(1), |item| item.number(1, MAX_NEEDED));
+    if decider == Decider::Policy {
+        for item in [approvers, needed].into_iter().flatten() {
+            item.no_effect(
+                format!("`{}` does nothing under `when: requested`: no human is asked", item.name()),
+                "write `when: approved`, or delete it",
+            );
+        }
+        return Some(When::Requested);
+    }
+    if let Some(item) = approvers.filter(|item| item.is_empty_list()) {
+        item.no_effect("nobody could approve: `approvers` is empty", "name at least one group");
+        return None;
+    }
+    let item_given = approvers;
+    let approvers = own.unwrap_or_else(|| default_approvers.to_vec());
+    if approvers.is_empty() {
+        // When a list was given and none of it was good, that is what is reported.
+        if item_given.is_none() {
+            grant.missing("approvers", "name the groups that decide, here or once for all at the top level");
+        }
+        return None;
+    }
+    Some(When::Approved { approvers, needed: u8::try_from(count?).ok()? })
+}
+
+/// Warns about grants that repeat an earlier one: which of two lifetimes holds would be a surprise.
+pub(crate) fn check_repeats(grants: &[(Item<'_>, Grant)]) {
+    for (index, (item, grant)) in grants.iter().enumerate() {
+        let repeats = |other: &&(Item<'_>, Grant)| {
+            other.1.target == grant.target && other.1.to.iter().any(|subject| grant.to.contains(subject))
+        };
+        if let Some((first, _)) = grants.iter().take(index).find(repeats) {
+            item.problem(
+                Severity::Warning,
+                ProblemCode::Risk,
+                format!("an earlier grant opens `{}` to the same subject", grant.target),
+                format!(
+                    "it is on line {}; keep one, so that nobody has to guess which holds",
+                    first.node.mark.line
+                ),
+            );
+        }
+    }
+}
