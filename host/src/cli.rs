@@ -1,1 +1,213 @@
-//! Not written yet.
+//! The command line.
+//!
+//! Every command answers with an exit code or a [`Failure`]: one line what, one line what to do, no backtraces. Commands
+//! that ask a gateway use its HTTPS API and the caller's own token; `sessions`, `replay` and `verify` work on files and
+//! need neither; `check` needs nothing but the file.
+
+mod check;
+mod client;
+mod failure;
+mod print;
+mod recordings;
+mod remote;
+mod wiring;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::GatewayArgs;
+pub use failure::{Exit, Failure};
+pub use recordings::Place;
+pub use remote::RequestArgs;
+pub use wiring::DemoArgs;
+
+use chaperone_core::name::SessionId;
+use clap::{Parser, Subcommand};
+use client::Client;
+use print::Audience;
+use recordings::{Pace, What};
+use remote::Verdict;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused: by the gateway, or by `check`
+  2  the command line, a file or the configuration is wrong
+  3  the gateway cannot be reached, or its certificate is not trusted
+  4  a recording does not verify
+
+Environment:
+  CHAPERONE_TOKEN    your token; or name a file with --token-file
+  CHAPERONE_GATEWAY  the gateway's URL
+  CHAPERONE_CA       the authority of the gateway's certificate
+  CHAPERONE_CONFIG   the configuration file
+  NO_COLOR           no colours, also on a terminal";
+
+/// The gateway an AI agent has to walk through to reach a database.
+#[derive(Debug, Parser)]
+#[command(name = "chaperone", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// Print JSON instead of tables and sentences
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        env = "CHAPERONE_CONFIG",
+        default_value = "chaperone.yaml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+    /// Which gateway, and with whose token.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway
+    Serve,
+    /// Find every mistake in a configuration at once
+    Check {
+        /// The file [default: that of --config]
+        file: Option<PathBuf>,
+        /// Let warnings fail, too
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Try everything on this machine: a PostgreSQL, a token issuer, agents and an approver
+    Demo(DemoArgs),
+    /// Ask for a window on a target
+    Request(RequestArgs),
+    /// List your windows
+    Windows,
+    /// List what waits for your approval
+    Approvals,
+    /// Approve an access request or a held operation
+    Approve {
+        /// Its id, as `approvals` shows it
+        id: String,
+        /// What others should know
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+    },
+    /// Reject an access request or a held operation
+    Reject {
+        /// Its id, as `approvals` shows it
+        id: String,
+        /// Why; the requester reads this
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+    },
+    /// List recorded sessions, or with --live those that the gateway carries now
+    Sessions {
+        /// Ask the gateway for live sessions
+        #[arg(long, conflicts_with = "recordings")]
+        live: bool,
+        /// The most that are shown
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        limit: u16,
+        /// Where the recordings are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show a recorded session as it happened
+    Replay {
+        /// The session's id
+        session: SessionId,
+        /// How much faster than real time
+        #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = speed)]
+        speed: f64,
+        /// Where the recordings are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Prove that recordings are complete and unchanged
+    Verify {
+        /// The session's id
+        #[arg(required_unless_present = "all")]
+        session: Option<SessionId>,
+        /// Every recording of the folder
+        #[arg(long, conflicts_with = "session")]
+        all: bool,
+        /// Where the recordings are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End a window or a live session now
+    Revoke {
+        /// Its id: `win_…` or `ses_…`
+        id: String,
+    },
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse::<f64>().ok().filter(|speed| *speed > 0.0 && *speed <= 1000.0);
+    speed.ok_or_else(|| "a number over 0 and at most 1000".into())
+}
+
+/// Runs a command to its end and says how the process ends.
+pub fn run(cli: Cli) -> ExitCode {
+    let audience = if cli.json { Audience::Programs } else { Audience::People };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let what = format!("cannot start: {error}");
+            let failure =
+                Failure::new(Exit::Usage, "internal", what, "check the limits on threads and open files");
+            print::failure(&failure, audience);
+            return failure.exit.into();
+        }
+    };
+    match runtime.block_on(dispatch(cli, audience)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            print::failure(&failure, audience);
+            failure.exit.into()
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
+    let connect = || Client::new(&cli.gateway, &|name| std::env::var(name).ok());
+    let folder = |place: Place| match place.recordings {
+        Some(folder) => Ok(folder),
+        None => check::recordings_folder(&cli.config, audience),
+    };
+    match cli.command {
+        Command::Serve => wiring::serve(check::load(&cli.config, audience)?).await.map(|()| Exit::Done),
+        Command::Demo(args) => wiring::demo(args).await.map(|()| Exit::Done),
+        Command::Check { file, strict } => {
+            let warnings = if strict { check::Warnings::Refused } else { check::Warnings::Allowed };
+            check::run(&file.unwrap_or(cli.config), warnings, audience)
+        }
+        Command::Request(args) => remote::request(&connect()?, &args, audience).await,
+        Command::Windows => remote::windows(&connect()?, audience).await,
+        Command::Approvals => remote::approvals(&connect()?, audience).await,
+        Command::Approve { id, comment } => {
+            remote::decide(&connect()?, &id, Verdict::Approve, comment.as_deref(), audience).await
+        }
+        Command::Reject { id, comment } => {
+            remote::decide(&connect()?, &id, Verdict::Reject, comment.as_deref(), audience).await
+        }
+        Command::Revoke { id } => remote::revoke(&connect()?, &id, audience).await,
+        Command::Sessions { live: true, .. } => remote::sessions(&connect()?, audience).await,
+        Command::Sessions { limit, place, .. } => {
+            recordings::sessions(&folder(place)?, limit.into(), audience)
+        }
+        Command::Replay { session, speed, place } => {
+            recordings::replay(&folder(place)?, session, Pace { speed }, audience)
+        }
+        Command::Verify { session, place, .. } => {
+            let what = session.map_or(What::All, What::One);
+            recordings::verify(&folder(place)?, &what, audience)
+        }
+    }
+}

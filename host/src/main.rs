@@ -1,3 +1,8 @@
 //! The `chaperone` binary.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chaperone::cli::run(chaperone::cli::Cli::parse())
+}

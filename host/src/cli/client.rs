@@ -1,0 +1,264 @@
+//! The HTTPS client of the gateway's API, for every command that speaks to one.
+//!
+//! The token comes from `CHAPERONE_TOKEN` or a file, never from a flag (other users see those), and goes to the named
+//! gateway only: https (http on loopback alone), no redirects, no proxies. Answers are bounded in size and time.
+
+use super::failure::{Exit, Failure};
+use reqwest::{Method, StatusCode, Url, redirect};
+use serde_json::Value;
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest answer that is read, in bytes: a page of any list is far below.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// The longest token, in bytes (IDENTITY: groups make 7 to 10 KiB normal).
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a whole answer; a long poll gets its own wait on top.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which gateway, and with whose token.
+#[derive(Debug, Clone, clap::Args)]
+pub struct GatewayArgs {
+    /// The gateway's URL
+    #[arg(
+        long,
+        global = true,
+        env = "CHAPERONE_GATEWAY",
+        default_value = "https://127.0.0.1:8443",
+        value_name = "URL"
+    )]
+    pub gateway: String,
+    /// A PEM file with the authority of the gateway's certificate [default: the system's authorities]
+    #[arg(long, global = true, env = "CHAPERONE_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// A file that holds your token [default: the environment variable CHAPERONE_TOKEN]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A gateway that can be asked.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: secrecy::SecretString,
+}
+
+impl Client {
+    /// Prepares the client; nothing is sent yet.
+    pub(crate) fn new(
+        args: &GatewayArgs,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let base = base(&args.gateway)?;
+        let token = token(args.token_file.as_deref(), variable)?;
+        // One crypto library in the process; that it is installed already is fine.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("chaperone/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = &args.ca {
+            builder = builder.tls_certs_only(authorities(path)?);
+        }
+        let http = builder.build().map_err(|error| {
+            Failure::usage(
+                format!("the HTTPS client cannot start: {}", innermost(&error)),
+                "give the authority of the gateway's certificate with `--ca FILE`",
+            )
+        })?;
+        Ok(Client { http, base, token })
+    }
+
+    /// `GET`.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::GET, path, None, Duration::ZERO).await
+    }
+
+    /// `GET` with a long poll that the gateway answers after at most `wait`.
+    pub(crate) async fn wait(&self, path: &str, wait: Duration) -> Result<Value, Failure> {
+        self.call(Method::GET, &format!("{path}?wait={}s", wait.as_secs()), None, wait).await
+    }
+
+    /// `POST` with a JSON body.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::POST, path, Some(body), Duration::ZERO).await
+    }
+
+    /// `DELETE`.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, None, Duration::ZERO).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        wait: Duration,
+    ) -> Result<Value, Failure> {
+        use secrecy::ExposeSecret;
+        let url =
+            self.base.join(path).map_err(|_| self.strange("its URL cannot be joined with the API's path"))?;
+        let mut request = self
+            .http
+            .request(method, url)
+            .bearer_auth(self.token.expose_secret())
+            .timeout(ANSWER_TIMEOUT + wait);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let text = self.text(response).await?;
+        if status.is_success() {
+            if text.is_empty() {
+                return Ok(Value::Null);
+            }
+            return serde_json::from_slice(&text).map_err(|_| self.strange("its answer is not JSON"));
+        }
+        match serde_json::from_slice::<Value>(&text).ok().filter(|body| body.get("title").is_some()) {
+            Some(problem) => Err(refused(status, &problem)),
+            None => Err(self.strange(&format!("it answers HTTP {} in other words", status.as_u16()))),
+        }
+    }
+
+    async fn text(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
+        let mut text = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if text.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(self.strange(&format!("its answer is longer than {MAX_ANSWER_BYTES} bytes")));
+            }
+            text.extend_from_slice(&chunk);
+        }
+        Ok(text)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let cause = innermost(error);
+        let lower = cause.to_ascii_lowercase();
+        let advice = if lower.contains("certificate")
+            || lower.contains("unknownissuer")
+            || lower.contains("unknown issuer")
+        {
+            "give the authority of its certificate with `--ca FILE` or CHAPERONE_CA; do not go around it"
+        } else if error.is_timeout() {
+            "it did not answer in time: check that it runs, and the network between"
+        } else {
+            "check that it runs, and the address in `--gateway URL` or CHAPERONE_GATEWAY"
+        };
+        let what = format!("cannot reach the gateway at {}: {cause}", self.base);
+        Failure::new(Exit::Unreachable, "unreachable", what, advice)
+    }
+
+    fn strange(&self, what: &str) -> Failure {
+        Failure::new(
+            Exit::Unreachable,
+            "not-a-gateway",
+            format!("what answers at {} is no Chaperone gateway: {what}", self.base),
+            "check the address in `--gateway URL` or CHAPERONE_GATEWAY",
+        )
+    }
+}
+
+/// The cause at the bottom: the layers above only say that sending failed.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    text
+}
+
+/// An RFC 9457 body as one line what and one line what to do.
+fn refused(status: StatusCode, problem: &Value) -> Failure {
+    let text = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+    let (title, detail, code) = (text("title"), text("detail"), text("code"));
+    let what = if detail.is_empty() { title } else { format!("{} {detail}", ended(&title)) };
+    // What the gateway itself says to do next goes before what this program thinks.
+    let next =
+        problem.pointer("/request/command").and_then(Value::as_str).map(|command| format!("run: {command}"));
+    let advice = next.unwrap_or_else(|| advice_for(&code, status).to_owned());
+    Failure { code, what, advice, exit: Exit::Refused }
+}
+
+fn ended(sentence: &str) -> String {
+    if sentence.ends_with(['.', '!', '?']) { sentence.to_owned() } else { format!("{sentence}.") }
+}
+
+fn advice_for(code: &str, status: StatusCode) -> &'static str {
+    match code {
+        "credential-expired" => "get a new token, and put it into CHAPERONE_TOKEN or the token file",
+        "credential-missing" | "credential-invalid" => {
+            "check that the token is whole, and was issued for the audience that this gateway accepts"
+        }
+        "not-granted" => "check the target's name, or ask an operator for a grant",
+        "no-window" => "request one: `chaperone request TARGET --reason TEXT`",
+        "own-request" | "not-a-person" => "ask another member of the approvers' group",
+        "already-settled" | "already-decided" | "too-late" => {
+            "`chaperone approvals` lists what is still open"
+        }
+        "not-found" => {
+            "check the id; `chaperone windows`, `approvals` and `sessions --live` list what you may see"
+        }
+        "limit-reached" => "wait a little, and ask less often",
+        "provider-unavailable" | "shutting-down" => "try again in a minute",
+        _ if status.is_server_error() => "try again; if it stays, the gateway's log says more",
+        _ => "see `chaperone --help`",
+    }
+}
+
+fn base(text: &str) -> Result<Url, Failure> {
+    let wrong =
+        |why: &str| Failure::usage(format!("the gateway's URL {why}"), "write `--gateway https://host:8443`");
+    let url = Url::parse(text).map_err(|error| wrong(&format!("is not a URL: {error}")))?;
+    let loopback = url.host_str().is_some_and(crate::config::is_loopback);
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => return Err(wrong("is http, and a token must not travel unencrypted")),
+        _ => return Err(wrong("is not https")),
+    }
+    if !url.username().is_empty() || url.password().is_some() || !url.has_host() {
+        return Err(wrong("must be a host and a port, without name and password"));
+    }
+    Ok(url)
+}
+
+pub(super) fn token(
+    file: Option<&Path>,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<secrecy::SecretString, Failure> {
+    const HOW: &str =
+        "set CHAPERONE_TOKEN to your token, or name a file that holds it with `--token-file FILE`";
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("cannot read the token file {}: {}", path.display(), error.kind()), HOW)
+        })?,
+        None => variable("CHAPERONE_TOKEN").ok_or_else(|| Failure::usage("there is no token", HOW))?,
+    };
+    let text = text.trim();
+    let fits =
+        (1..=MAX_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !fits {
+        return Err(Failure::usage("the token is empty, too long, or not one word of printable ASCII", HOW));
+    }
+    Ok(text.to_owned().into())
+}
+
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let fail = |why: String| {
+        let what = format!("cannot use {} as the gateway's authority: {why}", path.display());
+        Failure::usage(what, "`--ca` and CHAPERONE_CA name a PEM file with at least one certificate")
+    };
+    let pem = std::fs::read(path).map_err(|error| fail(error.kind().to_string()))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(fail("there is no certificate in it".into())),
+        Err(_) => Err(fail("it is not PEM".into())),
+    }
+}

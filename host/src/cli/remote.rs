@@ -1,0 +1,254 @@
+//! The commands that ask a gateway: `request`, `windows`, `approvals`, `approve`, `reject`, `revoke`, `sessions --live`.
+
+use super::client::Client;
+use super::failure::{Exit, Failure};
+use super::print::{self, Audience, Column, cell};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long one long poll lasts.
+const POLL: Duration = Duration::from_secs(30);
+/// The most polls of one `--wait`: a day, since no request stays open longer.
+const MAX_POLLS: usize = 24 * 60 * 2;
+
+/// What is asked for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RequestArgs {
+    /// The target, by its name
+    pub target: String,
+    /// Why you need it; approvers and auditors read this
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// How long, such as `15m`; at most the grant's lifetime [default: the grant's lifetime]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub duration: Option<String>,
+    /// A ticket's number
+    #[arg(long, value_name = "TEXT")]
+    pub ticket: Option<String>,
+    /// Wait until somebody has decided
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Checked here, so that a typing error does not need a gateway to be found.
+fn duration(text: &str) -> Result<String, String> {
+    match humantime::parse_duration(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("write a number and a unit, such as `90s`, `15m` or `1h`".into()),
+    }
+}
+
+/// A verdict on an access request or a held operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may go on.
+    Approve,
+    /// It may not.
+    Reject,
+}
+
+/// `chaperone request`.
+pub(crate) async fn request(
+    client: &Client,
+    args: &RequestArgs,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    let mut body = json!({ "target": args.target, "reason": args.reason });
+    for (key, value) in [("duration", &args.duration), ("ticket", &args.ticket)] {
+        if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
+            body.insert(key.to_owned(), json!(value));
+        }
+    }
+    let mut answer = client.post("/api/v1/requests", &body).await?;
+    for _ in 0..MAX_POLLS {
+        let Some(id) =
+            answer.get("id").and_then(Value::as_str).filter(|_| args.wait && state(&answer) == "pending")
+        else {
+            break;
+        };
+        let polled = client.wait(&format!("/api/v1/requests/{}", segment(id)?), POLL).await?;
+        answer = polled.get("request").cloned().unwrap_or(polled);
+    }
+    let exit = match state(&answer) {
+        "rejected" | "expired" | "withdrawn" => Exit::Refused,
+        _ => Exit::Done,
+    };
+    match audience {
+        Audience::Programs => print::json(&answer),
+        Audience::People => print::out(&request_text(&args.target, &answer)),
+    }
+    Ok(exit)
+}
+
+fn state(answer: &Value) -> &str {
+    answer.get("state").and_then(Value::as_str).unwrap_or("unknown")
+}
+
+fn request_text(target: &str, answer: &Value) -> String {
+    let target = print::clean(target);
+    let at = |pointer: &str| cell(answer.pointer(pointer));
+    let (window, closes, id) = (at("/window/id"), at("/window/closes"), at("/id"));
+    match state(answer) {
+        "already-open" => {
+            format!("Your window {window} on {target} is open already. It closes at {closes}.\n")
+        }
+        "approved" => format!(
+            "Window {window} on {target} is open until {closes}.\nConnect with your token as the password and \
+             `{target}` as the database. To end it early: chaperone revoke {window}\n"
+        ),
+        "pending" => {
+            let approvers =
+                answer.pointer("/approvers").and_then(Value::as_array).cloned().unwrap_or_default();
+            let groups: Vec<String> = approvers.iter().map(|one| cell(one.get("approvers"))).collect();
+            format!(
+                "Request {id} waits for approval by {} until {}.\nIts window will show in `chaperone windows`; \
+                 `--wait` waits for it.\n",
+                groups.join(" and "),
+                at("/deadline"),
+            )
+        }
+        "rejected" => {
+            let last = answer.pointer("/decisions").and_then(Value::as_array).and_then(|all| all.last());
+            let comment = cell(last.and_then(|one| one.get("comment")));
+            format!("Request {id} was rejected: {comment}\n")
+        }
+        other => format!("Request {id} is {}. No window is open.\n", print::clean(other)),
+    }
+}
+
+/// `chaperone windows`.
+pub(crate) async fn windows(client: &Client, audience: Audience) -> Result<Exit, Failure> {
+    const COLUMNS: [Column; 6] = [
+        Column { title: "WINDOW", pointer: "/id" },
+        Column { title: "TARGET", pointer: "/target" },
+        Column { title: "PRINCIPAL", pointer: "/principal" },
+        Column { title: "STATE", pointer: "/state" },
+        Column { title: "OPENS", pointer: "/opens" },
+        Column { title: "CLOSES", pointer: "/closes" },
+    ];
+    let answer = client.get("/api/v1/windows").await?;
+    list(
+        &answer,
+        "windows",
+        &COLUMNS,
+        "No window is open. To ask for one: chaperone request TARGET --reason TEXT",
+        audience,
+    )
+}
+
+/// `chaperone approvals`.
+pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exit, Failure> {
+    const COLUMNS: [Column; 6] = [
+        Column { title: "ID", pointer: "/id" },
+        Column { title: "TARGET", pointer: "/target" },
+        Column { title: "ASKED BY", pointer: "/requester" },
+        Column { title: "WHAT", pointer: "/matter/summary" },
+        Column { title: "WHY", pointer: "/matter/reason" },
+        Column { title: "UNTIL", pointer: "/deadline" },
+    ];
+    let mut answer = client.get("/api/v1/approvals").await?;
+    if audience == Audience::People {
+        for one in answer.get_mut("approvals").and_then(Value::as_array_mut).into_iter().flatten() {
+            // A window has no summary: what is asked for is its length.
+            let length = cell(one.get("duration"));
+            let matter = one.get_mut("matter").and_then(Value::as_object_mut);
+            if let Some(matter) = matter.filter(|matter| !matter.contains_key("summary")) {
+                matter.insert("summary".into(), json!(format!("a window of {length}")));
+            }
+        }
+    }
+    list(&answer, "approvals", &COLUMNS, "Nothing waits for you.", audience)
+}
+
+/// `chaperone sessions --live`.
+pub(crate) async fn sessions(client: &Client, audience: Audience) -> Result<Exit, Failure> {
+    const COLUMNS: [Column; 5] = [
+        Column { title: "SESSION", pointer: "/id" },
+        Column { title: "PRINCIPAL", pointer: "/principal" },
+        Column { title: "TARGET", pointer: "/target" },
+        Column { title: "STARTED", pointer: "/started" },
+        Column { title: "ENDS", pointer: "/ends" },
+    ];
+    let answer = client.get("/api/v1/sessions").await?;
+    list(&answer, "live", &COLUMNS, "No session is live.", audience)
+}
+
+fn list(
+    answer: &Value,
+    key: &str,
+    columns: &[Column],
+    nothing: &str,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    match audience {
+        Audience::Programs => print::json(answer),
+        Audience::People => {
+            let rows = answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+            print::out(&print::table(&rows, columns, nothing));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `chaperone approve` and `chaperone reject`.
+pub(crate) async fn decide(
+    client: &Client,
+    id: &str,
+    verdict: Verdict,
+    comment: Option<&str>,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    let (word, done) = match verdict {
+        Verdict::Approve => ("approve", "approved"),
+        Verdict::Reject => ("reject", "rejected"),
+    };
+    let path = format!("/api/v1/approvals/{}", segment(id)?);
+    let answer =
+        client.post(&path, &json!({ "verdict": word, "comment": comment.unwrap_or_default() })).await?;
+    match audience {
+        Audience::Programs => print::json(&answer),
+        Audience::People => {
+            let missing = answer.get("missing").and_then(Value::as_u64).unwrap_or(0);
+            let rest = match (state(&answer), missing) {
+                ("pending", 1) => "; 1 more person has to approve".to_owned(),
+                ("pending", n) => format!("; {n} more persons have to approve"),
+                _ => String::new(),
+            };
+            print::out(&format!("You {done} {id}{rest}.\n"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `chaperone revoke`: a window or a live session, told apart by the id.
+pub(crate) async fn revoke(client: &Client, id: &str, audience: Audience) -> Result<Exit, Failure> {
+    let id = segment(id)?;
+    let (path, said) = if id.starts_with("win_") {
+        (format!("/api/v1/windows/{id}"), "is closed; its sessions are cut")
+    } else if id.starts_with("ses_") {
+        (format!("/api/v1/sessions/{id}"), "is cut")
+    } else {
+        return Err(Failure::usage(
+            format!("{} names neither a window nor a session", print::clean(id)),
+            "ids start with `win_` or `ses_`: see `chaperone windows` and `chaperone sessions --live`",
+        ));
+    };
+    client.delete(&path).await?;
+    match audience {
+        Audience::Programs => print::json(&json!({ "revoked": id })),
+        Audience::People => print::out(&format!("{id} {said}.\n")),
+    }
+    Ok(Exit::Done)
+}
+
+/// An id as a path's segment: nothing that could lead to another path.
+fn segment(id: &str) -> Result<&str, Failure> {
+    let fits =
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    fits.then_some(id).ok_or_else(|| {
+        Failure::usage(
+            format!("{} is not an id", print::clean(id)),
+            "copy it from `chaperone windows` or `chaperone approvals`",
+        )
+    })
+}
