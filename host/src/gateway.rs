@@ -1,1 +1,153 @@
-//! Not written yet.
+//! THE PAGE: the path of every session, one line a step.
+//!
+//! Each step returns a value that the next one needs and that only its own module can make, so that none can be left
+//! out: no permit without an identity, no lease without a permit and an open recording, no session without all of them.
+
+pub mod run;
+mod serve_api;
+mod sessions;
+
+use crate::grant::Grants;
+use crate::identity::Identities;
+use crate::listener::{Connection, ListenerLimits};
+use crate::protocol::{Hello, Protocol};
+use crate::recorder::{Recorder, Recording};
+use crate::session::{Session, SessionParts, SessionStop};
+use crate::target::{Lease, Targets};
+use chaperone_core::Timestamp;
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use sessions::LiveRegistry;
+
+/// Everything that sessions share.
+pub struct Gateway {
+    /// Credential -> identity.
+    pub identities: Arc<Identities>,
+    /// Identity and target -> permit.
+    pub grants: Grants,
+    /// Permit -> recording.
+    pub recorder: Recorder,
+    /// Permit and recording -> lease.
+    pub targets: Targets,
+    /// Sessions that are running now.
+    pub live: Arc<LiveRegistry>,
+    /// Bounds of the listeners.
+    pub limits: ListenerLimits,
+    /// The longest session, whatever window and token allow.
+    pub longest_session: std::time::Duration,
+    /// Cancelled when sessions shall end as soon as nothing of theirs runs.
+    pub draining: CancellationToken,
+    /// Cancelled when running sessions must end.
+    pub shutdown: CancellationToken,
+    /// The control runtime.
+    pub control: tokio::runtime::Handle,
+    /// Recordings that are being sealed; the gateway waits for them before it goes.
+    pub seals: TaskTracker,
+}
+
+impl Gateway {
+    /// Carries one connection from greeting to sealed recording.
+    pub async fn serve<P: Protocol>(&self, protocol: &P, connection: Connection) {
+        let greeting = tokio::time::timeout(self.limits.greet_timeout, protocol.greet(connection));
+        let hello = match greeting.await {
+            Ok(Ok(hello)) => hello,
+            Ok(Err(goodbye)) => {
+                return tracing::debug!(why = goodbye.why, "a connection ended before its login");
+            }
+            Err(_) => return tracing::debug!("a connection did not finish its login in time"),
+        };
+        match self.open(protocol, &hello).await {
+            Ok(opened) => self.carry(protocol, hello, opened).await,
+            Err(refusal) => {
+                tracing::info!(peer = %hello.peer(), code = %refusal.code, "refused");
+                protocol.refuse(hello, &refusal).await;
+            }
+        }
+    }
+
+    /// identify -> permit -> record -> lease. Protocols with many requests on one connection run it for each of them.
+    async fn open<P: Protocol>(&self, _: &P, hello: &P::Hello) -> Result<Opened, Refusal> {
+        let identity = self.identities.identify(hello.credential(), Timestamp::now()).await?;
+        let permit = self.grants.permit(&identity, &hello.target(), Timestamp::now()).await?;
+        let target = self.targets.of(&permit)?;
+        let head =
+            sessions::head(P::NAME, &permit, hello.requested_role(), hello.peer(), target.chain.stamps());
+        let recording = self.recorder.open(&head, Timestamp::now()).map_err(|error| unrecorded(&error))?;
+        let hooks = match target.chain.open(sessions::facts(&permit, hello.requested_role())).await {
+            Ok(hooks) => hooks,
+            Err(fault) => return Err(self.stillborn(recording, sessions::no_plugins(&fault))),
+        };
+        match self.targets.lease(&permit, &recording) {
+            Ok(lease) => {
+                let entry = self.live.enter(&head, &permit);
+                let revoked = entry.revoked();
+                let session = Session::begin(SessionParts {
+                    permit,
+                    recording,
+                    hooks,
+                    grants: self.grants.clone(),
+                    longest: self.longest_session,
+                    draining: self.draining.clone(),
+                    shutdown: self.shutdown.clone(),
+                    revoked,
+                    protocol: P::NAME,
+                });
+                Ok(Opened { session, lease, entry })
+            }
+            Err(refusal) => Err(self.stillborn(recording, refusal)),
+        }
+    }
+
+    /// dial -> admit -> relay -> seal.
+    async fn carry<P: Protocol>(&self, protocol: &P, hello: P::Hello, opened: Opened) {
+        let Opened { mut session, lease, entry } = opened;
+        let stop = match protocol.dial(&hello, lease).await {
+            Err(refusal) => {
+                protocol.refuse(hello, &refusal).await;
+                SessionStop::Cut(refusal)
+            }
+            Ok(dialled) => match protocol.admit(hello, dialled).await {
+                Err(_) => SessionStop::ClientClosed,
+                Ok(link) => protocol.relay(link, &mut session).await,
+            },
+        };
+        self.seal(session.finish(), &stop);
+        entry.ended(&stop);
+    }
+
+    /// A session that was recorded, but never dialled: the recording says why.
+    fn stillborn(&self, recording: Recording, refusal: Refusal) -> Refusal {
+        self.seal(recording, &SessionStop::Cut(refusal.clone()));
+        refusal
+    }
+
+    /// Sealing waits for the disk, so it does not happen on a thread that carries sessions.
+    fn seal(&self, recording: Recording, stop: &SessionStop) {
+        let (id, end, reason) = (recording.id(), sessions::end_of(stop), stop.as_str());
+        self.seals.spawn_blocking_on(
+            move || match recording.seal(&end) {
+                Ok(_) => tracing::info!(session = %id, reason, "sealed"),
+                // What was forwarded was written before; the next start recovers the file as interrupted.
+                Err(error) => tracing::error!(session = %id, %error, "a recording could not be sealed"),
+            },
+            &self.control,
+        );
+    }
+}
+
+/// A session with its lease, not yet dialled.
+struct Opened {
+    session: Session,
+    lease: Lease,
+    entry: sessions::Entry,
+}
+
+/// Fails closed: no recording, no session.
+fn unrecorded(error: &dyn std::error::Error) -> Refusal {
+    tracing::error!(%error, "a recording could not be opened");
+    Refusal::new(RefusalCode::RecorderFailed, "the session cannot be recorded, so it does not start")
+        .hint("This is the operator's to mend; your token and window are fine.")
+}

@@ -200,12 +200,18 @@ impl Inner {
         }
         let open =
             self.state.open_windows(&facts.principal, &target, now).await.map_err(words::store_failed)?;
-        let backed = open.into_iter().find_map(|StoredWindow { window, .. }| {
+        let backed = open.into_iter().find_map(|StoredWindow { window, request, .. }| {
             let grant = covering.iter().find(|grant| grant.backs(&window) == Backing::Backed)?;
-            Some((window, (*grant).clone()))
+            Some((window, request, (*grant).clone()))
         });
         match backed {
-            Some((window, grant)) => Ok(Permit::new(&self, identity.clone(), window, grant)),
+            Some((window, request, grant)) => {
+                let asked = self.state.approval(chaperone_core::approval::ApprovalId::Request(request)).await;
+                let asked = asked.map_err(words::store_failed)?;
+                let approved_by = asked.map(|asked| asked.approval.approved_by()).unwrap_or_default();
+                let asked = permit::Asked { request, approved_by };
+                Ok(Permit::new(&self, identity.clone(), window, grant, asked))
+            }
             None => Err(self.no_window(facts, &target, now).await),
         }
     }

@@ -3,6 +3,7 @@
 //! `gateway.rs` is the page to read first. `ARCHITECTURE.md` beside `src/` follows a connection through these modules.
 
 pub mod api;
+pub mod builtin;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -15,3 +16,4 @@ pub mod recorder;
 pub mod session;
 pub mod state;
 pub mod target;
+pub mod tls;

@@ -1,1 +1,185 @@
-//! Not written yet.
+//! A session: one principal on one target under one permit, with its plugins and its recording.
+//!
+//! Protocols reach plugins, recorder and grants only through here. The order is the point: an operation is judged, its
+//! event is written ([`Session::commit`]), and only then may the protocol forward it; a result is masked and recorded
+//! before the client sees it. A recorder or a plugin that fails never lets anything through.
+
+mod operation;
+mod results;
+
+use crate::grant::{Grants, Permit};
+use crate::recorder::Recording;
+use chaperone_core::Timestamp;
+use chaperone_core::grant::Recorded;
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_hooks::SessionHooks;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use crate::recorder::EventKind;
+pub use chaperone_hooks::{Batch, MaskPlan, Masked};
+pub use operation::{HeldOperation, HeldOutcome, Judged, Ruling};
+pub use results::Planned;
+
+/// Why a session is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionStop {
+    /// The client left.
+    ClientClosed,
+    /// The target closed the connection.
+    TargetClosed,
+    /// The window, the token, an operator or a shutdown ended it, or the gateway had to; the client was told this.
+    Cut(Refusal),
+}
+
+impl SessionStop {
+    /// The stable word for the recording.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            SessionStop::ClientClosed => "client-closed",
+            SessionStop::TargetClosed => "target-closed",
+            SessionStop::Cut(refusal) => refusal.code.as_str(),
+        }
+    }
+}
+
+/// A running session.
+pub struct Session {
+    permit: Permit,
+    recording: Recording,
+    hooks: SessionHooks,
+    grants: Grants,
+    longest: Duration,
+    draining: CancellationToken,
+    shutdown: CancellationToken,
+    revoked: CancellationToken,
+    operation: u64,
+    started: Instant,
+    protocol: &'static str,
+}
+
+/// What [`Session::begin`] needs; each part proves that a step of the path was made.
+pub struct SessionParts {
+    /// Who, where, until when.
+    pub permit: Permit,
+    /// The open recording.
+    pub recording: Recording,
+    /// The target's plugins, instantiated for this session.
+    pub hooks: SessionHooks,
+    /// For holds.
+    pub grants: Grants,
+    /// The gateway's own bound of a session.
+    pub longest: Duration,
+    /// The gateway wants to stop.
+    pub draining: CancellationToken,
+    /// The gateway's shutdown deadline.
+    pub shutdown: CancellationToken,
+    /// An operator's revocation of this very session.
+    pub revoked: CancellationToken,
+    /// The protocol's name.
+    pub protocol: &'static str,
+}
+
+impl Session {
+    /// Starts a session.
+    pub fn begin(parts: SessionParts) -> Self {
+        Session {
+            permit: parts.permit,
+            recording: parts.recording,
+            hooks: parts.hooks,
+            grants: parts.grants,
+            longest: parts.longest,
+            draining: parts.draining,
+            shutdown: parts.shutdown,
+            revoked: parts.revoked,
+            operation: 0,
+            started: Instant::now(),
+            protocol: parts.protocol,
+        }
+    }
+
+    /// The proof that a window was open when this session began.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Ends the session: gives the recording back, so that the gateway can seal it.
+    pub fn finish(self) -> Recording {
+        self.recording
+    }
+
+    /// Resolves when the session has to end, whatever it is doing (invariant 5). Holds nothing of the session, so that
+    /// the relay can wait for it beside everything else.
+    pub fn must_end(&self) -> impl Future<Output = Refusal> + use<> {
+        let permit = self.permit.clone();
+        let shutdown = self.shutdown.clone();
+        let revoked = self.revoked.clone();
+        let longest = self.longest;
+        async move {
+            tokio::select! {
+                end = permit.ended() => end.refusal(),
+                () = revoked.cancelled() => Refusal::new(RefusalCode::Revoked, "an operator ended this session")
+                    .hint("Ask an operator before you connect again."),
+                () = tokio::time::sleep(longest) => {
+                    Refusal::new(RefusalCode::LimitReached, "this session is as long as sessions may be here")
+                        .hint("Connect again; your window may still be open.")
+                }
+                () = shutdown.cancelled() => shutting_down(),
+            }
+        }
+    }
+
+    /// Resolves when the gateway wants to stop: the session ends as soon as nothing of it runs.
+    pub fn should_end(&self) -> impl Future<Output = Refusal> + use<> {
+        let draining = self.draining.clone();
+        async move {
+            draining.cancelled().await;
+            shutting_down()
+        }
+    }
+
+    /// Numbers the next operation, from 1.
+    pub fn next_operation(&mut self) -> u64 {
+        self.operation += 1;
+        self.operation
+    }
+
+    /// Appends an event with a JSON body; it is written by the next [`Session::commit`].
+    pub fn note(&mut self, kind: EventKind, operation: u64, body: &impl Serialize) {
+        self.recording.json(kind, operation, body);
+    }
+
+    /// Appends an event with a body as it was on the wire. A grant with `recorded: no` keeps statements, decisions and
+    /// counts, but no data: there is no session without a recording (invariant 4).
+    pub fn note_raw(&mut self, kind: EventKind, operation: u64, parts: &[&[u8]]) {
+        let data = matches!(kind, EventKind::Rows | EventKind::CopyIn | EventKind::Parameters);
+        if !data || self.permit.recorded() == Recorded::Yes {
+            self.recording.raw(kind, operation, parts);
+        }
+    }
+
+    /// Writes what was appended. Fails closed: without it nothing may be forwarded or returned (invariant 4).
+    pub fn commit(&mut self) -> Result<(), Refusal> {
+        self.recording.commit().map_err(|error| {
+            tracing::error!(session = %self.recording.id(), %error, "the recording cannot be written");
+            Refusal::new(RefusalCode::RecorderFailed, "the session's recording cannot be written")
+                .hint("Nothing runs unrecorded. This is the operator's to mend.")
+        })
+    }
+
+    /// Milliseconds since 1970, as plugins are told the time.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+    }
+
+    /// Microseconds since the session began.
+    pub fn elapsed_micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(RefusalCode::ShuttingDown, "the gateway is shutting down")
+        .hint("Connect again in a moment; your window stays open until its end.")
+}

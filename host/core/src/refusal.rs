@@ -32,6 +32,8 @@ pub enum RefusalCode {
     HoldRejected,
     /// Nobody approved in time.
     HoldTimedOut,
+    /// The client withdrew the operation.
+    Cancelled,
     /// A value that must be masked cannot be.
     MaskImpossible,
     /// The recording cannot be written.
@@ -69,6 +71,7 @@ impl RefusalCode {
             RefusalCode::PluginFault => "plugin-fault",
             RefusalCode::HoldRejected => "hold-rejected",
             RefusalCode::HoldTimedOut => "hold-timed-out",
+            RefusalCode::Cancelled => "cancelled",
             RefusalCode::MaskImpossible => "mask-impossible",
             RefusalCode::RecorderFailed => "recorder-failed",
             RefusalCode::TargetUnavailable => "target-unavailable",

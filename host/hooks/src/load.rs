@@ -32,6 +32,8 @@ pub enum PluginSource {
     BuiltIn {
         /// The component.
         wasm: &'static [u8],
+        /// What it must hash to, if the operator pins it all the same.
+        sha256: Option<[u8; 32]>,
     },
     /// A file, pinned by its SHA-256.
     File {
@@ -228,24 +230,30 @@ fn discover(mut plugin: Plugin) -> Result<Plugin, LoadError> {
 
 fn read(source: &PluginSource) -> Result<std::borrow::Cow<'static, [u8]>, LoadError> {
     match source {
-        PluginSource::BuiltIn { wasm } => Ok((*wasm).into()),
+        PluginSource::BuiltIn { wasm, sha256 } => {
+            if let Some(expected) = sha256 {
+                pinned(wasm, expected, Path::new("(built in)"))?;
+            }
+            Ok((*wasm).into())
+        }
         PluginSource::File { path, sha256 } => {
             let failed = |source| LoadError::Read { path: path.clone(), source };
             if std::fs::metadata(path).map_err(failed)?.len() > MAX_PLUGIN_BYTES {
                 return Err(LoadError::TooLarge { path: path.clone() });
             }
             let wasm = std::fs::read(path).map_err(failed)?;
-            let found = digest(&SHA256, &wasm);
-            if found.as_ref() != sha256 {
-                return Err(LoadError::Digest {
-                    path: path.clone(),
-                    found: hex(found.as_ref()),
-                    expected: hex(sha256),
-                });
-            }
+            pinned(&wasm, sha256, path)?;
             Ok(wasm.into())
         }
     }
+}
+
+fn pinned(wasm: &[u8], expected: &[u8; 32], path: &Path) -> Result<(), LoadError> {
+    let found = digest(&SHA256, wasm);
+    if found.as_ref() == expected {
+        return Ok(());
+    }
+    Err(LoadError::Digest { path: path.to_owned(), found: hex(found.as_ref()), expected: hex(expected) })
 }
 
 fn contract(error: wasmtime::Error) -> LoadError {

@@ -27,6 +27,7 @@ pub struct SessionFacts {
 
 /// The type behind the WIT resource `session`; there is nothing in it, the store knows the one session.
 #[derive(Debug)]
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct SessionHandle;
 
 /// What the host keeps beside one instance.

@@ -26,7 +26,7 @@ impl Identify for Tokens {
                 _ => return Err(Refusal::new(RefusalCode::CredentialInvalid, "The token is not valid.")),
             };
             let (object, group) = (parts.next().unwrap(), parts.next().unwrap());
-            Ok(Identity::for_tests(person(object, kind, &[&format!("id-of-{group}")])))
+            Ok(Identity::for_test(person(object, kind, &[&format!("id-of-{group}")])))
         })
     }
 }

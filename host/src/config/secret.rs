@@ -45,6 +45,15 @@ impl Secret {
         self.value.expose_secret()
     }
 
+    /// Reads the value again, so that a rotated secret is seen without a restart. The error names the reference.
+    pub fn read_again(&self) -> Result<SecretString, String> {
+        let value = match &self.reference {
+            SecretReference::Env(variable) => std::env::var(variable).map_err(|_| "it is not set".to_owned()),
+            SecretReference::File(path) => read(path),
+        };
+        value.map(SecretString::from).map_err(|reason| format!("{}: {reason}", self.reference))
+    }
+
     /// Where the value came from.
     pub fn reference(&self) -> &SecretReference {
         &self.reference

@@ -8,7 +8,7 @@ use crate::identity::Identity;
 use crate::state::EndedWindow;
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{Grant, Recorded};
-use chaperone_core::name::{TargetName, WindowId};
+use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::window::{Window, between};
 use std::collections::HashMap;
@@ -30,8 +30,17 @@ struct Proof {
     identity: Identity,
     window: Window,
     grant: Grant,
+    request: RequestId,
+    approved_by: Vec<Principal>,
     ends_at: Timestamp,
     grants: Arc<Inner>,
+}
+
+/// How the window of a permit came to be.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: RequestId,
+    pub(super) approved_by: Vec<Principal>,
 }
 
 /// Why a permit ended.
@@ -72,11 +81,19 @@ impl PermitEnd {
 
 impl Permit {
     /// The only constructor: `window` was read as open, and `grant` backs it.
-    pub(super) fn new(grants: &Arc<Inner>, identity: Identity, window: Window, grant: Grant) -> Self {
+    pub(super) fn new(
+        grants: &Arc<Inner>,
+        identity: Identity,
+        window: Window,
+        grant: Grant,
+        asked: Asked,
+    ) -> Self {
         let ends_at = window.closes().min(identity.facts().expires_at);
         // A revocation between the reading of the window and this line is seen at the next look at the store.
         grants.live.enter(window.id());
-        Permit { inner: Arc::new(Proof { identity, window, grant, ends_at, grants: grants.clone() }) }
+        let Asked { request, approved_by } = asked;
+        let grants = grants.clone();
+        Permit { inner: Arc::new(Proof { identity, window, grant, request, approved_by, ends_at, grants }) }
     }
 
     /// Whose it is.
@@ -97,6 +114,16 @@ impl Permit {
     /// The grant that backs the window.
     pub fn grant(&self) -> &Grant {
         &self.inner.grant
+    }
+
+    /// The request that opened the window.
+    pub fn request(&self) -> RequestId {
+        self.inner.request
+    }
+
+    /// Who approved that request; empty when the policy did.
+    pub fn approved_by(&self) -> &[Principal] {
+        &self.inner.approved_by
     }
 
     /// Whether its session is recorded.

@@ -57,11 +57,11 @@ pub(crate) fn policy() -> Policy {
 }
 
 pub(crate) fn agent(object: &str) -> Identity {
-    Identity::for_tests(person(object, CallerKind::Agent, &["id-of-team"]))
+    Identity::for_test(person(object, CallerKind::Agent, &["id-of-team"]))
 }
 
 pub(crate) fn human(object: &str, alias: &str) -> Identity {
-    Identity::for_tests(person(object, CallerKind::Human, &[&format!("id-of-{alias}")]))
+    Identity::for_test(person(object, CallerKind::Human, &[&format!("id-of-{alias}")]))
 }
 
 /// Asks, and gives the id of what is pending.

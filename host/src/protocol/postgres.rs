@@ -1,1 +1,70 @@
-//! Not written yet.
+//! PostgreSQL: frontend/backend protocol 3 in front of, and to, a real server.
+//!
+//! `greet.rs` reads what the client wants, `dial.rs` logs in to the target, `admit.rs` tells the client that it is in,
+//! `relay.rs` carries the session, `refuse.rs` words errors, `cancel.rs` routes cancel requests, `catalog.rs` knows
+//! which column an OID means, `frame.rs` walks messages.
+
+mod admit;
+mod cancel;
+mod catalog;
+mod dial;
+mod frame;
+mod greet;
+mod refuse;
+mod relay;
+mod stream;
+
+use super::{Goodbye, Protocol};
+use crate::listener::Connection;
+use crate::session::{Session, SessionStop};
+use crate::target::Lease;
+use crate::tls::TlsServer;
+use chaperone_core::refusal::Refusal;
+use std::sync::Arc;
+
+pub use greet::PostgresHello;
+
+/// The PostgreSQL protocol.
+pub struct Postgres {
+    tls: Arc<TlsServer>,
+    cancels: Arc<cancel::CancelRegistry>,
+    catalogs: Arc<catalog::Catalogs>,
+}
+
+impl Postgres {
+    /// With the gateway's certificate; `runtime` is where catalog look-ups run.
+    pub fn new(tls: Arc<TlsServer>, runtime: tokio::runtime::Handle) -> Self {
+        Postgres {
+            tls,
+            cancels: Arc::new(cancel::CancelRegistry::default()),
+            catalogs: Arc::new(catalog::Catalogs::new(runtime)),
+        }
+    }
+}
+
+impl Protocol for Postgres {
+    const NAME: &'static str = "postgres";
+    type Hello = greet::PostgresHello;
+    type Dialled = dial::Dialled;
+    type Link = relay::Link;
+
+    async fn greet(&self, connection: Connection) -> Result<Self::Hello, Goodbye> {
+        greet::greet(self, connection).await
+    }
+
+    async fn refuse(&self, hello: Self::Hello, refusal: &Refusal) {
+        hello.refuse(refusal).await;
+    }
+
+    async fn dial(&self, hello: &Self::Hello, lease: Lease) -> Result<Self::Dialled, Refusal> {
+        dial::dial(hello, lease, &self.catalogs).await
+    }
+
+    async fn admit(&self, hello: Self::Hello, dialled: Self::Dialled) -> Result<Self::Link, Goodbye> {
+        admit::admit(hello, dialled, &self.cancels).await
+    }
+
+    async fn relay(&self, link: Self::Link, session: &mut Session) -> SessionStop {
+        relay::relay(link, session).await
+    }
+}

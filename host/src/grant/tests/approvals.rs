@@ -58,14 +58,14 @@ async fn two_people_open_the_window_and_its_time_begins_then() {
 async fn who_may_not_decide_learns_why_or_nothing() {
     for gateway in &gateways().await {
         // A person asks, so that they could try to approve.
-        let asker = Identity::for_tests(person("ann", CallerKind::Human, &["id-of-team", "id-of-dba"]));
+        let asker = Identity::for_test(person("ann", CallerKind::Human, &["id-of-team", "id-of-dba"]));
         let id = ask(gateway, &asker, "vault").await;
         let approve = async |who: &Identity| decide(gateway, who, id, Verdict::Approve).await.unwrap_err();
         assert_eq!(approve(&asker).await, "This cannot be decided: nobody decides on their own request.");
         for kind in
             [CallerKind::Agent, CallerKind::AgentUser, CallerKind::Workload, CallerKind::HumanThroughAgent]
         {
-            let caller = Identity::for_tests(person("bot", kind, &["id-of-dba"]));
+            let caller = Identity::for_test(person("bot", kind, &["id-of-dba"]));
             assert_eq!(
                 approve(&caller).await,
                 format!(
@@ -109,7 +109,7 @@ async fn lists_show_what_the_caller_may_see() {
             (human("ann", "dba"), 1, 0, 0, true),
             (human("oz", "ops"), 1, 2, 1, true),
             (human("eve", "team"), 0, 0, 0, false),
-            (Identity::for_tests(person("bot", CallerKind::Workload, &["id-of-dba"])), 0, 0, 0, false),
+            (Identity::for_test(person("bot", CallerKind::Workload, &["id-of-dba"])), 0, 0, 0, false),
         ] {
             let name = &who.facts().principal;
             assert_eq!(grants.approvals(&who).await.unwrap().len(), approvals, "{name}");
@@ -222,7 +222,7 @@ async fn one_person_in_two_groups_does_not_answer_for_both() {
         let both = operation(vec![terms("dba", 1), terms("security", 1)]);
         let hold = gateway.grants.hold(&permit, both, at(0)).await.unwrap();
         let id = ApprovalId::Hold(hold.id());
-        let ann = Identity::for_tests(person("ann", CallerKind::Human, &["id-of-dba", "id-of-security"]));
+        let ann = Identity::for_test(person("ann", CallerKind::Human, &["id-of-dba", "id-of-security"]));
         assert_eq!(decide(gateway, &ann, id, Verdict::Approve).await, Ok(Standing::Pending));
         assert_eq!(
             decide(gateway, &ann, id, Verdict::Approve).await.unwrap_err(),

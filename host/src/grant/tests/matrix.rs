@@ -97,7 +97,7 @@ fn caller(name: &str, kind: CallerKind, grant: &str, token_seconds: i64) -> Iden
         _ => {}
     }
     facts.expires_at = at(token_seconds);
-    Identity::for_tests(facts)
+    Identity::for_test(facts)
 }
 
 /// Puts a window into the store past all rules, as an older policy may have left it.
@@ -133,7 +133,7 @@ async fn end(gateway: &Gateway, identity: &Identity) {
 #[tokio::test]
 async fn an_unknown_target_and_one_that_is_not_yours_are_refused_alike() {
     for gateway in &gateways().await {
-        let stranger = Identity::for_tests(person("stranger", CallerKind::Agent, &[]));
+        let stranger = Identity::for_test(person("stranger", CallerKind::Agent, &[]));
         let refuse = async |name: &str| {
             let refusal = gateway.grants.permit(&stranger, &target(name), at(0)).await.unwrap_err();
             let asked =
@@ -174,7 +174,7 @@ async fn a_refusal_says_exactly_what_to_do() {
         let mut expired = person("a1", CallerKind::Agent, &["id-of-team"]);
         expired.expires_at = at(0);
         let refusal =
-            gateway.grants.permit(&Identity::for_tests(expired), &target("db"), at(0)).await.unwrap_err();
+            gateway.grants.permit(&Identity::for_test(expired), &target("db"), at(0)).await.unwrap_err();
         assert_eq!(refusal.to_string(), "The token has expired. Get a new token and connect again.");
     }
 }

@@ -11,7 +11,7 @@ async fn a_permit_ends_with_its_window_or_its_token() {
         assert_eq!((permit.ends_at(), permit.end()), (at(900), None));
         let mut facts = person("a2", CallerKind::Agent, &["id-of-team"]);
         facts.expires_at = at(300);
-        let short = permit_on_db(gateway, &Identity::for_tests(facts)).await;
+        let short = permit_on_db(gateway, &Identity::for_test(facts)).await;
         assert_eq!(short.ends_at(), at(300));
         gateway.clock.pass(Duration::from_secs(299));
         assert_eq!((permit.end(), short.end()), (None, None));
@@ -188,7 +188,7 @@ fn whatever_happens_a_permit_lies_within_what_was_asked_for() {
 async fn history(gateway: &Gateway, object: &str, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut facts = person(object, CallerKind::Agent, &["id-of-team"]);
     facts.expires_at = Timestamp::MAX;
-    let (identity, db, grants) = (Identity::for_tests(facts), target("db"), &gateway.grants);
+    let (identity, db, grants) = (Identity::for_test(facts), target("db"), &gateway.grants);
     // [opens, closes, ended)
     let mut model: Vec<(Timestamp, Timestamp, bool)> = Vec::new();
     let mut permits: Vec<Permit> = Vec::new();

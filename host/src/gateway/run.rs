@@ -1,0 +1,472 @@
+//! From a configuration to a running gateway, and down again.
+//!
+//! Start fails closed and says why: a plugin that does not load, a recording folder that cannot be written, a port that is
+//! taken. Shutdown stops accepting, lets running operations finish up to the deadline, cuts what is left, and seals
+//! every recording before the process ends.
+
+use super::{Gateway, LiveRegistry, serve_api};
+use crate::builtin;
+use crate::config::{self, Config};
+use crate::grant::{Grants, Policy, SystemClock};
+use crate::identity::{self, Identities, ProviderConfig};
+use crate::listener::{self, ListenerLimits, SessionThreads};
+use crate::protocol::postgres::Postgres;
+use crate::recorder::{Caps, Recorder, RecorderConfig};
+use crate::state::State;
+use crate::target::{SecretSource, Target, TargetTls, Targets};
+use crate::tls::{Reload, TlsClient, TlsServer};
+use chaperone_core::Timestamp;
+use chaperone_core::grant::{self as policy, Requirement};
+use chaperone_core::name::GroupAlias;
+use chaperone_hooks::{Chain, Engine, EngineConfig, LoadError, Plugin, PluginSource};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often certificate files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+
+/// How long an access request waits for approvers.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// How long sealing and closing may take after the last session was cut.
+const SEAL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why the gateway does not start: what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct StartError {
+    /// What failed.
+    pub what: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl StartError {
+    fn new(what: impl std::fmt::Display, advice: &str) -> Self {
+        StartError { what: what.to_string(), advice: advice.to_owned() }
+    }
+}
+
+/// A running gateway.
+pub struct Running {
+    /// Where PostgreSQL clients connect.
+    pub postgres: SocketAddr,
+    /// Where the HTTPS API is.
+    pub api: SocketAddr,
+    /// The gateway's certificate, for clients that shall trust it.
+    pub certificate_pem: Arc<String>,
+    gateway: Arc<Gateway>,
+    threads: Arc<SessionThreads>,
+    stop: CancellationToken,
+    accepting: TaskTracker,
+    deadline: Duration,
+}
+
+/// Starts everything that a configuration describes. Call it on the control runtime.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    crate::tls::install_provider();
+    let control = tokio::runtime::Handle::current();
+    let stop = CancellationToken::new();
+    let tls = Arc::new(server_tls(&config.tls)?);
+    let plugins = load_plugins(&config.plugins).await?;
+    let targets = Targets::new(targets(&config, &plugins)?);
+    let identities = Arc::new(identities(&config)?);
+    identities.spawn_refresh(&control, &stop);
+    let postgres = bind(config.listen.postgres, "PostgreSQL").await?;
+    let api = bind(config.listen.api, "the API").await?;
+    let state = state(&config, postgres.1).await?;
+    let policy = policy(&config, &api_url(api.1));
+    let grants = Grants::start(policy, state.clone(), Arc::new(SystemClock::new()))
+        .await
+        .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
+    let recorder = recorder(&config.recording)?;
+    let live = Arc::new(LiveRegistry::new(state, control.clone()));
+    let limits = ListenerLimits {
+        connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
+        greet_timeout: config.limits.handshake_timeout,
+    };
+    let gateway = Arc::new(Gateway {
+        identities: Arc::clone(&identities),
+        grants: grants.clone(),
+        recorder,
+        targets,
+        live: Arc::clone(&live),
+        limits: limits.clone(),
+        longest_session: config.limits.session,
+        draining: CancellationToken::new(),
+        shutdown: CancellationToken::new(),
+        control: control.clone(),
+        seals: TaskTracker::new(),
+    });
+    let threads = config.limits.session_threads.map_or_else(cores, usize::from);
+    let threads = SessionThreads::start(threads)
+        .map_err(|error| StartError::new(error, "check the limits on threads and open files"))?;
+    let threads = Arc::new(threads);
+
+    let accepting = TaskTracker::new();
+    let protocol = Arc::new(Postgres::new(Arc::clone(&tls), control.clone()));
+    let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
+    accepting.spawn(async move {
+        let serve = move |connection| {
+            let (gateway, protocol) = (Arc::clone(&serving), Arc::clone(&protocol));
+            async move { gateway.serve(&*protocol, connection).await }
+        };
+        listener::accept(postgres.0, &limits, accept_threads, accept_stop, serve).await;
+    });
+    let router = crate::api::router(identities, grants, live);
+    accepting.spawn(serve_api::serve(api.0, Arc::clone(&tls), router, stop.clone()));
+    let certificate_pem = tls.certificate_pem();
+    accepting.spawn(watch_certificate(tls, stop.clone()));
+    tracing::info!(postgres = %postgres.1, api = %api.1, "listening");
+    Ok(Running {
+        postgres: postgres.1,
+        api: api.1,
+        certificate_pem,
+        gateway,
+        threads,
+        stop,
+        accepting,
+        deadline: config.limits.shutdown_deadline,
+    })
+}
+
+impl Running {
+    /// Stops accepting, drains, cuts, seals.
+    pub async fn stop(self) {
+        let Running { gateway, threads, stop, accepting, deadline, .. } = self;
+        stop.cancel();
+        gateway.draining.cancel();
+        let drained = async {
+            while gateway.live.count() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(deadline, drained).await.is_err() {
+            tracing::warn!(
+                sessions = gateway.live.count(),
+                "the shutdown deadline cuts the sessions that still run"
+            );
+            gateway.shutdown.cancel();
+        }
+        accepting.close();
+        accepting.wait().await;
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(threads) = Arc::into_inner(threads) {
+                threads.join();
+            }
+        });
+        gateway.seals.close();
+        let sealed = async {
+            let _ = ended.await;
+            gateway.seals.wait().await;
+        };
+        if tokio::time::timeout(SEAL_TIMEOUT, sealed).await.is_err() {
+            tracing::error!("not every recording was sealed in time; the next start recovers them");
+        }
+        gateway.grants.state().close().await;
+    }
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let running = start(config).await?;
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| StartError::new(error, "signals cannot be received on this system"))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn server_tls(tls: &config::Tls) -> Result<TlsServer, StartError> {
+    let made = match tls {
+        config::Tls::Files { certificate, key } => TlsServer::from_files(certificate, key),
+        config::Tls::SelfSigned => TlsServer::self_signed(),
+    };
+    made.map_err(|error| StartError::new(error, "check `tls` in the configuration"))
+}
+
+async fn watch_certificate(tls: Arc<TlsServer>, stop: CancellationToken) {
+    while tokio::time::timeout(CERTIFICATE_LOOK, stop.cancelled()).await.is_err() {
+        match tls.reload_if_changed() {
+            Ok(Reload::Unchanged) => {}
+            Ok(Reload::Reloaded) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the new certificate is not usable; the old one stays"),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error: std::io::Error| {
+        StartError::new(
+            format!("{what} cannot listen on {address}: {error}"),
+            "free the port, or change `listen` in the configuration",
+        )
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// The API as clients reach it; it is named in refusals.
+fn api_url(bound: SocketAddr) -> String {
+    if bound.ip().is_unspecified() {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
+        return format!("https://{name}:{}", bound.port());
+    }
+    format!("https://{bound}")
+}
+
+async fn load_plugins(plugins: &[config::Plugin]) -> Result<BTreeMap<String, Arc<Plugin>>, StartError> {
+    let settings = EngineConfig { cache: plugin_cache(), ..EngineConfig::default() };
+    let engine = Engine::new(&settings)
+        .or_else(|error| {
+            // A cache that cannot be trusted only makes the start slower.
+            tracing::warn!(%error, "compiled plugins are not cached");
+            Engine::new(&EngineConfig { cache: None, ..settings })
+        })
+        .map_err(|error| StartError::new(error, "check the limits on memory and address space"))?;
+    let mut loaded = BTreeMap::new();
+    for plugin in plugins {
+        let what = format!("plugin `{}`", plugin.name);
+        let source = match &plugin.source {
+            config::PluginSource::Builtin(name) => builtin::find(name.as_str())
+                .map(|wasm| PluginSource::BuiltIn { wasm, sha256: plugin.sha256 })
+                .ok_or_else(|| StartError::new(format!("{what} is not built in"), "see `chaperone check`"))?,
+            config::PluginSource::File(path) => {
+                let sha256 = plugin.sha256.ok_or_else(|| {
+                    StartError::new(format!("{what} has no `sha256`"), "pin the file that you reviewed")
+                })?;
+                PluginSource::File { path: path.clone(), sha256 }
+            }
+        };
+        let ready = engine
+            .load(&plugin.name, &source, plugin.config.expose(), plugin_limits(&plugin.limits))
+            .await
+            .map_err(|error| plugin_error(&what, &error))?;
+        let stamp = ready.stamp();
+        tracing::info!(plugin = stamp.name, version = stamp.version, digest = stamp.digest, "loaded");
+        loaded.insert(plugin.name.clone(), ready);
+    }
+    Ok(loaded)
+}
+
+fn plugin_error(what: &str, error: &LoadError) -> StartError {
+    let LoadError::Config(problems) = error else {
+        return StartError::new(
+            format!("{what}: {error}"),
+            "mend the plugin or its entry in the configuration",
+        );
+    };
+    let mut text = format!("{what}: its configuration is wrong:");
+    for problem in problems {
+        let place = if problem.pointer.is_empty() { "config" } else { &problem.pointer };
+        text.push_str(&format!("\n  {place}: {}", problem.message));
+    }
+    StartError::new(text, "mend `config` of this plugin; its README lists every key")
+}
+
+fn plugin_limits(given: &config::PluginLimits) -> chaperone_hooks::Limits {
+    let default = chaperone_hooks::Limits::default();
+    chaperone_hooks::Limits {
+        check_deadline: given.check_deadline.unwrap_or(default.check_deadline),
+        batch_deadline: given.batch_deadline.unwrap_or(default.batch_deadline),
+        configure_deadline: given.configure_deadline.unwrap_or(default.configure_deadline),
+        memory_bytes: given
+            .memory
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(default.memory_bytes),
+        ..default
+    }
+}
+
+/// systemd's `CacheDirectory=`, else the user's cache folder.
+fn plugin_cache() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = variable("CACHE_DIRECTORY")
+        .or_else(|| variable("XDG_CACHE_HOME"))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache")))?;
+    Some(base.join("chaperone").join("plugins"))
+}
+
+fn targets(config: &Config, plugins: &BTreeMap<String, Arc<Plugin>>) -> Result<Vec<Target>, StartError> {
+    config.targets.iter().map(|target| one_target(target, config, plugins)).collect()
+}
+
+fn one_target(
+    target: &config::Target,
+    config: &Config,
+    plugins: &BTreeMap<String, Arc<Plugin>>,
+) -> Result<Target, StartError> {
+    let what = format!("target `{}`", target.name);
+    let named = target.plugins.iter().filter_map(|name| plugins.get(name)).cloned().collect();
+    let chain = Chain::new(named).map_err(|error| {
+        StartError::new(
+            format!("{what}: {error}"),
+            "list a plugin that checks SQL under `plugins` of the target",
+        )
+    })?;
+    let tls = match &target.tls {
+        config::TargetTls::Disabled => TargetTls::Disabled,
+        config::TargetTls::VerifyFull { ca } => {
+            let client = match ca {
+                Some(path) => TlsClient::trusting(path),
+                None => TlsClient::trusting_the_machine(),
+            };
+            TargetTls::Verify(client.map_err(|error| {
+                StartError::new(format!("{what}: {error}"), "check `tls.ca` of the target")
+            })?)
+        }
+    };
+    Ok(Target {
+        name: target.name.clone(),
+        host: target.host.clone(),
+        port: target.port,
+        database: target.database.clone(),
+        user: target.user.clone(),
+        password: Box::new(Reference(target.password.clone())),
+        tls,
+        chain,
+        dial_timeout: config.limits.dial_timeout,
+    })
+}
+
+/// A secret of the configuration, as targets read it.
+struct Reference(config::Secret);
+
+impl SecretSource for Reference {
+    fn read(&self) -> Result<secrecy::SecretString, String> {
+        self.0.read_again()
+    }
+}
+
+fn identities(config: &Config) -> Result<Identities, StartError> {
+    let providers = config.providers.iter().map(provider).collect();
+    Identities::new(providers)
+        .map_err(|error| StartError::new(error, "check `providers` in the configuration"))
+}
+
+fn provider(provider: &config::Provider) -> ProviderConfig {
+    let cloud = match provider.cloud {
+        config::Cloud::Public => identity::Cloud::Public,
+        config::Cloud::UsGov => identity::Cloud::UsGov,
+        config::Cloud::China => identity::Cloud::China,
+    };
+    let kind = match provider.kind {
+        config::ProviderKind::Entra => {
+            identity::ProviderKind::Entra { cloud, tenants: provider.tenants.clone() }
+        }
+        config::ProviderKind::Oidc => identity::ProviderKind::Oidc,
+    };
+    ProviderConfig {
+        issuers: provider.issuers.clone(),
+        jwks_url: provider.jwks_url.clone(),
+        discovery_url: provider.discovery_url.clone(),
+        max_token_age: provider.max_token_age,
+        loopback_http: match provider.allow_http_loopback {
+            true => identity::LoopbackHttp::Allowed,
+            false => identity::LoopbackHttp::Refused,
+        },
+        ..ProviderConfig::new(provider.name.clone(), kind, provider.audiences.clone())
+    }
+}
+
+async fn state(config: &Config, listens: SocketAddr) -> Result<State, StartError> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let node = format!("{}:{}", name.trim(), listens.port());
+    let opened = match &config.state {
+        config::State::Sqlite(path) => State::sqlite(path, "local").await,
+        config::State::Postgres(url) => State::postgres(&url.expose().into(), &node).await,
+    };
+    opened.map_err(|error| {
+        StartError::new(error, "check `state` in the configuration, and that it can be written")
+    })
+}
+
+fn recorder(config: &config::Recording) -> Result<Recorder, StartError> {
+    let advice = "check `recording.directory`: nothing runs unrecorded";
+    let caps = Caps {
+        response_bytes_per_operation: config.response_bytes_per_operation,
+        response_bytes_per_session: config.response_bytes_per_session,
+        ..Caps::default()
+    };
+    let recorder = Recorder::new(RecorderConfig { directory: config.directory.clone(), caps })
+        .map_err(|error| StartError::new(error, advice))?;
+    for recovered in recorder.recover(Timestamp::now()).map_err(|error| StartError::new(error, advice))? {
+        tracing::warn!(session = ?recovered.session, outcome = ?recovered.outcome, "a recording was left open");
+    }
+    Ok(recorder)
+}
+
+fn policy(config: &Config, api_url: &str) -> Policy {
+    let groups: BTreeMap<GroupAlias, policy::Subject> = config
+        .groups
+        .iter()
+        .map(|group| {
+            let subject = policy::Subject::Group {
+                provider: group.provider.clone(),
+                id: group.object_id.clone(),
+                alias: group.alias.clone(),
+            };
+            (group.alias.clone(), subject)
+        })
+        .collect();
+    let grants = config.grants.iter().map(|grant| one_grant(grant, &groups)).collect();
+    let operators = config.operators.iter().filter_map(|alias| groups.get(alias)).cloned().collect();
+    Policy { grants, operators, api_url: api_url.to_owned(), groups }
+}
+
+fn one_grant(grant: &config::Grant, groups: &BTreeMap<GroupAlias, policy::Subject>) -> policy::Grant {
+    let subject = |subject: &config::Subject| match subject {
+        // Configuration has refused aliases that are not defined; one that is missing all the same matches nobody.
+        config::Subject::Group(alias) => groups.get(alias).cloned(),
+        config::Subject::Principal(principal) => Some(policy::Subject::Principal(principal.clone())),
+        config::Subject::Role { provider, name } => {
+            Some(policy::Subject::Role { provider: provider.clone(), role: name.clone() })
+        }
+    };
+    let when = match &grant.when {
+        config::When::Requested => policy::When::Requested,
+        config::When::Approved { approvers, needed } => policy::When::Approved {
+            requirements: approvers
+                .iter()
+                .map(|alias| Requirement {
+                    approvers: alias.clone(),
+                    members: groups.get(alias).cloned().into_iter().collect(),
+                    needed: *needed,
+                })
+                .collect(),
+            patience: PATIENCE,
+        },
+    };
+    policy::Grant {
+        target: grant.target.clone(),
+        to: grant.to.iter().filter_map(subject).collect(),
+        when,
+        lifetime: grant.lifetime,
+        recorded: match grant.recorded {
+            config::Recorded::Yes => policy::Recorded::Yes,
+            config::Recorded::No => policy::Recorded::No,
+        },
+    }
+}

@@ -1,0 +1,72 @@
+//! Serves the HTTPS API: TLS on every connection, bounded in number, header size and time.
+
+use crate::tls::{Alpn, TlsServer};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections at one moment: people and agents that wait for approvals, not bulk traffic.
+const MAX_CONNECTIONS: usize = 2048;
+
+/// For the TLS handshake, and for each request's header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A token of 16 KiB and the headers around it.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// How long open requests get when the gateway stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Arc<TlsServer>,
+    router: axum::Router,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, usually: waiting gives connections time to end.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (tls, router, stop) = (Arc::clone(&tls), router.clone(), stop.clone());
+        connections.spawn(async move {
+            carry(stream, &tls, router, stop).await;
+            drop(place);
+        });
+    }
+    connections.close();
+    let _ = tokio::time::timeout(STOP_TIMEOUT, connections.wait()).await;
+}
+
+async fn carry(stream: TcpStream, tls: &TlsServer, router: axum::Router, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let handshake = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream, Some(Alpn::Http)));
+    let Ok(Ok(stream)) = handshake.await else { return };
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    tokio::select! {
+        // What goes wrong on one connection is its client's business.
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(STOP_TIMEOUT, connection).await;
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The sessions that this gateway carries now, and what is written about each when it begins and ends.
+
+use crate::api::{EndOutcome, LiveSession, LiveSessions};
+use crate::grant::Permit;
+use crate::recorder::{EndReason, PluginStamp, SessionEnd, SessionHead};
+use crate::session::SessionStop;
+use crate::state::{SessionStart, State};
+use chaperone_core::Timestamp;
+use chaperone_core::name::{Principal, SessionId};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_hooks::{Fault, SessionFacts};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// The sessions that this gateway carries now. Bounded by the listeners' bound of connections.
+pub struct LiveRegistry {
+    live: Mutex<HashMap<SessionId, Live>>,
+    state: State,
+    runtime: Handle,
+}
+
+struct Live {
+    session: LiveSession,
+    revoke: CancellationToken,
+}
+
+/// A session's place in the registry; gone with it.
+pub(super) struct Entry {
+    id: SessionId,
+    revoke: CancellationToken,
+    registry: Arc<LiveRegistry>,
+    stop: &'static str,
+}
+
+impl LiveRegistry {
+    /// An empty registry; the store is told of sessions on `runtime`, so that no session waits for it.
+    pub fn new(state: State, runtime: Handle) -> Self {
+        LiveRegistry { live: Mutex::default(), state, runtime }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
+        // The map is whole after any panic: every change is one call.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter(self: &Arc<Self>, head: &SessionHead, permit: &Permit) -> Entry {
+        let revoke = CancellationToken::new();
+        let facts = permit.identity().facts();
+        let now = Timestamp::now();
+        let session = LiveSession {
+            id: head.session,
+            principal: facts.principal.clone(),
+            target: permit.target().clone(),
+            window: permit.window().id(),
+            started: now,
+            ends: permit.ends_at(),
+        };
+        let start = SessionStart {
+            id: head.session,
+            principal: facts.principal.clone(),
+            kind: facts.kind.to_string(),
+            target: permit.target().clone(),
+            window: permit.window().id(),
+        };
+        let state = self.state.clone();
+        self.runtime.spawn(async move {
+            // The recording is the record; this is the list that `chaperone sessions` is quick with.
+            if let Err(error) = state.session_started(&start, now).await {
+                tracing::warn!(%error, "a session's start could not be listed");
+            }
+        });
+        self.lock().insert(head.session, Live { session, revoke: revoke.clone() });
+        Entry { id: head.session, revoke, registry: Arc::clone(self), stop: "broken" }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+impl Entry {
+    /// Cancelled when an operator ends this session.
+    pub(super) fn revoked(&self) -> CancellationToken {
+        self.revoke.clone()
+    }
+
+    /// How it ended, for the list.
+    pub(super) fn ended(mut self, stop: &SessionStop) {
+        self.stop = stop.as_str();
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.id);
+        let (state, id, stop) = (self.registry.state.clone(), self.id, self.stop);
+        self.registry.runtime.spawn(async move {
+            if let Err(error) = state.session_ended(id, stop, Timestamp::now()).await {
+                tracing::warn!(%error, "a session's end could not be listed");
+            }
+        });
+    }
+}
+
+impl LiveSessions for LiveRegistry {
+    fn list(&self) -> Vec<LiveSession> {
+        self.lock().values().map(|live| live.session.clone()).collect()
+    }
+
+    fn end(&self, id: SessionId, by: &Principal) -> EndOutcome {
+        match self.lock().get(&id) {
+            Some(live) => {
+                tracing::info!(session = %id, %by, "an operator ends a session");
+                live.revoke.cancel();
+                EndOutcome::Ended
+            }
+            None => EndOutcome::NotLive,
+        }
+    }
+}
+
+/// The recording's first event.
+pub(super) fn head(
+    protocol: &str,
+    permit: &Permit,
+    requested_role: &str,
+    peer: SocketAddr,
+    plugins: Vec<chaperone_hooks::PluginStamp>,
+) -> SessionHead {
+    let stamp = |plugin: chaperone_hooks::PluginStamp| PluginStamp {
+        name: plugin.name,
+        version: plugin.version,
+        digest: plugin.digest,
+        config_hash: plugin.config_hash,
+        hooks: plugin.hooks.into_iter().map(str::to_owned).collect(),
+    };
+    SessionHead {
+        session: SessionId::new(uuid::Uuid::now_v7()),
+        protocol: protocol.to_owned(),
+        target: permit.target().clone(),
+        identity: permit.identity().facts().clone(),
+        grant: permit.grant().target.to_string(),
+        window: permit.window().id().to_string(),
+        request: Some(permit.request().to_string()),
+        approved_by: permit.approved_by().to_vec(),
+        requested_role: (!requested_role.is_empty()).then(|| requested_role.to_owned()),
+        client_address: peer.to_string(),
+        plugins: plugins.into_iter().map(stamp).collect(),
+        gateway_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// What plugins may know of a session.
+pub(super) fn facts(permit: &Permit, requested_role: &str) -> SessionFacts {
+    let identity = permit.identity().facts();
+    SessionFacts {
+        principal: identity.principal.to_string(),
+        caller_kind: identity.kind,
+        target: permit.target().to_string(),
+        groups: Vec::new(),
+        requested_role: requested_role.to_owned(),
+    }
+}
+
+/// No instances: the session does not start. Fails closed.
+pub(super) fn no_plugins(fault: &Fault) -> Refusal {
+    tracing::error!(%fault, "a session's plugins could not be started");
+    Refusal::new(RefusalCode::PluginFault, "the plugins that judge this target could not be started")
+        .hint("Try again in a moment; tell the operator if it stays so.")
+}
+
+/// The recording's last event.
+pub(super) fn end_of(stop: &SessionStop) -> SessionEnd {
+    let (reason, code, detail) = match stop {
+        SessionStop::ClientClosed => (EndReason::ClientClosed, None, String::new()),
+        SessionStop::TargetClosed => (EndReason::TargetClosed, None, String::new()),
+        SessionStop::Cut(refusal) => {
+            let reason = match refusal.code {
+                RefusalCode::WindowClosed => EndReason::WindowClosed,
+                RefusalCode::CredentialExpired => EndReason::CredentialExpired,
+                RefusalCode::Revoked => EndReason::Revoked,
+                RefusalCode::ShuttingDown => EndReason::ShuttingDown,
+                RefusalCode::TargetUnavailable | RefusalCode::PluginFault => EndReason::Refused,
+                _ => EndReason::Broken,
+            };
+            (reason, Some(refusal.code.as_str().to_owned()), refusal.message.clone())
+        }
+    };
+    SessionEnd { ended: Timestamp::now(), reason, code, detail }
+}

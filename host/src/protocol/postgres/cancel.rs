@@ -1,0 +1,126 @@
+//! Cancel requests, routed to the one session that they name.
+//!
+//! A client gets a secret of our own; the target's stays here. The process id is passed through, because drivers compare
+//! it with `pg_backend_pid()`. A cancel request is not authenticated otherwise (PostgreSQL manual, "Canceling Requests
+//! in Progress"), so the secret is all there is: it is compared whole, and a wrong one is answered by silence.
+
+use super::dial::TargetKey;
+use crate::protocol::Goodbye;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// The keys that live sessions gave to their clients.
+#[derive(Default)]
+pub(super) struct CancelRegistry {
+    by_key: Mutex<HashMap<ClientKey, Arc<Cancel>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ClientKey {
+    process: u32,
+    secret: u32,
+}
+
+/// How a session is cancelled: its held operation is withdrawn, and the target is asked to stop what runs.
+pub(super) struct Cancel {
+    target: TargetKey,
+    asked: Notify,
+    times: AtomicU64,
+}
+
+impl Cancel {
+    /// How often the client has asked so far.
+    pub(super) fn times_asked(&self) -> u64 {
+        self.times.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the client has asked more often than `times`: an old request never cancels what came later.
+    pub(super) async fn asked_since(&self, times: u64) {
+        loop {
+            let asked = self.asked.notified();
+            if self.times_asked() > times {
+                return;
+            }
+            asked.await;
+        }
+    }
+
+    /// Asks the target to stop what runs.
+    pub(super) async fn cancel_target(&self) -> std::io::Result<()> {
+        self.target.cancel().await
+    }
+}
+
+/// A session's entry; gone with it.
+pub(super) struct CancelEntry {
+    registry: Arc<CancelRegistry>,
+    key: ClientKey,
+    pub(super) cancel: Arc<Cancel>,
+}
+
+impl CancelEntry {
+    pub(super) fn process(&self) -> u32 {
+        self.key.process
+    }
+
+    pub(super) fn secret(&self) -> u32 {
+        self.key.secret
+    }
+}
+
+impl Drop for CancelEntry {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.key);
+    }
+}
+
+impl CancelRegistry {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClientKey, Arc<Cancel>>> {
+        // The map is whole after any panic: every change is one call.
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a session its own secret. None when no randomness can be had: then the session does not start.
+    pub(super) fn enter(self: &Arc<Self>, target: TargetKey) -> Option<CancelEntry> {
+        let cancel = Arc::new(Cancel { asked: Notify::new(), times: AtomicU64::new(0), target });
+        let process = cancel.target.process;
+        let mut keys = self.lock();
+        // Two targets may give the same process id; then the secret has to differ.
+        for _ in 0..8 {
+            let mut secret = [0u8; 4];
+            aws_lc_rs::rand::fill(&mut secret).ok()?;
+            let key = ClientKey { process, secret: u32::from_be_bytes(secret) };
+            if let std::collections::hash_map::Entry::Vacant(entry) = keys.entry(key) {
+                entry.insert(Arc::clone(&cancel));
+                drop(keys);
+                return Some(CancelEntry { registry: Arc::clone(self), key, cancel });
+            }
+        }
+        None
+    }
+
+    /// Serves one cancel request (packet without its length).
+    pub(super) async fn request(&self, packet: &[u8]) -> Goodbye {
+        let Some([_, _, _, _, p0, p1, p2, p3, s0, s1, s2, s3]) = packet.as_array::<12>().copied() else {
+            return Goodbye { why: "a cancel request of a wrong length" };
+        };
+        let key = ClientKey {
+            process: u32::from_be_bytes([p0, p1, p2, p3]),
+            secret: u32::from_be_bytes([s0, s1, s2, s3]),
+        };
+        let found = self.lock().get(&key).cloned();
+        match found {
+            None => Goodbye { why: "a cancel request for no session" },
+            Some(cancel) => {
+                cancel.times.fetch_add(1, Ordering::AcqRel);
+                cancel.asked.notify_waiters();
+                match cancel.cancel_target().await {
+                    Ok(()) => Goodbye { why: "a cancel request was passed on" },
+                    Err(_) => Goodbye { why: "a cancel request could not be passed on" },
+                }
+            }
+        }
+    }
+}

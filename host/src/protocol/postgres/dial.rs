@@ -1,0 +1,319 @@
+//! Logging in to the target with the leased credential.
+//!
+//! TLS is verified as configured; the password is proved with SCRAM (bound to the TLS channel where the server offers it)
+//! or, for old servers, MD5; a server that asks for it in the clear gets it only inside TLS. Errors say that the target's
+//! side failed and show nothing of the credential: the server's own text goes to the log, not to the client.
+
+use super::catalog::{Catalog, Catalogs};
+use super::frame::{Body, Frame, HEADER_BYTES};
+use super::greet::PostgresHello;
+use super::stream::TargetStream;
+use crate::target::{Lease, Target, TargetTls};
+use bytes::BytesMut;
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use postgres_protocol::authentication::{md5_hash, sasl};
+use postgres_protocol::message::frontend;
+use secrecy::ExposeSecret;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// For a cancel request, connecting included.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest message that a login may hold.
+const MAX_LOGIN_FRAME_BYTES: usize = 64 * 1024;
+
+/// The most settings that a server reports at login; PostgreSQL 18 reports about 16.
+const MAX_REPORTED_SETTINGS: usize = 256;
+
+/// A target that has accepted the gateway.
+pub struct Dialled {
+    pub(super) stream: TargetStream,
+    /// ParameterStatus messages, as they came.
+    pub(super) reported: Vec<u8>,
+    pub(super) key: TargetKey,
+    pub(super) status: u8,
+    pub(super) catalog: Arc<Catalog>,
+}
+
+/// What cancels a query at the target. Never shown to a client.
+pub(crate) struct TargetKey {
+    pub(super) process: u32,
+    secret: u32,
+    target: Arc<Target>,
+}
+
+impl TargetKey {
+    /// Sends a CancelRequest on a connection of its own.
+    pub(super) async fn cancel(&self) -> io::Result<()> {
+        let work = async {
+            let mut stream = connect(&self.target).await.map_err(io::Error::other)?;
+            let mut out = BytesMut::new();
+            frontend::cancel_request(self.process.cast_signed(), self.secret.cast_signed(), &mut out);
+            stream.write_all(&out).await?;
+            stream.flush().await?;
+            // The server answers by closing.
+            let mut rest = [0u8; 1];
+            let _ = stream.read(&mut rest).await;
+            Ok(())
+        };
+        tokio::time::timeout(CANCEL_TIMEOUT, work)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// What failed, in words for the operator's log and for the client.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("no connection: {0}")]
+    Connect(io::Error),
+    #[error("the target does not speak TLS")]
+    NoTls,
+    #[error("TLS failed: {0}")]
+    Tls(io::Error),
+    #[error("the target refused the gateway's login (SQLSTATE {0})")]
+    Refused(String),
+    #[error("the target asks for a way to log in that is not supported or not safe: {0}")]
+    Method(&'static str),
+    #[error("the target broke the protocol: {0}")]
+    Protocol(&'static str),
+    #[error("it took longer than {} seconds", .0.as_secs())]
+    Timeout(Duration),
+}
+
+impl DialError {
+    fn refusal(&self) -> Refusal {
+        let message = match self {
+            DialError::Connect(_) => "the target cannot be reached",
+            DialError::NoTls | DialError::Tls(_) => "the target's TLS certificate could not be verified",
+            DialError::Refused(_) | DialError::Method(_) => "the target refused the gateway's own login",
+            DialError::Protocol(_) => "the target answered with something that is not PostgreSQL",
+            DialError::Timeout(_) => "the target did not answer in time",
+        };
+        Refusal::new(RefusalCode::TargetUnavailable, message)
+            .detail("Your token and your window are fine; the failure is between the gateway and the target.")
+            .hint("Tell the operator: the gateway's log has the cause.")
+    }
+}
+
+/// Connects and logs in for a session.
+pub(super) async fn dial(
+    hello: &PostgresHello,
+    lease: Lease,
+    catalogs: &Catalogs,
+) -> Result<Dialled, Refusal> {
+    let settings: Vec<(&str, &str)> =
+        hello.startup.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let target = Arc::clone(lease.target());
+    let dialled = login(&lease, &settings).await.map_err(|error| {
+        tracing::error!(target = %target.name, %error, "the target could not be dialled");
+        error.refusal()
+    })?;
+    let LoggedIn { stream, reported, process, secret, status } = dialled;
+    let key = TargetKey { process, secret, target };
+    Ok(Dialled { stream, reported, key, status, catalog: catalogs.of(lease) })
+}
+
+/// A connection that stands at ReadyForQuery.
+pub(super) struct LoggedIn {
+    pub(super) stream: TargetStream,
+    reported: Vec<u8>,
+    process: u32,
+    secret: u32,
+    status: u8,
+}
+
+/// Connects and logs in.
+pub(super) async fn login(lease: &Lease, settings: &[(&str, &str)]) -> Result<LoggedIn, DialError> {
+    let work = async {
+        let mut stream = connect(lease.target()).await?;
+        let target = lease.target();
+        let fixed = [
+            ("user", target.user.as_str()),
+            ("database", target.database.as_str()),
+            ("client_encoding", "UTF8"),
+        ];
+        let mut out = BytesMut::new();
+        frontend::startup_message(fixed.into_iter().chain(settings.iter().copied()), &mut out)
+            .map_err(|_| DialError::Protocol("a setting with a zero byte"))?;
+        send(&mut stream, &out).await?;
+        authenticate(&mut stream, lease).await?;
+        ready(stream).await
+    };
+    let most = lease.target().dial_timeout;
+    tokio::time::timeout(most, work).await.unwrap_or(Err(DialError::Timeout(most)))
+}
+
+async fn connect(target: &Target) -> Result<TargetStream, DialError> {
+    let address = (target.host.as_str(), target.port);
+    let mut stream = TcpStream::connect(address).await.map_err(DialError::Connect)?;
+    let _ = stream.set_nodelay(true);
+    let TargetTls::Verify(tls) = &target.tls else { return Ok(TargetStream::Plain(stream)) };
+    let mut ask = BytesMut::new();
+    frontend::ssl_request(&mut ask);
+    stream.write_all(&ask).await.map_err(DialError::Connect)?;
+    let mut answer = [0u8; 1];
+    stream.read_exact(&mut answer).await.map_err(DialError::Connect)?;
+    // Fails closed: no TLS, no connection.
+    if answer != *b"S" {
+        return Err(DialError::NoTls);
+    }
+    let stream = tls.connect(&target.host, stream).await.map_err(DialError::Tls)?;
+    Ok(TargetStream::Tls(Box::new(stream)))
+}
+
+async fn send(stream: &mut TargetStream, bytes: &[u8]) -> Result<(), DialError> {
+    stream.write_all(bytes).await.map_err(DialError::Connect)?;
+    stream.flush().await.map_err(DialError::Connect)
+}
+
+/// Reads one whole message; a login never needs a long one.
+pub(super) async fn read_frame(stream: &mut TargetStream) -> Result<Vec<u8>, DialError> {
+    let mut message = vec![0u8; HEADER_BYTES];
+    stream.read_exact(&mut message).await.map_err(DialError::Connect)?;
+    let frame = match Frame::at(&message) {
+        Ok(Some(frame)) if frame.total <= MAX_LOGIN_FRAME_BYTES => frame,
+        _ => return Err(DialError::Protocol("a message of an impossible length")),
+    };
+    message.resize(frame.total, 0);
+    if let Some(body) = message.get_mut(HEADER_BYTES..) {
+        stream.read_exact(body).await.map_err(DialError::Connect)?;
+    }
+    Ok(message)
+}
+
+const AUTH_OK: u32 = 0;
+const AUTH_CLEARTEXT: u32 = 3;
+const AUTH_MD5: u32 = 5;
+const AUTH_SASL: u32 = 10;
+const AUTH_SASL_CONTINUE: u32 = 11;
+const AUTH_SASL_FINAL: u32 = 12;
+
+/// One message of the authentication exchange: its code and what follows.
+async fn auth_message(stream: &mut TargetStream) -> Result<(u32, Vec<u8>), DialError> {
+    loop {
+        let message = read_frame(stream).await?;
+        match message.first() {
+            Some(b'R') => {
+                let mut body = Body::of(&message);
+                let code = body.u32().map_err(|wrong| DialError::Protocol(wrong.0))?;
+                return Ok((code, message.get(HEADER_BYTES + 4..).unwrap_or_default().to_vec()));
+            }
+            Some(b'E') => return Err(DialError::Refused(error_code(&message))),
+            // Notices are allowed at any time.
+            Some(b'N') => {}
+            _ => return Err(DialError::Protocol("an unexpected message during login")),
+        }
+    }
+}
+
+/// The SQLSTATE of an ErrorResponse; the texts may hold anything and stay unread.
+fn error_code(message: &[u8]) -> String {
+    let mut body = Body::of(message);
+    while let Ok(field) = body.u8() {
+        let Ok(text) = body.zero_terminated() else { break };
+        if field == b'C' {
+            return text
+                .iter()
+                .map(|byte| char::from(*byte))
+                .filter(char::is_ascii_alphanumeric)
+                .take(5)
+                .collect();
+        }
+    }
+    "unknown".into()
+}
+
+async fn authenticate(stream: &mut TargetStream, lease: &Lease) -> Result<(), DialError> {
+    let password = lease.password().expose_secret();
+    let mut out = BytesMut::new();
+    let wrong = |_| DialError::Protocol("the password holds a zero byte");
+    match auth_message(stream).await? {
+        (AUTH_OK, _) => return Ok(()),
+        (AUTH_CLEARTEXT, _) if matches!(stream, TargetStream::Tls(_)) => {
+            frontend::password_message(password.as_bytes(), &mut out).map_err(wrong)?;
+        }
+        (AUTH_CLEARTEXT, _) => return Err(DialError::Method("a cleartext password without TLS")),
+        (AUTH_MD5, rest) => {
+            let salt = rest.as_array::<4>().ok_or(DialError::Protocol("a salt of a wrong length"))?;
+            let hash = md5_hash(lease.target().user.as_bytes(), password.as_bytes(), *salt);
+            frontend::password_message(hash.as_bytes(), &mut out).map_err(wrong)?;
+        }
+        (AUTH_SASL, mechanisms) => return scram(stream, &mechanisms, password).await,
+        _ => return Err(DialError::Method("neither SCRAM nor a password")),
+    }
+    send(stream, &out).await?;
+    match auth_message(stream).await? {
+        (AUTH_OK, _) => Ok(()),
+        _ => Err(DialError::Protocol("more questions after the password")),
+    }
+}
+
+/// SCRAM-SHA-256, with channel binding inside TLS where the server offers it (RFC 5802, RFC 5929).
+async fn scram(stream: &mut TargetStream, mechanisms: &[u8], password: &str) -> Result<(), DialError> {
+    let offers = |name: &str| mechanisms.split(|byte| *byte == 0).any(|offered| offered == name.as_bytes());
+    let binding = match stream {
+        TargetStream::Tls(tls) => crate::tls::server_end_point(tls),
+        TargetStream::Plain(_) => None,
+    };
+    let (mechanism, binding) = match binding {
+        Some(binding) if offers(sasl::SCRAM_SHA_256_PLUS) => {
+            (sasl::SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(binding))
+        }
+        Some(_) if offers(sasl::SCRAM_SHA_256) => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested()),
+        None if offers(sasl::SCRAM_SHA_256) => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported()),
+        _ => return Err(DialError::Method("an unknown SASL mechanism")),
+    };
+    let failed = |_| DialError::Protocol("a SCRAM exchange that does not add up");
+    let mut scram = sasl::ScramSha256::new(password.as_bytes(), binding);
+    let mut out = BytesMut::new();
+    frontend::sasl_initial_response(mechanism, scram.message(), &mut out).map_err(failed)?;
+    send(stream, &out).await?;
+    let (AUTH_SASL_CONTINUE, challenge) = auth_message(stream).await? else {
+        return Err(DialError::Protocol("no SCRAM challenge"));
+    };
+    scram.update(&challenge).map_err(failed)?;
+    out.clear();
+    frontend::sasl_response(scram.message(), &mut out).map_err(failed)?;
+    send(stream, &out).await?;
+    let (AUTH_SASL_FINAL, proof) = auth_message(stream).await? else {
+        return Err(DialError::Protocol("no SCRAM proof"));
+    };
+    // The server proves that it knows the password, too: a false target is found out here.
+    scram.finish(&proof).map_err(failed)?;
+    match auth_message(stream).await? {
+        (AUTH_OK, _) => Ok(()),
+        _ => Err(DialError::Protocol("more questions after SCRAM")),
+    }
+}
+
+/// Reads what a server reports until it is ready.
+async fn ready(mut stream: TargetStream) -> Result<LoggedIn, DialError> {
+    let malformed = |wrong: super::frame::Malformed| DialError::Protocol(wrong.0);
+    let mut reported = Vec::new();
+    let (mut process, mut secret) = (0, 0);
+    for _ in 0..MAX_REPORTED_SETTINGS {
+        let message = read_frame(&mut stream).await?;
+        let mut body = Body::of(&message);
+        match message.first() {
+            Some(b'S') => reported.extend_from_slice(&message),
+            Some(b'K') => {
+                process = body.u32().map_err(malformed)?;
+                secret = body.u32().map_err(malformed)?;
+                body.end().map_err(malformed)?;
+            }
+            Some(b'N') => {}
+            Some(b'E') => return Err(DialError::Refused(error_code(&message))),
+            Some(b'Z') => {
+                let status = body.u8().map_err(malformed)?;
+                return Ok(LoggedIn { stream, reported, process, secret, status });
+            }
+            _ => return Err(DialError::Protocol("an unexpected message after login")),
+        }
+    }
+    Err(DialError::Protocol("it never gets ready"))
+}

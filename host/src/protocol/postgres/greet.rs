@@ -1,0 +1,424 @@
+//! Start-up: TLS, what the client wants, and its token (PostgreSQL manual, "Message Flow", start-up and SSL encryption).
+//!
+//! Only TLS connections get as far as a password prompt. Nothing that a client sends before TLS is kept: bytes behind an
+//! SSLRequest are refused, or they would be read as if they had been protected (CVE-2021-23214). The token comes as
+//! the cleartext password, the database name is the target, the user name only a wish.
+
+use super::frame::{Body, Frame};
+use super::refuse::{Severity, error};
+use super::{Postgres, frame};
+use crate::identity::Credential;
+use crate::listener::Connection;
+use crate::protocol::{Goodbye, Hello};
+use crate::tls::{Alpn, ServerTls};
+use chaperone_core::name::TargetName;
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use zeroize::Zeroize;
+
+/// PostgreSQL's own bound of a start-up packet (`MAX_STARTUP_PACKET_LENGTH`).
+const MAX_STARTUP_BYTES: usize = 10_000;
+
+/// A token of 16 KiB is the most that identity accepts; the message around it is a few bytes.
+const MAX_PASSWORD_BYTES: usize = 20 * 1024;
+
+/// psql's prompt cuts a password at this length (IDENTITY, section 7); PGPASSWORD does not.
+const PSQL_PROMPT_BYTES: usize = 4095;
+
+/// Stands for a database name that cannot be a target's; configuration accepts no such target.
+const NO_TARGET: &str = "(no-target)";
+
+const SSL_REQUEST: u32 = 80_877_103;
+const GSSENC_REQUEST: u32 = 80_877_104;
+const CANCEL_REQUEST: u32 = 80_877_102;
+const PROTOCOL_MAJOR: u32 = 3;
+
+/// A client that waits for an answer to its password.
+pub struct PostgresHello {
+    pub(super) stream: ServerTls<TcpStream>,
+    pub(super) startup: Startup,
+    pub(super) place: OwnedSemaphorePermit,
+    target: TargetName,
+    credential: Credential,
+    peer: SocketAddr,
+    prompt_cut: bool,
+}
+
+/// What a start-up packet asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Startup {
+    pub(super) user: String,
+    pub(super) database: String,
+    /// Settings to be passed on.
+    pub(super) settings: Vec<(String, String)>,
+    /// Minor version asked for, and protocol options that are not known here.
+    pub(super) negotiate: Option<Vec<String>>,
+}
+
+impl Hello for PostgresHello {
+    fn target(&self) -> TargetName {
+        self.target.clone()
+    }
+
+    fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    fn requested_role(&self) -> &str {
+        &self.startup.user
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl PostgresHello {
+    /// Words a refusal and closes.
+    pub(super) async fn refuse(mut self, refusal: &Refusal) {
+        let mut refusal = refusal.clone();
+        if self.prompt_cut && refusal.code == RefusalCode::CredentialInvalid {
+            refusal.hint =
+                "The token is exactly as long as psql's password prompt allows (4095 bytes), so it was \
+                            probably cut. Set PGPASSWORD instead."
+                    .into();
+        }
+        goodbye(&mut self.stream, &refusal).await;
+    }
+}
+
+/// Sends a FATAL error and closes; the client may be gone already, and then there is nobody to tell.
+async fn goodbye<S: AsyncWriteExt + Unpin>(stream: &mut S, refusal: &Refusal) {
+    let mut out = Vec::with_capacity(512);
+    error(&mut out, Severity::Fatal, refusal);
+    let _ = stream.write_all(&out).await;
+    let _ = stream.shutdown().await;
+}
+
+/// What the first packet on a connection was.
+enum First {
+    Tls(ServerTls<TcpStream>),
+    Done(Goodbye),
+}
+
+pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result<PostgresHello, Goodbye> {
+    let Connection { stream, peer, place } = connection;
+    let mut stream = match first(postgres, stream).await? {
+        First::Tls(stream) => stream,
+        First::Done(goodbye) => return Err(goodbye),
+    };
+    let packet = packet(&mut stream).await?;
+    let startup = match code(&packet) {
+        Some(CANCEL_REQUEST) => return Err(postgres.cancels.request(&packet).await),
+        Some(SSL_REQUEST | GSSENC_REQUEST) => {
+            let refusal =
+                Refusal::new(RefusalCode::ProtocolViolation, "this connection is encrypted already");
+            goodbye(&mut stream, &refusal).await;
+            return Err(Goodbye { why: "an encryption request inside TLS" });
+        }
+        _ => match startup(&packet) {
+            Ok(startup) => startup,
+            Err(refusal) => {
+                goodbye(&mut stream, &refusal).await;
+                return Err(Goodbye { why: "a start-up packet that is not allowed" });
+            }
+        },
+    };
+    if let Some(options) = &startup.negotiate {
+        let mut out = Vec::new();
+        negotiate(&mut out, options);
+        stream.write_all(&out).await.map_err(|_| Goodbye { why: "the client left" })?;
+    }
+    let (credential, length) = password(&mut stream).await?;
+    let target = TargetName::new(startup.database.clone()).or_else(|_| TargetName::new(NO_TARGET));
+    let target = target.map_err(|_| Goodbye { why: "a target's name that is none" })?;
+    Ok(PostgresHello {
+        target,
+        stream,
+        startup,
+        place,
+        credential,
+        peer,
+        prompt_cut: length == PSQL_PROMPT_BYTES,
+    })
+}
+
+/// Until TLS stands. A client may ask for GSS encryption first, and then for TLS: two requests at most.
+async fn first(postgres: &Postgres, mut stream: TcpStream) -> Result<First, Goodbye> {
+    let gone = |_| Goodbye { why: "the client left" };
+    // PostgreSQL 17's direct TLS starts with a TLS handshake record; no start-up packet can, its first byte is a length's.
+    let mut byte = [0u8; 1];
+    if stream.peek(&mut byte).await.map_err(gone)? == 0 {
+        return Ok(First::Done(Goodbye { why: "the client left" }));
+    }
+    if byte == [0x16] {
+        let tls = postgres.tls.accept(stream, Some(Alpn::Postgres)).await;
+        let tls = tls.map_err(|_| Goodbye { why: "the TLS handshake failed" })?;
+        // Without ALPN another protocol's bytes could be replayed at us (PostgreSQL requires it here, too).
+        if tls.get_ref().1.alpn_protocol() != Some(b"postgresql") {
+            return Ok(First::Done(Goodbye { why: "direct TLS without ALPN" }));
+        }
+        return Ok(First::Tls(tls));
+    }
+    for _ in 0..2 {
+        let packet = packet(&mut stream).await?;
+        match code(&packet) {
+            Some(SSL_REQUEST) => {
+                // Fails closed: whatever lies behind the request was sent in the clear and must not be read as protected.
+                let mut behind = [0u8; 1];
+                let early = std::future::poll_fn(|cx| {
+                    let mut buffer = tokio::io::ReadBuf::new(&mut behind);
+                    std::task::Poll::Ready(match stream.poll_peek(cx, &mut buffer) {
+                        std::task::Poll::Ready(Ok(count)) => count > 0,
+                        _ => false,
+                    })
+                })
+                .await;
+                if early {
+                    return Ok(First::Done(Goodbye { why: "bytes before TLS" }));
+                }
+                stream.write_all(b"S").await.map_err(gone)?;
+                let tls = postgres.tls.accept(stream, None).await;
+                return tls.map(First::Tls).map_err(|_| Goodbye { why: "the TLS handshake failed" });
+            }
+            Some(GSSENC_REQUEST) => stream.write_all(b"N").await.map_err(gone)?,
+            Some(CANCEL_REQUEST) => return Ok(First::Done(postgres.cancels.request(&packet).await)),
+            _ => {
+                let refusal = Refusal::new(RefusalCode::TlsRequired, "this gateway only accepts encrypted connections")
+                    .hint("Connect with sslmode=require or stricter: your token must not cross the network in the clear.");
+                goodbye(&mut stream, &refusal).await;
+                return Ok(First::Done(Goodbye { why: "a start-up packet without TLS" }));
+            }
+        }
+    }
+    Ok(First::Done(Goodbye { why: "too many encryption requests" }))
+}
+
+/// Reads one packet without a type byte: its length, then the rest.
+async fn packet<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, Goodbye> {
+    let mut length = [0u8; 4];
+    stream.read_exact(&mut length).await.map_err(|_| Goodbye { why: "the client left" })?;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if !(8..=MAX_STARTUP_BYTES).contains(&length) {
+        return Err(Goodbye { why: "a start-up packet of an impossible length" });
+    }
+    let mut packet = vec![0u8; length - 4];
+    stream.read_exact(&mut packet).await.map_err(|_| Goodbye { why: "the client left" })?;
+    Ok(packet)
+}
+
+fn code(packet: &[u8]) -> Option<u32> {
+    packet.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Settings that ordinary drivers send and that change neither what names mean nor how statements are read.
+const HARMLESS_SETTINGS: [&str; 7] = [
+    "application_name",
+    "datestyle",
+    "timezone",
+    "intervalstyle",
+    "extra_float_digits",
+    "bytea_output",
+    "lc_messages",
+];
+
+/// Reads a start-up packet (without its length).
+pub(super) fn startup(packet: &[u8]) -> Result<Startup, Refusal> {
+    let violation = |what: &str| Refusal::new(RefusalCode::ProtocolViolation, what.to_owned());
+    let version = code(packet).unwrap_or(0);
+    if version >> 16 != PROTOCOL_MAJOR {
+        return Err(violation("only version 3 of the PostgreSQL protocol is spoken here"));
+    }
+    let mut parameters = packet.get(4..).unwrap_or_default();
+    let mut startup = Startup::default();
+    let mut unknown = Vec::new();
+    loop {
+        let name =
+            text(&mut parameters).ok_or_else(|| violation("a start-up packet that is not well formed"))?;
+        if name.is_empty() {
+            break;
+        }
+        let value =
+            text(&mut parameters).ok_or_else(|| violation("a start-up packet that is not well formed"))?;
+        if name.starts_with("_pq_.") {
+            unknown.push(name);
+        } else {
+            setting(&mut startup, &name, value)?;
+        }
+    }
+    if !parameters.is_empty() {
+        return Err(violation("bytes after the end of the start-up packet"));
+    }
+    if startup.user.is_empty() {
+        return Err(violation("the start-up packet names no user"));
+    }
+    if startup.database.is_empty() {
+        startup.database.clone_from(&startup.user);
+    }
+    if version & 0xffff != 0 || !unknown.is_empty() {
+        startup.negotiate = Some(unknown);
+    }
+    Ok(startup)
+}
+
+fn setting(startup: &mut Startup, name: &str, value: String) -> Result<(), Refusal> {
+    let folded = name.to_ascii_lowercase();
+    match folded.as_str() {
+        "user" => startup.user = value,
+        "database" => startup.database = value,
+        // Statements are read as UTF-8: in another encoding the target could read different ones.
+        "client_encoding" => match value.to_ascii_lowercase().replace(['-', '_', '\''], "").as_str() {
+            "utf8" | "unicode" | "auto" => {}
+            _ => {
+                return Err(Refusal::new(
+                    RefusalCode::OperationRefused,
+                    format!("client_encoding must be UTF8, not {value:?}"),
+                )
+                .hint("Set PGCLIENTENCODING=UTF8, or leave it out."));
+            }
+        },
+        "options" if value.trim().is_empty() => {}
+        "replication" => match value.to_ascii_lowercase().as_str() {
+            "off" | "false" | "no" | "0" => {}
+            _ => {
+                return Err(Refusal::new(
+                    RefusalCode::OperationRefused,
+                    "replication connections are not allowed: they would bypass every check",
+                ));
+            }
+        },
+        name if HARMLESS_SETTINGS.contains(&name) => startup.settings.push((name.to_owned(), value)),
+        _ => {
+            return Err(Refusal::new(
+                RefusalCode::OperationRefused,
+                format!("the start-up setting {name:?} is not allowed"),
+            )
+            .hint("Connect without it and use SET afterwards, which is judged like every statement."));
+        }
+    }
+    Ok(())
+}
+
+fn text(rest: &mut &[u8]) -> Option<String> {
+    let end = memchr::memchr(0, rest)?;
+    let (text, tail) = rest.split_at_checked(end)?;
+    *rest = tail.get(1..)?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+/// NegotiateProtocolVersion: we speak 3.0 and know none of the options.
+fn negotiate(out: &mut Vec<u8>, options: &[String]) {
+    frame::message(out, b'v', |out| {
+        out.extend_from_slice(&(PROTOCOL_MAJOR << 16).to_be_bytes());
+        out.extend_from_slice(&u32::try_from(options.len()).unwrap_or(0).to_be_bytes());
+        for option in options {
+            out.extend_from_slice(option.as_bytes());
+            out.push(0);
+        }
+    });
+}
+
+/// Asks for the cleartext password and reads it. Only the token's own buffer holds it, and that is wiped.
+async fn password(stream: &mut ServerTls<TcpStream>) -> Result<(Credential, usize), Goodbye> {
+    let left = |_| Goodbye { why: "the client left" };
+    let mut ask = Vec::with_capacity(9);
+    frame::message(&mut ask, b'R', |out| out.extend_from_slice(&3u32.to_be_bytes()));
+    stream.write_all(&ask).await.map_err(left)?;
+    stream.flush().await.map_err(left)?;
+
+    let mut header = [0u8; frame::HEADER_BYTES];
+    stream.read_exact(&mut header).await.map_err(left)?;
+    let frame = match Frame::at(&header) {
+        Ok(Some(frame)) if frame.kind == b'p' && frame.total <= MAX_PASSWORD_BYTES => frame,
+        _ => {
+            let refusal = Refusal::new(RefusalCode::ProtocolViolation, "a password message was expected")
+                .hint("Send your token as the password; it may be 16 KiB long at most.");
+            goodbye(stream, &refusal).await;
+            return Err(Goodbye { why: "no password message, or one too long" });
+        }
+    };
+    let mut message = vec![0u8; frame.total];
+    if let Some(body) = message.get_mut(frame::HEADER_BYTES..) {
+        stream.read_exact(body).await.map_err(left)?;
+    }
+    let token = Body::of(&message)
+        .zero_terminated()
+        .ok()
+        .and_then(|token| std::str::from_utf8(token).ok())
+        .map(str::to_owned);
+    message.zeroize();
+    match token {
+        Some(token) if !token.is_empty() => {
+            let length = token.len();
+            Ok((Credential::bearer(token), length))
+        }
+        _ => {
+            let refusal = Refusal::new(RefusalCode::CredentialMissing, "no token was sent")
+                .hint("Send your Microsoft Entra access token as the password, e.g. in PGPASSWORD.");
+            goodbye(stream, &refusal).await;
+            Err(Goodbye { why: "an empty password" })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packet_of(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
+        let mut packet = version.to_be_bytes().to_vec();
+        for (name, value) in parameters {
+            packet.extend_from_slice(name.as_bytes());
+            packet.push(0);
+            packet.extend_from_slice(value.as_bytes());
+            packet.push(0);
+        }
+        packet.push(0);
+        packet
+    }
+
+    #[test]
+    fn the_database_names_the_target_and_the_user_is_only_a_wish() {
+        let packet = packet_of(3 << 16, &[("user", "app"), ("database", "prod-db"), ("TimeZone", "UTC")]);
+        let read = startup(&packet).unwrap();
+        assert_eq!((read.user.as_str(), read.database.as_str()), ("app", "prod-db"));
+        assert_eq!(read.settings, [("timezone".to_owned(), "UTC".to_owned())]);
+        assert_eq!(read.negotiate, None);
+        assert_eq!(startup(&packet_of(3 << 16, &[("user", "app")])).unwrap().database, "app");
+    }
+
+    #[test]
+    fn a_newer_minor_version_is_negotiated_down() {
+        let packet = packet_of((3 << 16) | 2, &[("user", "a"), ("_pq_.x", "1")]);
+        assert_eq!(startup(&packet).unwrap().negotiate, Some(vec!["_pq_.x".to_owned()]));
+    }
+
+    #[test]
+    fn settings_that_change_meaning_are_refused_by_name() {
+        for (name, value) in [
+            ("replication", "database"),
+            ("options", "-c search_path=evil"),
+            ("search_path", "evil"),
+            ("client_encoding", "SJIS"),
+            ("standard_conforming_strings", "off"),
+            ("role", "postgres"),
+        ] {
+            let refused = startup(&packet_of(3 << 16, &[("user", "a"), (name, value)]));
+            assert!(refused.is_err(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_packet_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = startup(&bytes);
+            let mut versioned = (3u32 << 16).to_be_bytes().to_vec();
+            versioned.extend(bytes);
+            let _ = startup(&versioned);
+        }
+    }
+}

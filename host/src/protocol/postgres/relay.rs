@@ -1,0 +1,285 @@
+//! Carries a session: every statement is judged and recorded before it is forwarded, every row is masked and recorded
+//! before it is returned.
+//!
+//! One task, both directions polled together (`relay/lane.rs`). `requests.rs` handles what the client sends,
+//! `responses.rs` what the target answers, `pending.rs` keeps the order, `statements.rs` what names mean, `rows.rs`
+//! masks. What may go wrong: the two sides' views of the protocol drift apart. So every answer is matched with what was
+//! asked, and one that was not asked for ends the session.
+
+mod lane;
+mod pending;
+mod requests;
+mod responses;
+mod rows;
+mod statements;
+
+use super::cancel::CancelEntry;
+use super::catalog::Catalog;
+use super::refuse::{self, Severity};
+use super::stream::TargetStream;
+use crate::session::{HeldOperation, HeldOutcome, Judged, Session, SessionStop};
+use crate::tls::ServerTls;
+use chaperone_core::name::HoldId;
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use lane::{HIGH_WATER_BYTES, Lane};
+use pending::Pending;
+use statements::{Names, Portal, Statement};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How long a client that is cut gets to take the last message.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long the target gets to take a cancel request for what still runs when a session is cut.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Both sides, with the client admitted.
+pub struct Link {
+    pub(super) client: ServerTls<TcpStream>,
+    pub(super) target: TargetStream,
+    pub(super) cancel: CancelEntry,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) status: u8,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Why the loop woke up.
+enum Wake {
+    Client,
+    ClientGone,
+    Target,
+    TargetGone,
+    MustEnd(Refusal),
+    Held(HeldOutcome),
+}
+
+/// A statement that waits for approvers; the frame that asked for it stays at the front of the client's input.
+struct Parked {
+    judged: Rc<Judged>,
+    id: HoldId,
+    outcome: Pin<Box<dyn Future<Output = HeldOutcome>>>,
+}
+
+/// What is settled about the frame at the front of the client's input, so that it is not judged twice.
+struct Settled {
+    judged: Option<Rc<Judged>>,
+    outcome: Result<(), Refusal>,
+}
+
+struct Relay<'s> {
+    session: &'s mut Session,
+    client: Lane<ServerTls<TcpStream>>,
+    target: Lane<TargetStream>,
+    cancel: CancelEntry,
+    catalog: Arc<Catalog>,
+    pending: VecDeque<Pending>,
+    statements: Names<Statement>,
+    portals: Names<Portal>,
+    /// `I`, `T` or `E`, from the last ReadyForQuery.
+    status: u8,
+    /// Counts ReadyForQuery-ending messages sent; names in flight belong to one.
+    segment: u64,
+    /// Whether the current segment has sent an Execute.
+    executed: bool,
+    /// Whether the current segment has sent anything that a Sync has yet to end.
+    open_segment: bool,
+    /// After a refusal in an extended segment the client's messages are skipped until its Sync.
+    skipping: bool,
+    /// The target waits for CopyData.
+    copy_in: bool,
+    parked: Option<Parked>,
+    settled: Option<Settled>,
+    /// The frame at the front of the client's input waits for an answer of the target.
+    stalled: bool,
+    result: responses::Current,
+}
+
+/// Carries the session until something ends it.
+pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
+    let Link { client, target, cancel, catalog, status, place } = link;
+    let mut relay = Relay {
+        session,
+        client: Lane::new(client),
+        target: Lane::new(target),
+        cancel,
+        catalog,
+        pending: VecDeque::new(),
+        statements: Names::default(),
+        portals: Names::default(),
+        status,
+        segment: 0,
+        executed: false,
+        open_segment: false,
+        skipping: false,
+        copy_in: false,
+        parked: None,
+        settled: None,
+        stalled: false,
+        result: responses::Current::default(),
+    };
+    let stop = match relay.run().await {
+        Ok(stop) | Err(stop) => stop,
+    };
+    relay.end(&stop).await;
+    drop(place);
+    stop
+}
+
+/// A break of the protocol by one of the sides.
+fn violation(what: &str) -> SessionStop {
+    SessionStop::Cut(Refusal::new(RefusalCode::ProtocolViolation, format!("the client sent {what}")))
+}
+
+/// The target answered with what nobody asked for: neither side may be believed any more.
+fn drift(what: &str) -> SessionStop {
+    SessionStop::Cut(
+        Refusal::new(
+            RefusalCode::TargetUnavailable,
+            "the target answered out of order, so the session was ended",
+        )
+        .detail(what.to_owned()),
+    )
+}
+
+impl Relay<'_> {
+    async fn run(&mut self) -> Result<SessionStop, SessionStop> {
+        let mut must_end = Box::pin(self.session.must_end());
+        let mut should_end = Box::pin(self.session.should_end());
+        loop {
+            let wake = std::future::poll_fn(|cx| {
+                // While something runs it may finish; the shutdown deadline is in `must_end`.
+                if self.is_idle()
+                    && let Poll::Ready(refusal) = should_end.as_mut().poll(cx)
+                {
+                    return Poll::Ready(Wake::MustEnd(refusal));
+                }
+                self.poll_wake(cx, must_end.as_mut())
+            })
+            .await;
+            match wake {
+                Wake::MustEnd(refusal) => return Ok(SessionStop::Cut(refusal)),
+                Wake::ClientGone => return Ok(SessionStop::ClientClosed),
+                Wake::TargetGone => {
+                    // What the target said last (why it closes) is still delivered.
+                    return Ok(SessionStop::TargetClosed);
+                }
+                Wake::Target => {
+                    self.target_burst().await?;
+                    if std::mem::take(&mut self.stalled) {
+                        self.client_burst().await?;
+                    }
+                }
+                Wake::Client => self.client_burst().await?,
+                Wake::Held(outcome) => {
+                    if let Some(parked) = self.parked.take() {
+                        self.session.note_held(&parked.judged, parked.id, &outcome);
+                        let outcome = match outcome {
+                            HeldOutcome::Approved(_) => Ok(()),
+                            HeldOutcome::Refused(refusal) => Err(refusal),
+                        };
+                        self.settled = Some(Settled { judged: Some(parked.judged), outcome });
+                    }
+                    self.client_burst().await?;
+                }
+            }
+        }
+    }
+
+    fn poll_wake(
+        &mut self,
+        cx: &mut Context<'_>,
+        must_end: Pin<&mut impl Future<Output = Refusal>>,
+    ) -> Poll<Wake> {
+        if let Poll::Ready(refusal) = must_end.poll(cx) {
+            return Poll::Ready(Wake::MustEnd(refusal));
+        }
+        if let Poll::Ready(Err(_)) = self.client.poll_drain(cx) {
+            return Poll::Ready(Wake::ClientGone);
+        }
+        if let Poll::Ready(Err(_)) = self.target.poll_drain(cx) {
+            return Poll::Ready(Wake::TargetGone);
+        }
+        if let Some(parked) = &mut self.parked
+            && let Poll::Ready(outcome) = parked.outcome.as_mut().poll(cx)
+        {
+            return Poll::Ready(Wake::Held(outcome));
+        }
+        if self.client.output.len() < HIGH_WATER_BYTES
+            && let Poll::Ready(read) = self.target.poll_fill(cx)
+        {
+            return Poll::Ready(if matches!(read, Ok(1..)) { Wake::Target } else { Wake::TargetGone });
+        }
+        if self.target.output.len() < HIGH_WATER_BYTES
+            && let Poll::Ready(read) = self.client.poll_fill(cx)
+        {
+            return Poll::Ready(if matches!(read, Ok(1..)) { Wake::Client } else { Wake::ClientGone });
+        }
+        Poll::Pending
+    }
+
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+            && self.parked.is_none()
+            && self.client.output.len() == 0
+            && self.client.input.bytes().is_empty()
+            && self.status == b'I'
+    }
+
+    /// Parks the operation at the front of the client's input and tells the client what it waits for.
+    fn park(
+        &mut self,
+        judged: Rc<Judged>,
+        mut held: HeldOperation,
+        terms: &[chaperone_core::decision::HoldTerms],
+    ) {
+        let id = held.id;
+        for term in terms {
+            refuse::notice(
+                &mut self.client.output.bytes,
+                &format!("this statement waits for {} approval(s) of {} ({id})", term.needed, term.approvers),
+                &term.reason,
+                &format!(
+                    "An approver runs `chaperone approve {id}`. It is refused after {} seconds; cancel to withdraw it.",
+                    term.timeout_seconds
+                ),
+            );
+        }
+        let cancel = Arc::clone(&self.cancel.cancel);
+        let asked = cancel.times_asked();
+        let outcome = async move {
+            tokio::select! {
+                outcome = held.outcome() => outcome,
+                () = cancel.asked_since(asked) => HeldOutcome::Refused(
+                    Refusal::new(RefusalCode::Cancelled, "the held statement was withdrawn by a cancel request"),
+                ),
+            }
+        };
+        self.parked = Some(Parked { judged, id, outcome: Box::pin(outcome) });
+    }
+
+    /// Tells the client why it is over, and the target to stop what still runs.
+    async fn end(&mut self, stop: &SessionStop) {
+        // Withdrawn first: nobody shall approve what cannot run any more.
+        self.parked = None;
+        if !self.pending.is_empty() && !matches!(stop, SessionStop::TargetClosed) {
+            // Closing alone would let a running statement go on until it next writes.
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, self.cancel.cancel.cancel_target()).await;
+        }
+        if let SessionStop::Cut(refusal) = stop
+            && self.target.passing == 0
+        {
+            refuse::error(&mut self.client.output.bytes, Severity::Fatal, refusal);
+        }
+        let last_words = async {
+            let _ = std::future::poll_fn(|cx| self.client.poll_drain(cx)).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.client.stream).await;
+        };
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, last_words).await;
+    }
+}

@@ -1,0 +1,54 @@
+//! What the target still has to answer, in order, and what the gateway will say in between.
+//!
+//! Every message that gets an answer has an entry. A refusal takes its place in the same queue, so that the client sees
+//! it exactly where the target's own error would have been (PostgreSQL manual, "Pipelining").
+
+use super::statements::{Portal, Statement};
+use crate::session::Judged;
+use chaperone_core::refusal::Refusal;
+use std::rc::Rc;
+
+/// Messages of a client that may wait for an answer at one moment; more are read when some were answered.
+pub(super) const MAX_PENDING: usize = 16 * 1024;
+
+/// Whether the client asked, or the gateway for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    Client,
+    Gateway,
+}
+
+/// One expected answer.
+pub(super) enum Pending {
+    /// ParseComplete.
+    Parse,
+    /// BindComplete.
+    Bind,
+    /// ParameterDescription, then RowDescription or NoData.
+    DescribeStatement(Rc<Statement>, Asker),
+    /// RowDescription or NoData.
+    DescribePortal(Rc<Portal>, Asker),
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute { operation: u64, portal: Rc<Portal> },
+    /// CloseComplete; what was closed.
+    Close { statement: bool, name: Box<[u8]> },
+    /// ReadyForQuery.
+    Sync,
+    /// Results of a simple query, then ReadyForQuery.
+    Query(Rc<Judged>),
+    /// A refusal inside an extended segment: nothing was sent for it.
+    Local(Refusal),
+    /// A refused simple query: an error and ReadyForQuery, nothing was sent for it.
+    LocalQuery(Refusal),
+    /// A refused simple query in the middle of an extended segment: a Sync was sent in its place.
+    LocalSync(Refusal),
+    /// A refusal that has to undo what the segment did before: something was sent that the target refuses.
+    Poison(Refusal),
+}
+
+impl Pending {
+    /// Whether its answer ends with ReadyForQuery.
+    pub(super) fn ends_segment(&self) -> bool {
+        matches!(self, Pending::Sync | Pending::Query(_) | Pending::LocalSync(_))
+    }
+}

@@ -1,0 +1,658 @@
+//! What the target answers: matched with what was asked, masked, recorded, and only then returned.
+//!
+//! The bytes that the client gets are what the recording holds, under the operation that they answer.
+
+use super::super::frame::{self, Body, Frame, Malformed};
+use super::super::refuse::{self, Severity};
+use super::pending::{Asker, Pending};
+use super::rows::RowBatch;
+use super::statements::{Portal, ResultPlan, Statement};
+use super::{Relay, drift};
+use crate::session::EventKind;
+use crate::session::{Judged, Planned, SessionStop};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::sql::{Column, Format};
+use serde_json::json;
+use std::rc::Rc;
+
+/// The longest row that can be masked, and the longest message of another kind.
+const MAX_FRAME_BYTES: usize = 64 << 20;
+
+/// The result that is being returned.
+#[derive(Default)]
+pub(super) struct Current {
+    /// Its operation's number.
+    pub(super) operation: u64,
+    plan: Option<Rc<ResultPlan>>,
+    rows: u64,
+    masked: u64,
+    started_micros: u64,
+    /// The client was told that it will not see this result; the rest of it is dropped.
+    hidden: bool,
+    /// Everything up to the next ReadyForQuery is dropped: the client was told of an error in an extended segment.
+    hidden_segment: bool,
+    /// CopyData of the target belongs to this result.
+    copies_out: bool,
+    batch: RowBatch,
+}
+
+impl Relay<'_> {
+    /// Handles every whole frame that the target has sent, then writes the recording, once.
+    pub(super) async fn target_burst(&mut self) -> Result<(), SessionStop> {
+        let mut mark = self.client.output.bytes.len();
+        loop {
+            if self.target.passing > 0 {
+                let count = self.target.passing.min(self.target.input.bytes().len());
+                if count == 0 {
+                    break;
+                }
+                self.target.passing -= count;
+                self.copy(count);
+                continue;
+            }
+            let available = self.target.input.bytes();
+            let frame = match Frame::at(available) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(Malformed(what)) => return Err(drift(what)),
+            };
+            if frame.total > available.len() {
+                if self.can_stream(frame) {
+                    self.result.rows += u64::from(frame.kind == b'D');
+                    self.target.passing = frame.total;
+                    continue;
+                }
+                if frame.total > MAX_FRAME_BYTES {
+                    return Err(drift("a message that is too long to be looked at"));
+                }
+                self.target.input.reserve(frame.total);
+                break;
+            }
+            // Rows are most of what a target sends: nothing but a counter and a copy for each.
+            if frame.kind == b'D' && self.passes_rows() {
+                self.result.rows += 1;
+                self.copy(frame.total);
+                continue;
+            }
+            if frame.kind != b'D' {
+                self.flush_rows().await?;
+            }
+            let operation = self.result.operation;
+            let finished = self.response(frame).await?;
+            if let Finished::Yes = finished {
+                self.note_response(operation, &mut mark);
+            }
+        }
+        self.flush_rows().await?;
+        let operation = self.result.operation;
+        self.note_response(operation, &mut mark);
+        self.target.input.shrink();
+        self.say_locals();
+        self.session.commit().map_err(SessionStop::Cut)
+    }
+
+    /// The bytes that were added for the client since `mark` are an operation's response.
+    fn note_response(&mut self, operation: u64, mark: &mut usize) {
+        let output = &self.client.output.bytes;
+        if let Some(bytes) = output.get(*mark..).filter(|bytes| !bytes.is_empty()) {
+            self.session.note_raw(EventKind::Rows, operation, &[bytes]);
+        }
+        *mark = output.len();
+    }
+
+    fn copy(&mut self, count: usize) {
+        if !self.result.hidden
+            && let Some(bytes) = self.target.input.bytes().get(..count)
+        {
+            self.client.output.bytes.extend_from_slice(bytes);
+        }
+        self.target.input.consume(count);
+    }
+
+    fn drop_answer(&mut self, frame: Frame) {
+        self.target.input.consume(frame.total);
+    }
+
+    fn can_stream(&self, frame: Frame) -> bool {
+        match frame.kind {
+            b'D' => self.passes_rows(),
+            b'd' => self.result.copies_out,
+            _ => false,
+        }
+    }
+
+    /// Whether rows of the current result go to the client as they are.
+    fn passes_rows(&self) -> bool {
+        !self.result.hidden && self.result.plan.as_deref().is_some_and(|plan| !plan.masks())
+    }
+
+    async fn response(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+        match frame.kind {
+            // These may come at any time and answer nothing.
+            b'N' | b'A' => {
+                self.copy(frame.total);
+                return Ok(Finished::No);
+            }
+            b'S' => {
+                self.watch_setting(frame)?;
+                self.copy(frame.total);
+                return Ok(Finished::No);
+            }
+            b'E' => return self.error(frame),
+            b'Z' => return self.ready(frame),
+            _ => {}
+        }
+        let Some(head) = self.pending.front() else { return Err(drift("an answer that nobody asked for")) };
+        match (frame.kind, head) {
+            (b'1', Pending::Parse) => {
+                self.statements.confirm();
+                self.answered(frame)
+            }
+            (b'2', Pending::Bind) => {
+                self.portals.confirm();
+                self.answered(frame)
+            }
+            (b'3', Pending::Close { statement, name }) => {
+                match statement {
+                    true => self.statements.remove(name),
+                    false => self.portals.remove(name),
+                }
+                self.answered(frame)
+            }
+            (b't', Pending::DescribeStatement(..)) => {
+                self.copy(frame.total);
+                Ok(Finished::No)
+            }
+            (b'T' | b'n', Pending::DescribeStatement(statement, _)) => {
+                let statement = Rc::clone(statement);
+                self.described(frame, &statement, Asker::Client).await
+            }
+            (b'T' | b'n', Pending::DescribePortal(portal, asker)) => {
+                let (statement, asker) = (Rc::clone(&portal.statement), *asker);
+                self.described(frame, &statement, asker).await
+            }
+            (b'T', Pending::Query(judged)) => {
+                let judged = Rc::clone(judged);
+                self.query_described(frame, &judged).await
+            }
+            (b'D', Pending::Query(_)) => self.row(frame).await,
+            (b'D', Pending::Execute { operation, portal }) => {
+                let (operation, portal) = (*operation, Rc::clone(portal));
+                self.executed_row(frame, operation, &portal).await
+            }
+            (b'C' | b'I' | b's', Pending::Query(judged)) => {
+                let judged = Rc::clone(judged);
+                self.complete(frame, &judged, judged.operation)
+            }
+            (b'C' | b'I' | b's', Pending::Execute { operation, portal }) => {
+                let (operation, judged) = (*operation, Rc::clone(&portal.statement.judged));
+                self.pending.pop_front();
+                self.complete(frame, &judged, operation)
+            }
+            (b'G', Pending::Query(_) | Pending::Execute { .. }) => self.copy_in_begins(frame),
+            (b'H' | b'd' | b'c', Pending::Query(_) | Pending::Execute { .. }) => self.copy_out(frame),
+            _ => Err(drift("an answer to something else than what was asked")),
+        }
+    }
+
+    fn answered(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+        self.pending.pop_front();
+        self.copy(frame.total);
+        self.say_locals();
+        Ok(Finished::No)
+    }
+
+    /// A description of a prepared statement: remembered, so that every Execute knows its columns.
+    async fn described(
+        &mut self,
+        frame: Frame,
+        statement: &Rc<Statement>,
+        asker: Asker,
+    ) -> Result<Finished, SessionStop> {
+        let columns: Rc<[Column]> = self.columns(frame).await?.into();
+        *statement.columns.borrow_mut() = Some(columns);
+        statement.plans.borrow_mut().clear();
+        statement.asked.set(false);
+        self.pending.pop_front();
+        match asker {
+            Asker::Client => self.copy(frame.total),
+            Asker::Gateway => self.drop_answer(frame),
+        }
+        self.say_locals();
+        Ok(Finished::No)
+    }
+
+    /// Reads a RowDescription (or NoData: no columns), with the origin of each column.
+    async fn columns(&mut self, frame: Frame) -> Result<Vec<Column>, SessionStop> {
+        if frame.kind == b'n' {
+            return Ok(Vec::new());
+        }
+        let fields = self
+            .target
+            .input
+            .bytes()
+            .get(..frame.total)
+            .ok_or(Malformed("a frame that is not whole"))
+            .and_then(read_fields)
+            .map_err(|Malformed(what)| drift(what))?;
+        let mut columns = Vec::with_capacity(fields.len());
+        for field in fields {
+            columns.push(Column {
+                origin: self.catalog.origin(field.relation, field.attribute).await,
+                name: field.name,
+                type_oid: field.type_oid,
+                format: field.format,
+            });
+        }
+        Ok(columns)
+    }
+
+    async fn query_described(&mut self, frame: Frame, judged: &Rc<Judged>) -> Result<Finished, SessionStop> {
+        let columns: Rc<[Column]> = self.columns(frame).await?.into();
+        let plan = Rc::new(self.make_plan(judged, columns).await);
+        self.begin_result(judged.operation);
+        match &*plan {
+            ResultPlan::Refuse(refusal) => {
+                let refusal = refusal.clone();
+                self.hide(&refusal);
+                self.drop_answer(frame);
+            }
+            ResultPlan::Show { .. } => self.copy(frame.total),
+        }
+        self.result.plan = Some(plan);
+        Ok(Finished::No)
+    }
+
+    fn begin_result(&mut self, operation: u64) {
+        let hidden = self.result.hidden_segment;
+        let batch = std::mem::take(&mut self.result.batch);
+        self.result = Current {
+            operation,
+            started_micros: self.session.elapsed_micros(),
+            hidden,
+            hidden_segment: hidden,
+            batch,
+            ..Current::default()
+        };
+    }
+
+    /// The client is told that it does not see this result, and sees nothing more of it.
+    fn hide(&mut self, refusal: &Refusal) {
+        if !self.result.hidden {
+            let operation = self.result.operation;
+            self.session.note(EventKind::Refusal, operation, refusal);
+            refuse::error(&mut self.client.output.bytes, Severity::Error, refusal);
+        }
+        self.result.hidden = true;
+    }
+
+    async fn make_plan(&mut self, judged: &Judged, columns: Rc<[Column]>) -> ResultPlan {
+        match self.session.plan(judged, &columns).await {
+            Planned::Refuse(refusal) => ResultPlan::Refuse(refusal),
+            Planned::Show(plan) => {
+                let masked: Box<[usize]> = plan.masked_columns().collect();
+                if !masked.is_empty() {
+                    let names: Vec<&str> = masked
+                        .iter()
+                        .filter_map(|index| columns.get(*index))
+                        .map(|column| column.name.as_str())
+                        .collect();
+                    self.session.note(EventKind::Mask, judged.operation, &json!({ "columns": names }));
+                }
+                ResultPlan::Show { plan, masked, columns }
+            }
+        }
+    }
+
+    /// The plan of a portal's result; kept with the statement, by result formats.
+    pub(super) async fn plan_for(&mut self, portal: &Portal) -> Rc<ResultPlan> {
+        let statement = &portal.statement;
+        let known = statement
+            .plans
+            .borrow()
+            .iter()
+            .find(|(formats, _)| *formats == portal.formats)
+            .map(|(_, plan)| Rc::clone(plan));
+        if let Some(plan) = known {
+            return plan;
+        }
+        let described = statement.columns.borrow().clone();
+        let Some(described) = described else {
+            // Fails closed: rows whose columns are not known are not shown.
+            return Rc::new(ResultPlan::Refuse(Refusal::new(
+                RefusalCode::MaskImpossible,
+                "the columns of this result are not known, so it cannot be shown",
+            )));
+        };
+        let columns: Rc<[Column]> = with_formats(&described, &portal.formats);
+        let plan = Rc::new(self.make_plan(&statement.judged, columns).await);
+        let mut plans = statement.plans.borrow_mut();
+        if plans.len() >= 4 {
+            plans.clear();
+        }
+        plans.push((portal.formats.clone(), Rc::clone(&plan)));
+        plan
+    }
+
+    async fn executed_row(
+        &mut self,
+        frame: Frame,
+        operation: u64,
+        portal: &Rc<Portal>,
+    ) -> Result<Finished, SessionStop> {
+        if self.result.operation != operation || self.result.plan.is_none() {
+            let plan = self.plan_for(portal).await;
+            self.begin_result(operation);
+            if let ResultPlan::Refuse(refusal) = &*plan {
+                let refusal = refusal.clone();
+                // What was sent after it has run or will run, while the client believes that it was skipped.
+                let later = self.pending.iter().skip(1).take_while(|pending| !pending.ends_segment());
+                if later.into_iter().any(|pending| matches!(pending, Pending::Execute { .. })) {
+                    return Err(SessionStop::Cut(refusal));
+                }
+                self.hide(&refusal);
+                self.result.hidden_segment = true;
+            }
+            self.result.plan = Some(plan);
+        }
+        self.row(frame).await
+    }
+
+    async fn row(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+        if self.result.hidden {
+            self.drop_answer(frame);
+            return Ok(Finished::No);
+        }
+        let Some(plan) = self.result.plan.clone() else {
+            return Err(drift("rows without a description"));
+        };
+        let ResultPlan::Show { masked, columns, .. } = &*plan else {
+            return Err(drift("rows of a result that is not shown"));
+        };
+        self.result.rows += 1;
+        if masked.is_empty() {
+            self.copy(frame.total);
+            return Ok(Finished::No);
+        }
+        let row = self.target.input.bytes().get(..frame.total).unwrap_or_default();
+        self.result.batch.push(row, columns.len(), masked).map_err(|Malformed(what)| drift(what))?;
+        self.target.input.consume(frame.total);
+        if self.result.batch.is_full() {
+            self.flush_rows().await?;
+        }
+        Ok(Finished::No)
+    }
+
+    /// Masks the rows that were gathered and hands them to the client.
+    async fn flush_rows(&mut self) -> Result<(), SessionStop> {
+        if self.result.batch.is_empty() {
+            return Ok(());
+        }
+        let Some(plan) = self.result.plan.clone() else { return Err(drift("rows without a plan")) };
+        let ResultPlan::Show { plan, masked, .. } = &*plan else { return Err(drift("rows without a plan")) };
+        let operation = self.result.operation;
+        let batches = self.result.batch.take_batches();
+        match self.session.mask(operation, plan, batches).await {
+            Ok(values) => {
+                self.result.masked += values.iter().map(|values| u64::from(values.changed())).sum::<u64>();
+                let rebuilt = self.result.batch.rebuild(&mut self.client.output.bytes, masked, &values);
+                rebuilt.map_err(|Malformed(what)| drift(what))
+            }
+            Err(refusal) => {
+                self.result.batch.clear();
+                // Rows that the client already has stay; from here on it sees none.
+                let extended = matches!(self.pending.front(), Some(Pending::Execute { .. }));
+                self.hide(&refusal);
+                self.result.hidden_segment = extended;
+                Ok(())
+            }
+        }
+    }
+
+    fn complete(&mut self, frame: Frame, judged: &Judged, operation: u64) -> Result<Finished, SessionStop> {
+        if self.result.operation != operation {
+            self.begin_result(operation);
+        }
+        let tag = self.target.input.bytes().get(frame::HEADER_BYTES..frame.total).unwrap_or_default();
+        let tag =
+            String::from_utf8_lossy(tag.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+        let micros = self.session.elapsed_micros().saturating_sub(self.result.started_micros);
+        let body =
+            json!({ "tag": tag, "rows": self.result.rows, "masked": self.result.masked, "micros": micros });
+        self.session.note(EventKind::Result, operation, &body);
+        if self.result.hidden {
+            self.drop_answer(frame);
+        } else {
+            self.copy(frame.total);
+        }
+        if judged.changes_session() {
+            self.catalog.forget();
+            self.statements.forget_descriptions();
+        }
+        let renames = |class: &str| {
+            ["prepare", "deallocate", "discard", "session.discard"].iter().any(|word| class.starts_with(word))
+        };
+        if judged.statements.iter().any(|facts| renames(&facts.class)) {
+            self.statements.distrust();
+        }
+        // Another result of the same simple query brings its own description.
+        self.result.plan = None;
+        self.result.rows = 0;
+        self.result.masked = 0;
+        self.result.started_micros = self.session.elapsed_micros();
+        self.say_locals();
+        Ok(Finished::Yes)
+    }
+
+    fn copy_in_begins(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+        let operation = match self.pending.front() {
+            Some(Pending::Query(judged)) => judged.operation,
+            Some(Pending::Execute { operation, .. }) => {
+                let operation = *operation;
+                // A Sync that was sent before is eaten by COPY FROM STDIN (PostgreSQL source, CopyGetData).
+                while matches!(self.pending.get(1), Some(Pending::Sync)) {
+                    self.pending.remove(1);
+                }
+                operation
+            }
+            _ => return Err(drift("COPY data that nobody asked for")),
+        };
+        self.begin_result(operation);
+        self.copy_in = true;
+        self.copy(frame.total);
+        Ok(Finished::No)
+    }
+
+    /// COPY TO: its statement was allowed only because nothing in it has to be masked (`refused_result`).
+    fn copy_out(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+        let (operation, judged) = match self.pending.front() {
+            Some(Pending::Query(judged)) => (judged.operation, Rc::clone(judged)),
+            Some(Pending::Execute { operation, portal }) => (*operation, Rc::clone(&portal.statement.judged)),
+            _ => return Err(drift("COPY data that nobody asked for")),
+        };
+        // Fails closed: a COPY that the checks did not see as one was not planned either.
+        if !judged.statements.iter().any(|facts| facts.copy_out.is_some()) {
+            return Err(SessionStop::Cut(Refusal::new(
+                RefusalCode::NotUnderstood,
+                "the target copies out data that no check has seen",
+            )));
+        }
+        match frame.kind {
+            b'H' => {
+                self.begin_result(operation);
+                self.result.copies_out = true;
+            }
+            b'd' => self.result.rows += 1,
+            _ => self.result.copies_out = false,
+        }
+        self.copy(frame.total);
+        Ok(Finished::No)
+    }
+
+    /// Settings that change how statements are read: the checks read them in one way only. Fails closed.
+    fn watch_setting(&mut self, frame: Frame) -> Result<(), SessionStop> {
+        let mut body = Body::of(self.target.input.bytes().get(..frame.total).unwrap_or_default());
+        let read = body.zero_terminated().and_then(|name| Ok((name, body.zero_terminated()?)));
+        let (name, value) = read.map_err(|Malformed(what)| drift(what))?;
+        let fits = match name {
+            b"client_encoding" => value.eq_ignore_ascii_case(b"UTF8"),
+            b"standard_conforming_strings" => value == b"on",
+            _ => true,
+        };
+        if fits {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(name).into_owned();
+        Err(SessionStop::Cut(
+            Refusal::new(
+                RefusalCode::OperationRefused,
+                format!("{name} was changed, so the session was ended"),
+            )
+            .detail("Statements are judged with client_encoding = UTF8 and standard_conforming_strings = on.")
+            .hint("Connect again and leave the setting as it is."),
+        ))
+    }
+
+    fn error(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+        let operation = match self.pending.front() {
+            Some(Pending::Query(judged)) => judged.operation,
+            Some(Pending::Execute { operation, .. }) => *operation,
+            _ => self.result.operation,
+        };
+        self.copy_in = false;
+        let bytes = self.target.input.bytes().get(..frame.total).unwrap_or_default();
+        let body = json!({ "side": "target", "sqlstate": error_code(bytes) });
+        self.session.note(EventKind::Error, operation, &body);
+        if let Some(Pending::Poison(refusal)) = self.pending.front() {
+            let refusal = refusal.clone();
+            self.say(&refusal);
+            self.drop_answer(frame);
+        } else if self.result.hidden {
+            self.drop_answer(frame);
+        } else {
+            self.copy(frame.total);
+        }
+        // After an error the target skips everything up to the end of the segment.
+        while let Some(head) = self.pending.front() {
+            if head.ends_segment() || matches!(head, Pending::LocalQuery(_)) {
+                break;
+            }
+            match head {
+                Pending::Parse => self.statements.fail(),
+                Pending::Bind => self.portals.fail(),
+                Pending::DescribeStatement(statement, _) => statement.asked.set(false),
+                Pending::DescribePortal(portal, _) => portal.statement.asked.set(false),
+                _ => {}
+            }
+            self.pending.pop_front();
+        }
+        self.result.plan = None;
+        self.say_locals();
+        Ok(Finished::Yes)
+    }
+
+    fn ready(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+        let status = self.target.input.bytes().get(frame::HEADER_BYTES).copied();
+        let (Some(status @ (b'I' | b'T' | b'E')), 6) = (status, frame.total) else {
+            return Err(drift("a ReadyForQuery without a transaction status"));
+        };
+        match self.pending.pop_front() {
+            Some(Pending::Sync | Pending::Query(_)) => {}
+            Some(Pending::LocalSync(refusal)) => self.say(&refusal),
+            _ => return Err(drift("a ReadyForQuery that nobody asked for")),
+        }
+        self.status = status;
+        if status == b'I' {
+            // Portals end with their transaction.
+            self.portals.clear_confirmed();
+        }
+        self.copy_in = false;
+        self.result.hidden = false;
+        self.result.hidden_segment = false;
+        self.result.plan = None;
+        self.copy(frame.total);
+        self.say_locals();
+        Ok(Finished::No)
+    }
+
+    fn say(&mut self, refusal: &Refusal) {
+        if !self.result.hidden {
+            let operation = self.result.operation;
+            self.session.note(EventKind::Refusal, operation, refusal);
+            refuse::error(&mut self.client.output.bytes, Severity::Error, refusal);
+        }
+    }
+
+    /// Refusals whose turn has come.
+    pub(super) fn say_locals(&mut self) {
+        loop {
+            match self.pending.front() {
+                Some(Pending::Local(refusal)) => {
+                    let refusal = refusal.clone();
+                    self.say(&refusal);
+                }
+                Some(Pending::LocalQuery(refusal)) => {
+                    let refusal = refusal.clone();
+                    self.say(&refusal);
+                    frame::ready(&mut self.client.output.bytes, self.status);
+                }
+                _ => return,
+            }
+            self.pending.pop_front();
+        }
+    }
+}
+
+/// Whether an operation's response is complete.
+enum Finished {
+    Yes,
+    No,
+}
+
+struct Field {
+    name: String,
+    relation: u32,
+    attribute: i16,
+    type_oid: u32,
+    format: Format,
+}
+
+fn read_fields(frame: &[u8]) -> Result<Vec<Field>, Malformed> {
+    let mut body = Body::of(frame);
+    let count = body.count()?;
+    let mut fields = Vec::with_capacity(count.min(64));
+    for _ in 0..count {
+        let name = String::from_utf8_lossy(body.zero_terminated()?).into_owned();
+        let (relation, attribute, type_oid) = (body.u32()?, body.i16()?, body.u32()?);
+        body.bytes(6)?;
+        let format = format(body.i16()?);
+        fields.push(Field { name, relation, attribute, type_oid, format });
+    }
+    body.end()?;
+    Ok(fields)
+}
+
+fn format(code: i16) -> Format {
+    if code == 0 { Format::Text } else { Format::Binary }
+}
+
+/// Result formats of a Bind: none (all text), one for all, or one each (PostgreSQL manual, Bind).
+fn with_formats(columns: &[Column], formats: &[i16]) -> Rc<[Column]> {
+    let of = |index: usize| match formats {
+        [] => Format::Text,
+        [all] => format(*all),
+        each => each.get(index).map_or(Format::Text, |code| format(*code)),
+    };
+    columns.iter().enumerate().map(|(index, column)| Column { format: of(index), ..column.clone() }).collect()
+}
+
+fn error_code(frame: &[u8]) -> String {
+    let mut body = Body::of(frame);
+    while let Ok(field) = body.u8() {
+        let Ok(text) = body.zero_terminated() else { break };
+        if field == b'C' {
+            return String::from_utf8_lossy(text).into_owned();
+        }
+    }
+    String::new()
+}

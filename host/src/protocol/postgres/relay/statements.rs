@@ -1,0 +1,222 @@
+//! Prepared statements and portals, as the target has them.
+//!
+//! A name counts only once the target has answered ParseComplete: were it believed at Parse, a second Parse of a name
+//! that exists (which the target refuses) would leave a harmless text here and a dangerous one there. A message that
+//! names a statement whose Parse is still unanswered from before the last Sync therefore waits.
+
+use crate::session::{Judged, MaskPlan, Ruling};
+use chaperone_core::sql::Column;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Prepared statements or portals of one session; each is a few hundred bytes here and more at the target.
+pub(super) const MAX_NAMES: usize = 4096;
+
+/// A prepared statement.
+pub(super) struct Statement {
+    pub(super) judged: Rc<Judged>,
+    /// Result columns, formats left at text; none: not described yet.
+    pub(super) columns: RefCell<Option<Rc<[Column]>>>,
+    /// Plans by result formats; few, since a client sticks to one.
+    pub(super) plans: RefCell<Vec<(Box<[i16]>, Rc<ResultPlan>)>>,
+    /// A Describe of ours is on its way.
+    pub(super) asked: Cell<bool>,
+}
+
+/// How a result is treated.
+pub(super) enum ResultPlan {
+    /// Rows are shown, with these columns masked.
+    Show { plan: MaskPlan, masked: Box<[usize]>, columns: Rc<[Column]> },
+    /// They are not.
+    Refuse(chaperone_core::refusal::Refusal),
+}
+
+impl ResultPlan {
+    pub(super) fn masks(&self) -> bool {
+        matches!(self, ResultPlan::Show { masked, .. } if !masked.is_empty())
+    }
+}
+
+/// A bound statement.
+pub(super) struct Portal {
+    pub(super) statement: Rc<Statement>,
+    /// The result formats of the Bind message.
+    pub(super) formats: Box<[i16]>,
+    /// Digest input of a hold: the Bind message, parameters included.
+    pub(super) bound: RefCell<Option<Box<[u8]>>>,
+    /// The number of the Parse, Bind or Execute it was recorded under.
+    pub(super) approved: Cell<bool>,
+}
+
+impl Statement {
+    pub(super) fn new(judged: Rc<Judged>) -> Rc<Self> {
+        Rc::new(Statement {
+            judged,
+            columns: RefCell::default(),
+            plans: RefCell::default(),
+            asked: Cell::new(false),
+        })
+    }
+
+    /// One that was made where the relay could not see it (PREPARE or DECLARE in SQL, where it was judged): nothing is
+    /// known of it, and masks treat that as the worst case.
+    pub(super) fn unseen() -> Rc<Self> {
+        Statement::new(Rc::new(Judged {
+            operation: 0,
+            ruling: Ruling::Allow,
+            risk: 0,
+            findings: Vec::new(),
+            statements: Vec::new(),
+            text: "".into(),
+        }))
+    }
+
+    fn forget(&self) {
+        *self.columns.borrow_mut() = None;
+        self.plans.borrow_mut().clear();
+        self.asked.set(false);
+    }
+}
+
+impl Portal {
+    pub(super) fn unseen() -> Rc<Self> {
+        Rc::new(Portal {
+            statement: Statement::unseen(),
+            formats: Box::default(),
+            bound: RefCell::default(),
+            approved: Cell::new(true),
+        })
+    }
+}
+
+/// What a name means now.
+pub(super) enum Known<T> {
+    /// This.
+    Yes(Rc<T>),
+    /// Nothing that was seen here.
+    No,
+    /// Not settled before the target has answered.
+    Wait,
+}
+
+/// Names and what they mean, confirmed and in flight.
+pub(super) struct Names<T> {
+    confirmed: HashMap<Box<[u8]>, Rc<T>>,
+    /// Sent, not yet answered: the name, what it would mean, and the segment it was sent in.
+    in_flight: Vec<(Box<[u8]>, Rc<T>, u64)>,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Names { confirmed: HashMap::new(), in_flight: Vec::new() }
+    }
+}
+
+impl<T> Names<T> {
+    pub(super) fn is_full(&self) -> bool {
+        self.confirmed.len() + self.in_flight.len() >= MAX_NAMES
+    }
+
+    /// What `name` will mean to a message that is sent now, in `segment`.
+    pub(super) fn meaning(&self, name: &[u8], segment: u64) -> Known<T> {
+        match self.in_flight.iter().rev().find(|(flying, ..)| **flying == *name) {
+            // In the same segment: if its Parse fails, the target skips this message as well.
+            Some((_, meaning, sent)) if *sent == segment => Known::Yes(Rc::clone(meaning)),
+            Some(_) => Known::Wait,
+            None => self.confirmed.get(name).map_or(Known::No, |meaning| Known::Yes(Rc::clone(meaning))),
+        }
+    }
+
+    pub(super) fn send(&mut self, name: &[u8], meaning: Rc<T>, segment: u64) {
+        self.in_flight.push((name.into(), meaning, segment));
+    }
+
+    /// The oldest message in flight was answered.
+    pub(super) fn confirm(&mut self) {
+        if !self.in_flight.is_empty() {
+            let (name, meaning, _) = self.in_flight.remove(0);
+            self.confirmed.insert(name, meaning);
+        }
+    }
+
+    /// The oldest message in flight was skipped or failed.
+    pub(super) fn fail(&mut self) {
+        if !self.in_flight.is_empty() {
+            self.in_flight.remove(0);
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &[u8]) {
+        self.confirmed.remove(name);
+    }
+
+    /// Ends with the transaction.
+    pub(super) fn clear_confirmed(&mut self) {
+        self.confirmed.clear();
+    }
+}
+
+impl Names<Statement> {
+    /// Names in SQL mean something else now: whatever was derived from them is asked for again.
+    pub(super) fn forget_descriptions(&self) {
+        for statement in self.all() {
+            statement.forget();
+        }
+    }
+
+    /// PREPARE and DEALLOCATE in SQL share the protocol's names: what a name means is not known any more.
+    pub(super) fn distrust(&mut self) {
+        for (name, statement) in &mut self.confirmed {
+            if !name.is_empty() {
+                *statement = Statement::unseen();
+            }
+        }
+        for (name, statement, _) in &mut self.in_flight {
+            if !name.is_empty() {
+                *statement = Statement::unseen();
+            }
+        }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Rc<Statement>> {
+        self.confirmed.values().chain(self.in_flight.iter().map(|(_, statement, _)| statement))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> (Names<u32>, Rc<u32>, Rc<u32>) {
+        (Names::default(), Rc::new(1), Rc::new(2))
+    }
+
+    #[test]
+    fn a_parse_that_the_target_refused_does_not_change_what_a_name_means() {
+        let (mut names, old, new) = names();
+        names.send(b"s", Rc::clone(&old), 1);
+        names.confirm();
+        names.send(b"s", new, 2);
+        assert!(matches!(names.meaning(b"s", 3), Known::Wait));
+        names.fail();
+        assert!(matches!(names.meaning(b"s", 3), Known::Yes(meaning) if meaning == old));
+    }
+
+    #[test]
+    fn within_a_segment_the_newest_meaning_counts() {
+        let (mut names, old, new) = names();
+        names.send(b"", old, 1);
+        names.send(b"", Rc::clone(&new), 1);
+        assert!(matches!(names.meaning(b"", 1), Known::Yes(meaning) if meaning == new));
+        names.confirm();
+        names.confirm();
+        assert!(matches!(names.meaning(b"", 2), Known::Yes(meaning) if meaning == new));
+    }
+
+    #[test]
+    fn an_unknown_name_is_said_to_be_unknown() {
+        let (names, ..) = names();
+        assert!(matches!(names.meaning(b"x", 0), Known::No));
+    }
+}

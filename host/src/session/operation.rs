@@ -1,0 +1,215 @@
+//! Judging one operation: checks, approval triggers, the combined ruling, and waiting for approvers.
+
+use super::Session;
+use crate::grant::{HeldOperation as HoldRequest, Hold, HoldOutcome};
+use crate::recorder::EventKind;
+use chaperone_core::Timestamp;
+use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal};
+use chaperone_core::name::{HoldId, Principal};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::sql::StatementFacts;
+use chaperone_hooks::{Fault, OperationSummary};
+use serde_json::json;
+use std::rc::Rc;
+
+/// What the host decided about an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// It runs.
+    Allow,
+    /// It does not; the client is told this.
+    Refuse(Refusal),
+    /// It waits for all of these.
+    Hold(Vec<HoldTerms>),
+}
+
+/// A judged operation, shared by whatever executes it.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The operation's number in the recording.
+    pub operation: u64,
+    /// What was decided.
+    pub ruling: Ruling,
+    /// Highest risk.
+    pub risk: u8,
+    /// What a human should know.
+    pub findings: Vec<Finding>,
+    /// What each statement is and touches.
+    pub statements: Vec<StatementFacts>,
+    /// The text that was judged.
+    pub text: Rc<str>,
+}
+
+impl Judged {
+    /// Whether every statement only reads, as far as the checks could tell.
+    pub fn only_reads(&self) -> bool {
+        !self.statements.is_empty()
+            && self.statements.iter().all(|facts| {
+                !facts.changes_session && (facts.class == "select" || facts.class == "session.show")
+            })
+    }
+
+    /// Whether names may mean something else after it ran.
+    pub fn changes_session(&self) -> bool {
+        self.statements.is_empty() || self.statements.iter().any(|facts| facts.changes_session)
+    }
+
+    /// What masks may rely on. A statement whose body is elsewhere (EXECUTE, FETCH) tells nothing, and then nothing is
+    /// known: fails closed, masks treat missing facts as the worst.
+    pub fn facts_for_masks(&self) -> &[StatementFacts] {
+        let elsewhere = |facts: &StatementFacts| {
+            facts.class == "execute" || (facts.class.starts_with("cursor") && facts.relations.is_empty())
+        };
+        if self.statements.iter().any(elsewhere) { &[] } else { &self.statements }
+    }
+}
+
+/// A parked operation.
+pub struct HeldOperation {
+    hold: Hold,
+    /// The hold's id, for the client's notice.
+    pub id: HoldId,
+}
+
+/// What became of a parked operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeldOutcome {
+    /// Approved: exactly the judged bytes may run.
+    Approved(Vec<Principal>),
+    /// It does not run.
+    Refused(Refusal),
+}
+
+impl HeldOperation {
+    /// Resolves when the approvers or the clock have decided. Dropping the operation withdraws it.
+    pub async fn outcome(&mut self) -> HeldOutcome {
+        let outcome = self.hold.outcome().await;
+        match (outcome.refusal(), outcome) {
+            (None, HoldOutcome::Approved { by }) => HeldOutcome::Approved(by),
+            (Some(refusal), _) => HeldOutcome::Refused(refusal),
+            // Fails closed: an outcome that is neither an approval nor says why is none.
+            (None, _) => HeldOutcome::Refused(Refusal::new(RefusalCode::HoldRejected, "not approved")),
+        }
+    }
+}
+
+impl Session {
+    /// Judges a SQL text: checks first, then approval triggers. The ruling is in the recording when this returns, but not
+    /// yet written: [`Session::commit`] comes before anything is forwarded.
+    pub async fn judge_sql(&mut self, kind: &str, text: &str) -> Judged {
+        let operation = self.next_operation();
+        self.note_raw(EventKind::Operation, operation, &[kind.as_bytes(), b"\0", text.as_bytes()]);
+        let now_ms = self.now_ms();
+        let mut judged = Judged {
+            operation,
+            ruling: Ruling::Allow,
+            risk: 0,
+            findings: Vec::new(),
+            statements: Vec::new(),
+            text: text.into(),
+        };
+        match self.hooks.check_sql(text, now_ms).await {
+            Err(fault) => judged.ruling = Ruling::Refuse(self.fault(operation, &fault)),
+            Ok(judgement) => {
+                judged.risk = judgement.risk;
+                judged.findings = judgement.findings;
+                judged.statements = judgement.statements;
+                judged.ruling = match judgement.refusal {
+                    Some(rule) => Ruling::Refuse(rule_refusal(RefusalCode::OperationRefused, &rule)),
+                    None => self.ask_triggers(&judged, now_ms).await,
+                };
+            }
+        }
+        self.note_decision(&judged);
+        judged
+    }
+
+    async fn ask_triggers(&mut self, judged: &Judged, now_ms: u64) -> Ruling {
+        let summary = OperationSummary {
+            protocol: self.protocol,
+            text: &judged.text,
+            classes: judged.statements.iter().map(|facts| facts.class.clone()).collect(),
+            risk: judged.risk,
+            findings: &judged.findings,
+            now_ms,
+        };
+        match self.hooks.holds(&summary).await {
+            Err(fault) => Ruling::Refuse(self.fault(judged.operation, &fault)),
+            Ok(holds) if holds.is_empty() => Ruling::Allow,
+            Ok(holds) => Ruling::Hold(holds),
+        }
+    }
+
+    fn note_decision(&mut self, judged: &Judged) {
+        let (decision, rule) = match &judged.ruling {
+            Ruling::Allow => ("allow", None),
+            Ruling::Refuse(refusal) => ("refuse", Some(refusal)),
+            Ruling::Hold(_) => ("hold", None),
+        };
+        let body = json!({
+            "decision": decision,
+            "risk": judged.risk,
+            "findings": judged.findings,
+            "refusal": rule,
+            "statements": judged.statements,
+        });
+        self.note(EventKind::Decision, judged.operation, &body);
+    }
+
+    /// A broken plugin: recorded, logged, and always a refusal.
+    pub(super) fn fault(&mut self, operation: u64, fault: &Fault) -> Refusal {
+        tracing::error!(session = %self.recording.id(), operation, %fault, "a plugin failed");
+        let body = json!({
+            "plugin": fault.plugin,
+            "hook": fault.hook,
+            "kind": fault.kind.as_str(),
+            "detail": fault.detail,
+        });
+        self.note(EventKind::Fault, operation, &body);
+        Refusal::new(RefusalCode::PluginFault, "this operation could not be judged, so it was refused")
+            .detail(format!("plugin {} failed in {}: {}", fault.plugin, fault.hook, fault.kind.as_str()))
+            .hint("Other operations go on. Tell the operator; the recording has the details.")
+    }
+
+    /// Parks an operation. `parameters` are the bytes that were bound to it: what is approved is what runs.
+    pub async fn hold(
+        &mut self,
+        judged: &Judged,
+        terms: &[HoldTerms],
+        parameters: &[u8],
+    ) -> Result<HeldOperation, Refusal> {
+        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        digest.update(&u64::try_from(judged.text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(judged.text.as_bytes());
+        digest.update(parameters);
+        let mut bytes = [0u8; 32];
+        bytes.copy_from_slice(digest.finish().as_ref());
+        let request = HoldRequest {
+            summary: judged.text.to_string(),
+            digest: bytes,
+            risk: judged.risk,
+            findings: judged.findings.clone(),
+            terms: terms.to_vec(),
+        };
+        let hold = self.grants.hold(&self.permit, request, Timestamp::now()).await?;
+        let id = hold.id();
+        self.note(EventKind::Hold, judged.operation, &json!({ "hold": id, "terms": terms }));
+        Ok(HeldOperation { hold, id })
+    }
+
+    /// Records what became of a hold.
+    pub fn note_held(&mut self, judged: &Judged, id: HoldId, outcome: &HeldOutcome) {
+        let body = match outcome {
+            HeldOutcome::Approved(by) => json!({ "hold": id, "outcome": "approved", "by": by }),
+            HeldOutcome::Refused(refusal) => {
+                json!({ "hold": id, "outcome": refusal.code, "detail": refusal.detail })
+            }
+        };
+        self.note(EventKind::HoldResolved, judged.operation, &body);
+    }
+}
+
+/// A plugin's refusal in the client's words.
+pub(super) fn rule_refusal(code: RefusalCode, rule: &RuleRefusal) -> Refusal {
+    Refusal::new(code, rule.reason.clone()).detail(format!("rule {}", rule.rule)).hint(rule.hint.clone())
+}

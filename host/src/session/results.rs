@@ -1,0 +1,44 @@
+//! Results: how columns are treated, and masking a batch of values.
+
+use super::Session;
+use super::operation::{Judged, rule_refusal};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::sql::Column;
+use chaperone_hooks::{Batch, MaskPlan, Masked, PlanOutcome};
+
+/// How a result is treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Planned {
+    /// It may be shown, with these columns masked.
+    Show(MaskPlan),
+    /// It must not be shown.
+    Refuse(Refusal),
+}
+
+impl Session {
+    /// Asks the masks about a result's columns. A fault refuses the result.
+    pub async fn plan(&mut self, judged: &Judged, columns: &[Column]) -> Planned {
+        let now_ms = self.now_ms();
+        match self.hooks.plan(judged.facts_for_masks(), columns, now_ms).await {
+            Ok(PlanOutcome::Plan(plan)) => Planned::Show(plan),
+            Ok(PlanOutcome::Refuse(rule)) => {
+                Planned::Refuse(rule_refusal(RefusalCode::MaskImpossible, &rule))
+            }
+            Err(fault) => Planned::Refuse(self.fault(judged.operation, &fault)),
+        }
+    }
+
+    /// Masks one batch for each masked column of the plan.
+    pub async fn mask(
+        &mut self,
+        operation: u64,
+        plan: &MaskPlan,
+        batches: Vec<Batch>,
+    ) -> Result<Vec<Masked>, Refusal> {
+        match self.hooks.mask(plan, batches).await {
+            Ok(Ok(masked)) => Ok(masked),
+            Ok(Err(rule)) => Err(rule_refusal(RefusalCode::MaskImpossible, &rule)),
+            Err(fault) => Err(self.fault(operation, &fault)),
+        }
+    }
+}
