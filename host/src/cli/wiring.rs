@@ -9,16 +9,29 @@ pub struct DemoArgs {
     /// Walk through everything, asserting each step, and exit.
     #[arg(long)]
     pub tour: bool,
+    /// Where `initdb`, `postgres` and `psql` are [default: searched for]
+    #[arg(long, value_name = "DIR")]
+    pub postgres_bin: Option<std::path::PathBuf>,
 }
 
 /// `chaperone serve`.
-pub(crate) async fn serve(_config: Config) -> Result<(), Failure> {
-    Err(not_wired("serve"))
+pub(crate) async fn serve(config: Config) -> Result<(), Failure> {
+    log(tracing::Level::INFO);
+    crate::gateway::run::run(config).await.map_err(|error| Failure::usage(error.to_string(), error.advice))
 }
 
 /// `chaperone demo`.
-pub(crate) async fn demo(_args: DemoArgs) -> Result<(), Failure> {
-    Err(not_wired("demo"))
+pub(crate) async fn demo(args: DemoArgs) -> Result<(), Failure> {
+    log(tracing::Level::WARN);
+    crate::demo::run(args).await
+}
+
+/// Log lines go to standard error; `RUST_LOG` chooses others. No payload is in them at any level (invariant 10).
+fn log(level: tracing::Level) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.as_str()));
+    // An error only says that a log is set up already, as in tests.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
 pub(super) fn not_wired(command: &str) -> Failure {
