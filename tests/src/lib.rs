@@ -6,4 +6,5 @@ pub mod process;
 pub mod psql;
 pub mod python;
 pub mod sources;
+pub mod stage;
 pub mod tools;

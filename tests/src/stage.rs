@@ -1,0 +1,268 @@
+//! A whole gateway in front of a real PostgreSQL, as the tests need it: in this process, or as a process of its own.
+//!
+//! The configuration is a file and is loaded like any operator's. A test changes what it is about with [`Setting`], and
+//! gets tokens for whoever it needs from a local issuer.
+
+use crate::process::{Ran, run};
+use crate::psql::Psql;
+use crate::tools;
+use anyhow::{Context, Result, ensure};
+use chaperone::config;
+use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
+use chaperone::demo::postgres::{Postgres, PostgresOptions, ShopLogin};
+use chaperone::gateway::run::{self as gateway, Running};
+use chaperone_core::Timestamp;
+use chaperone_core::identity::CallerKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The tenant of all tokens.
+pub const TENANT: &str = "7e570000-0000-4000-8000-000000000001";
+/// What the gateway is registered as.
+pub const AUDIENCE: &str = "7e570000-0000-4000-8000-0000000000aa";
+/// Agents of this group may open a window on `shop` themselves.
+pub const AGENTS: &str = "7e570000-0000-4000-8000-0000000000b1";
+/// Agents of this group need approvers.
+pub const ASKERS: &str = "7e570000-0000-4000-8000-0000000000b2";
+/// Approvers and operators.
+pub const DBAS: &str = "7e570000-0000-4000-8000-0000000000b3";
+
+/// What a test wants different.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// sql-guard's configuration.
+    pub guard: String,
+    /// column-mask's.
+    pub mask: String,
+    /// approval-trigger's.
+    pub trigger: String,
+    /// More entries under `plugins`, and their names for the target's list.
+    pub more_plugins: Vec<(String, String)>,
+    /// Lifetime of both grants.
+    pub lifetime: String,
+    /// Whole top-level keys to add, e.g. `limits: { … }`.
+    pub more: String,
+    /// The target's password file holds this instead of the right one.
+    pub target_password: Option<String>,
+    /// The target's address, instead of the real server's.
+    pub target_address: Option<String>,
+    /// Settings of the PostgreSQL server.
+    pub server: Vec<(String, String)>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Setting {
+            guard: "{}".into(),
+            mask: r#"{ columns: [{ match: "public.customers.ssn", strategy: redact }, { match: "public.customers.card", strategy: partial }], content: [{ kind: card, strategy: partial }, { kind: ssn, strategy: redact }] }"#.into(),
+            trigger: "{ threshold: 50, approvers: dba, timeout: 1m }".into(),
+            more_plugins: Vec::new(),
+            lifetime: "15m".into(),
+            more: String::new(),
+            target_password: None,
+            target_address: None,
+            server: Vec::new(),
+        }
+    }
+}
+
+/// A gateway with its target and its issuer.
+pub struct Stage {
+    /// Configuration, state, recordings.
+    pub folder: tempfile::TempDir,
+    /// The target.
+    pub postgres: Postgres,
+    /// The account that the gateway uses there.
+    pub login: ShopLogin,
+    /// Makes tokens.
+    pub issuer: Issuer,
+    running: Option<Running>,
+    /// Where PostgreSQL clients connect.
+    pub address: SocketAddr,
+    /// Where the HTTPS API is.
+    pub api: SocketAddr,
+}
+
+impl Stage {
+    /// Starts a gateway in this process.
+    pub async fn start(setting: Setting) -> Result<Self> {
+        let (mut stage, file) = Stage::prepare(setting).await?;
+        let running = gateway::start(config::load(&file)?.0).await?;
+        std::fs::write(stage.folder.path().join("gateway.pem"), running.certificate_pem.as_str())?;
+        (stage.address, stage.api) = (running.postgres, running.api);
+        stage.running = Some(running);
+        Ok(stage)
+    }
+
+    /// Everything but the gateway: the target, the issuer, the configuration's file.
+    pub async fn prepare(setting: Setting) -> Result<(Self, PathBuf)> {
+        let folder = tempfile::Builder::new().prefix("chaperone-test-").tempdir()?;
+        let options = PostgresOptions { settings: setting.server.clone(), ..PostgresOptions::default() };
+        let (postgres, login) = tokio::task::spawn_blocking(move || {
+            let postgres = Postgres::start(options)?;
+            let login = postgres.load_shop()?;
+            anyhow::Ok((postgres, login))
+        })
+        .await??;
+        let issuer = Issuer::start(TENANT).await?;
+        let password = setting.target_password.as_ref().unwrap_or(&login.password);
+        std::fs::write(folder.path().join("target.password"), password)?;
+        let file = folder.path().join("chaperone.yaml");
+        std::fs::write(&file, configuration(&setting, &issuer, &login, postgres.address()))?;
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let stage = Stage { folder, postgres, login, issuer, running: None, address: nowhere, api: nowhere };
+        Ok((stage, file))
+    }
+
+    /// Stops the gateway as SIGTERM would.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
+    /// A token for somebody; `number` makes it somebody else.
+    pub fn token(&self, kind: CallerKind, group: &str, number: u8) -> Result<String> {
+        self.token_for(kind, group, number, Duration::from_secs(3600))
+    }
+
+    /// A token that lives as long as it is told.
+    pub fn token_for(&self, kind: CallerKind, group: &str, number: u8, lifetime: Duration) -> Result<String> {
+        let object = format!("7e570000-0000-4000-8000-0000000001{number:02x}");
+        let spec = TokenSpec::new(kind, &object, AUDIENCE, Timestamp::now())
+            .groups(GroupsClaim::Listed(vec![group.to_owned()]))
+            .lifetime(lifetime);
+        let spec = match kind {
+            CallerKind::Human => spec.client("7e570000-0000-4000-8000-0000000000c0"),
+            _ => spec,
+        };
+        Ok(self.issuer.token(&spec)?)
+    }
+
+    /// An agent that may open windows itself.
+    pub fn agent(&self) -> Result<String> {
+        self.token(CallerKind::Agent, AGENTS, 1)
+    }
+
+    /// A person who approves.
+    pub fn approver(&self) -> Result<String> {
+        self.token(CallerKind::Human, DBAS, 9)
+    }
+
+    /// An agent with an open window.
+    pub fn agent_with_window(&self) -> Result<String> {
+        let token = self.agent()?;
+        self.open_window(&token, None)?;
+        Ok(token)
+    }
+
+    /// Asks for a window, which has to be granted at once. Returns its id.
+    pub fn open_window(&self, token: &str, duration: Option<&str>) -> Result<String> {
+        let mut arguments = vec!["request", "shop", "--reason", "a test", "--json"];
+        if let Some(duration) = duration {
+            arguments.extend(["--duration", duration]);
+        }
+        let said = self.chaperone(token, &arguments)?;
+        ensure!(said.status.success(), "no window: {} {}", said.stdout, said.stderr);
+        first_id(&said.stdout, "win_").with_context(|| format!("no window's id in {}", said.stdout))
+    }
+
+    /// Runs the command line against this gateway with somebody's token.
+    pub fn chaperone(&self, token: &str, arguments: &[&str]) -> Result<Ran> {
+        let mut command = Command::new(tools::chaperone()?);
+        command
+            .args(arguments)
+            .env("CHAPERONE_TOKEN", token)
+            .env("CHAPERONE_GATEWAY", format!("https://{}", self.api))
+            .env("CHAPERONE_CA", self.folder.path().join("gateway.pem"))
+            .env("CHAPERONE_CONFIG", self.folder.path().join("chaperone.yaml"))
+            .env("NO_COLOR", "1");
+        run(&mut command, "")
+    }
+
+    /// psql through the gateway; rows come as `a|b`.
+    pub fn psql(&self, token: &str) -> Result<Psql> {
+        Ok(Psql::new(self.address, "app", "shop")?.password(token).bare())
+    }
+
+    /// Connection variables for a driver.
+    pub fn driver_environment(&self, token: &str) -> Vec<(String, String)> {
+        let text = |name: &str, value: String| (name.to_owned(), value);
+        vec![
+            text("PGHOST", self.address.ip().to_string()),
+            text("PGPORT", self.address.port().to_string()),
+            text("PGUSER", "app".into()),
+            text("PGDATABASE", "shop".into()),
+            text("PGPASSWORD", token.to_owned()),
+            text("PGSSLMODE", "require".into()),
+        ]
+    }
+
+    /// The recordings' folder.
+    pub fn recordings(&self) -> PathBuf {
+        self.folder.path().join("recordings")
+    }
+
+    /// What the database really holds, past the gateway.
+    pub fn real(&self, sql: &str) -> Result<String> {
+        Ok(self.postgres.sql("shop", sql)?)
+    }
+
+    /// A file of the stage.
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(self.folder.path()).join(name)
+    }
+}
+
+/// The first id with a prefix in a text.
+pub fn first_id(text: &str, prefix: &str) -> Option<String> {
+    let at = text.find(prefix)?;
+    let id = text.get(at..)?;
+    let end = id.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(id.len());
+    id.get(..end).map(str::to_owned)
+}
+
+fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: SocketAddr) -> String {
+    let Setting { guard, mask, trigger, lifetime, more, .. } = setting;
+    let address = setting.target_address.clone().unwrap_or_else(|| server.to_string());
+    let names: String = setting.more_plugins.iter().map(|(name, _)| format!(", {name}")).collect();
+    let plugins: String = setting.more_plugins.iter().map(|(_, entry)| format!("  - {entry}\n")).collect();
+    format!(
+        r#"listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0" }}
+tls: self-signed
+providers:
+  - name: test
+    kind: entra
+    tenants: [{TENANT}]
+    audiences: [{AUDIENCE}]
+    jwks_url: {jwks}
+    allow_http_loopback: yes
+groups: {{ agents: test/{AGENTS}, askers: test/{ASKERS}, dba: test/{DBAS} }}
+operators: group:dba
+targets:
+  - name: shop
+    protocol: postgres
+    address: {address}
+    database: {database}
+    user: {role}
+    password: file:target.password
+    tls: {{ mode: disabled }}
+    plugins: [guard, mask, trigger{names}]
+plugins:
+  - {{ name: guard, source: "builtin:sql-guard", config: {guard} }}
+  - {{ name: mask, source: "builtin:column-mask", config: {mask} }}
+  - {{ name: trigger, source: "builtin:approval-trigger", config: {trigger} }}
+{plugins}grants:
+  - {{ grant: shop, to: "group:agents", when: requested, lifetime: {lifetime}, recorded: yes }}
+  - {{ grant: shop, to: "group:askers", when: approved, approvers: "group:dba", lifetime: {lifetime} }}
+recording: {{ directory: recordings }}
+state: state.db
+{more}
+"#,
+        jwks = issuer.jwks_url(),
+        database = login.database,
+        role = login.role,
+    )
+}
