@@ -174,7 +174,7 @@ impl Engine {
         let cached = self.inner.cache_path(&digest_hex, &config_hash);
         let name: Arc<str> = name.into();
 
-        let component = match cached.as_deref().and_then(|path| self.inner.from_cache(path)) {
+        let component = match cached.as_deref().and_then(|path| self.inner.cached(path)) {
             Some(component) => component,
             None => {
                 let snapshot = self.inner.configure(&name, &wasm, &config, &limits).await?;
@@ -360,7 +360,7 @@ impl Inner {
 
     /// Loads machine code that this gateway compiled before; anything odd means: compile again.
     #[allow(unsafe_code)]
-    fn from_cache(&self, path: &Path) -> Option<Component> {
+    fn cached(&self, path: &Path) -> Option<Component> {
         if !path.exists() {
             return None;
         }

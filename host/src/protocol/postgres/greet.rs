@@ -100,14 +100,14 @@ async fn goodbye<S: AsyncWriteExt + Unpin>(stream: &mut S, refusal: &Refusal) {
 
 /// What the first packet on a connection was.
 enum First {
-    Tls(ServerTls<TcpStream>),
+    Tls(Box<ServerTls<TcpStream>>),
     Done(Goodbye),
 }
 
 pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result<PostgresHello, Goodbye> {
     let Connection { stream, peer, place } = connection;
     let mut stream = match first(postgres, stream).await? {
-        First::Tls(stream) => stream,
+        First::Tls(stream) => *stream,
         First::Done(goodbye) => return Err(goodbye),
     };
     let packet = packet(&mut stream).await?;
@@ -161,7 +161,7 @@ async fn first(postgres: &Postgres, mut stream: TcpStream) -> Result<First, Good
         if tls.get_ref().1.alpn_protocol() != Some(b"postgresql") {
             return Ok(First::Done(Goodbye { why: "direct TLS without ALPN" }));
         }
-        return Ok(First::Tls(tls));
+        return Ok(First::Tls(Box::new(tls)));
     }
     for _ in 0..2 {
         let packet = packet(&mut stream).await?;
@@ -182,7 +182,9 @@ async fn first(postgres: &Postgres, mut stream: TcpStream) -> Result<First, Good
                 }
                 stream.write_all(b"S").await.map_err(gone)?;
                 let tls = postgres.tls.accept(stream, None).await;
-                return tls.map(First::Tls).map_err(|_| Goodbye { why: "the TLS handshake failed" });
+                return tls
+                    .map(|tls| First::Tls(Box::new(tls)))
+                    .map_err(|_| Goodbye { why: "the TLS handshake failed" });
             }
             Some(GSSENC_REQUEST) => stream.write_all(b"N").await.map_err(gone)?,
             Some(CANCEL_REQUEST) => return Ok(First::Done(postgres.cancels.request(&packet).await)),

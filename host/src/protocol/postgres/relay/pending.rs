@@ -25,7 +25,7 @@ pub(super) enum Pending {
     /// BindComplete.
     Bind,
     /// ParameterDescription, then RowDescription or NoData.
-    DescribeStatement(Rc<Statement>, Asker),
+    DescribeStatement(Rc<Statement>),
     /// RowDescription or NoData.
     DescribePortal(Rc<Portal>, Asker),
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.

@@ -343,8 +343,8 @@ impl Relay<'_> {
         let (kind, name) = kind_and_name(self.front(frame))?;
         let pending = match kind {
             b'S' => match self.statements.meaning(name, self.segment) {
-                Known::Yes(statement) => Pending::DescribeStatement(statement, Asker::Client),
-                Known::No => Pending::DescribeStatement(Statement::unseen(), Asker::Client),
+                Known::Yes(statement) => Pending::DescribeStatement(statement),
+                Known::No => Pending::DescribeStatement(Statement::unseen()),
                 Known::Wait => return Ok(Step::Wait),
             },
             b'P' => match self.portals.meaning(name, self.segment) {
@@ -422,7 +422,7 @@ impl Relay<'_> {
         if statement.columns.borrow().is_none() {
             let reads = statement.judged.only_reads();
             let described = self.pending.iter().any(|pending| match pending {
-                Pending::DescribeStatement(other, _) => Rc::ptr_eq(other, &statement),
+                Pending::DescribeStatement(other) => Rc::ptr_eq(other, &statement),
                 Pending::DescribePortal(other, _) => Rc::ptr_eq(other, portal),
                 _ => false,
             });

@@ -163,7 +163,7 @@ impl Relay<'_> {
                 self.copy(frame.total);
                 Ok(Finished::No)
             }
-            (b'T' | b'n', Pending::DescribeStatement(statement, _)) => {
+            (b'T' | b'n', Pending::DescribeStatement(statement)) => {
                 let statement = Rc::clone(statement);
                 self.described(frame, &statement, Asker::Client).await
             }
@@ -540,7 +540,7 @@ impl Relay<'_> {
             match head {
                 Pending::Parse => self.statements.fail(),
                 Pending::Bind => self.portals.fail(),
-                Pending::DescribeStatement(statement, _) => statement.asked.set(false),
+                Pending::DescribeStatement(statement) => statement.asked.set(false),
                 Pending::DescribePortal(portal, _) => portal.statement.asked.set(false),
                 _ => {}
             }

@@ -19,10 +19,13 @@ pub(super) struct Statement {
     /// Result columns, formats left at text; none: not described yet.
     pub(super) columns: RefCell<Option<Rc<[Column]>>>,
     /// Plans by result formats; few, since a client sticks to one.
-    pub(super) plans: RefCell<Vec<(Box<[i16]>, Rc<ResultPlan>)>>,
+    pub(super) plans: RefCell<Vec<PlanFor>>,
     /// A Describe of ours is on its way.
     pub(super) asked: Cell<bool>,
 }
+
+/// A plan, and the result formats that it was made for.
+pub(super) type PlanFor = (Box<[i16]>, Rc<ResultPlan>);
 
 /// How a result is treated.
 pub(super) enum ResultPlan {
