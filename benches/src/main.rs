@@ -4,6 +4,7 @@
 //! neighbour's noise meets all of them. TLS is spoken by the client on every route, and that is checked first, since
 //! libpq falls back silently and a comparison against plain TCP flatters the wrong side.
 
+mod gateway;
 mod load;
 mod pgbouncer;
 mod process;
@@ -12,6 +13,7 @@ mod route;
 
 use anyhow::{Context, Result, bail};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls};
+use gateway::Gateway;
 use load::{LOADS, Measured};
 use pgbouncer::Pgbouncer;
 use report::Report;
@@ -51,13 +53,17 @@ fn main() -> Result<()> {
     let pgbouncer = std::env::var_os("CHAPERONE_PGBOUNCER").map(PathBuf::from);
     let pgbouncer = pgbouncer.context("CHAPERONE_PGBOUNCER is not set: run cargo xtask bench")?;
 
+    let program = std::env::var_os("CHAPERONE_BIN").map(PathBuf::from);
+    let program = program.context("CHAPERONE_BIN is not set: run cargo xtask bench")?;
+
     let settings = [("max_connections", "200"), ("shared_buffers", "512MB"), ("max_wal_size", "4GB")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let server =
         Postgres::start(PostgresOptions { tls: ServerTls::Offered, settings, ..Default::default() })?;
     let bouncer = Pgbouncer::start(&pgbouncer, &server)?;
-    let routes = [Route::direct(&server), bouncer.route(&server)];
     load::prepare(&server)?;
+    let gateway = Gateway::start(&program, &server)?;
+    let routes = [Route::direct(&server), bouncer.route(&server), gateway.route()];
     for route in &routes {
         println!("{}: the client speaks {}", route.name, route.tls_version(server.bin_dir())?);
     }

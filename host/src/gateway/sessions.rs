@@ -161,7 +161,7 @@ pub(super) fn facts(permit: &Permit, requested_role: &str) -> SessionFacts {
         principal: identity.principal.to_string(),
         caller_kind: identity.kind,
         target: permit.target().to_string(),
-        groups: Vec::new(),
+        groups: permit.groups(),
         requested_role: requested_role.to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use super::{Grants, Inner};
 use crate::identity::Identity;
 use crate::state::EndedWindow;
 use chaperone_core::Timestamp;
-use chaperone_core::grant::{Grant, Recorded};
+use chaperone_core::grant::{Grant, Match, Recorded};
 use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::window::{Window, between};
@@ -124,6 +124,14 @@ impl Permit {
     /// Who approved that request; empty when the policy did.
     pub fn approved_by(&self) -> &[Principal] {
         &self.inner.approved_by
+    }
+
+    /// Aliases of the configured groups that the caller is proved to be in.
+    pub fn groups(&self) -> Vec<String> {
+        let facts = self.inner.identity.facts();
+        let groups = self.inner.grants.policy.groups.iter();
+        let proved = groups.filter(|(_, subject)| subject.matches(facts) == Match::Proved);
+        proved.map(|(alias, _)| alias.to_string()).collect()
     }
 
     /// Whether its session is recorded.
