@@ -261,7 +261,8 @@ impl<'a> Walk<'a> {
             K::LIKE_CLAUSE => frame.access = Access::Read,
             K::INTO_CLAUSE => frame.access = Access::Define,
             K::PAREN_FROM_ITEM => self.paren_from_item(node),
-            K::JOIN => self.facts.opaque |= shape::join_hides_columns(node),
+            // It joins on columns that are not named.
+            K::JOIN => self.facts.opaque |= node.child(K::NATURAL_KW).is_some(),
             K::OPTIONAL_AS_ALIAS | K::REQUIRED_AS_ALIAS | K::RETURNING_OLD | K::RETURNING_NEW => {
                 self.alias(node)
             }

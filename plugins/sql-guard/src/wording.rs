@@ -28,6 +28,7 @@ pub(crate) fn lexical(fault: LexicalFault, max_bytes: usize) -> Refusal {
             "Send it in smaller pieces; use parameters or COPY for data.",
         ),
         LexicalFault::TooComplex => too_complex(),
+        LexicalFault::Unbalanced => unparsed(),
         LexicalFault::Nul => ambiguous("the text contains a NUL byte"),
         LexicalFault::ByteOrderMark => ambiguous("the text starts with a byte order mark"),
         LexicalFault::UnicodeIdentifier => ambiguous("the text contains a name written as U&\"…\""),

@@ -129,6 +129,10 @@ impl<'a> Walk<'a> {
             (true, None) => Place::Assigned,
             _ => place,
         };
+        // What a star returns for a column of `USING` may be computed: of two types, or of both sides.
+        if self.frames.iter().any(|frame| frame.kind == K::JOIN_USING_CLAUSE) {
+            self.column(None, fold(node.text()), Place::Output);
+        }
         self.column(None, fold(node.text()), place);
     }
 

@@ -164,12 +164,6 @@ fn copy_format(copy: Node<'_>) -> Result<String, Fault> {
     Ok(format)
 }
 
-/// `NATURAL` joins on columns that are not named; a `FULL … USING` returns a computed column for each.
-pub(super) fn join_hides_columns(join: Node<'_>) -> bool {
-    join.child(K::NATURAL_KW).is_some()
-        || (join.child(K::JOIN_FULL).is_some() && join.child(K::JOIN_USING_CLAUSE).is_some())
-}
-
 /// Whether a statement that writes rows also reads them, `RETURNING` aside.
 pub(super) fn reads_target(statement: Node<'_>) -> bool {
     match statement.kind() {

@@ -187,3 +187,58 @@ fn deep_and_long_texts_are_refused_cleanly() {
         assert_eq!(verdict(&response), rule, "{}", text.get(..40).unwrap_or_default());
     }
 }
+
+/// Texts as deep as the bound lets through, each a different way for the parser to recurse.
+#[test]
+fn what_is_let_through_does_not_exhaust_the_stack() {
+    const PIECES: &[(&str, &str, &str)] = &[
+        ("select ", "(", ")"),
+        ("select ", "not ", ""),
+        ("select ", "- ", ""),
+        ("select ", "@ ", ""),
+        ("select ", "array[", "]"),
+        ("select ", "f(", ")"),
+        ("select ", "(select ", ")"),
+        ("select ", "exists (select ", ")"),
+        ("select ", "case when ", " then 1 end"),
+        ("select ", "case when 1 then 1 else ", " end"),
+        ("select ", "1 = ", ""),
+        ("select ", "1 || ", ""),
+        ("select ", "a -> ", ""),
+        ("select ", "1 in (1) in ", ""),
+        ("select ", "1 between 1 and ", ""),
+        ("select ", "operator(+) ", ""),
+        ("select ", "a is distinct from ", ""),
+        ("select * from ", "(select * from ", ") x"),
+        ("select * from ", "(a join ", " on true)"),
+        ("select * from ", "a join ", " on true"),
+        ("select * from ", "a cross join ", ""),
+        ("", "with x as (", ") select 1"),
+        ("", "explain ", ""),
+        ("", "prepare x as ", ""),
+        ("", "create function f() begin atomic ", "; end"),
+        ("select ", "x::int[", "]"),
+        ("select ", "row(", ")"),
+        ("select ", "cast(", " as int)"),
+    ];
+    let run = || {
+        let guard = guard("{}");
+        for (head, open, close) in PIECES {
+            let mut deepest = 0;
+            for depth in (1..220).rev() {
+                let text = format!("{head}{}1{}", open.repeat(depth), close.repeat(depth));
+                if verdict(&guard.check_text(&text)) != "sql.too-complex" {
+                    deepest = deepest.max(depth);
+                }
+            }
+            assert!(deepest > 10, "{open}: not even {deepest}");
+        }
+    };
+    // Half of what a thread of a test has; a plugin has at least as much, and its frames are smaller.
+    std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(run)
+        .expect("a thread")
+        .join()
+        .expect("no overflow");
+}
