@@ -29,3 +29,16 @@ async fn drivers_work_as_they_do_without_a_gateway() {
     assert_eq!(said.trim(), "psycopg ok\nasyncpg ok");
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ways_round_a_hold_or_a_mask_that_once_worked_stay_closed() {
+    let mut stage = Stage::start(Setting::default()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let environment = stage.driver_environment(&token);
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let said = python(include_str!("holes.py"), &environment).unwrap().success().unwrap();
+    assert_eq!(said.trim(), "closed");
+    assert_eq!(stage.real("select count(*) from orders where id in (2, 3)").unwrap().trim(), "2");
+    stage.stop().await;
+}

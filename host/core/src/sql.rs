@@ -79,8 +79,10 @@ pub struct CopyOut {
 /// What one statement is and touches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StatementFacts {
-    /// Dotted class, e.g. `delete.no-where`.
+    /// Dotted class, e.g. `delete.no-where`; that of the strictest, where a statement holds others.
     pub class: String,
+    /// Classes of the statement itself, first, and of all that it holds.
+    pub classes: Vec<String>,
     /// All relations named.
     pub relations: Vec<Relation>,
     /// All columns named.
@@ -94,6 +96,15 @@ pub struct StatementFacts {
     /// Set for `COPY … TO STDOUT`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub copy_out: Option<CopyOut>,
+}
+
+impl StatementFacts {
+    /// Whether the statement, or one that it holds, is of a class: `prepare` also means `prepare.…`.
+    pub fn is(&self, class: &str) -> bool {
+        let of =
+            |own: &str| own.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.classes.iter().any(|own| of(own)) || of(&self.class)
+    }
 }
 
 /// How a value is encoded on the wire.

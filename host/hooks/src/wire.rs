@@ -59,6 +59,7 @@ pub(crate) fn sql_response(response: sql_check::Response) -> Checked<(Assessment
 fn statement(facts: sql_facts::StatementFacts) -> Checked<sql::StatementFacts> {
     Ok(sql::StatementFacts {
         class: text(facts.class)?,
+        classes: list(facts.classes, MAX_FACTS, text)?,
         relations: list(facts.relations, MAX_FACTS, relation)?,
         columns: list(facts.columns, MAX_FACTS, |column| {
             Ok(sql::ColumnRef {
@@ -167,6 +168,7 @@ pub(crate) fn to_statements(statements: &[sql::StatementFacts]) -> Vec<sql_facts
 fn to_statement(facts: &sql::StatementFacts) -> sql_facts::StatementFacts {
     sql_facts::StatementFacts {
         class: facts.class.clone(),
+        classes: facts.classes.clone(),
         relations: facts.relations.iter().map(to_relation).collect(),
         columns: facts
             .columns

@@ -45,7 +45,8 @@ impl Judged {
     pub fn only_reads(&self) -> bool {
         !self.statements.is_empty()
             && self.statements.iter().all(|facts| {
-                !facts.changes_session && (facts.class == "select" || facts.class == "session.show")
+                !facts.changes_session
+                    && (facts.classes.iter().all(|class| class == "select" || class == "session.show"))
             })
     }
 
@@ -58,7 +59,7 @@ impl Judged {
     /// known: fails closed, masks treat missing facts as the worst.
     pub fn facts_for_masks(&self) -> &[StatementFacts] {
         let elsewhere = |facts: &StatementFacts| {
-            facts.class == "execute" || (facts.class.starts_with("cursor") && facts.relations.is_empty())
+            facts.is("execute") || (facts.is("cursor") && facts.relations.is_empty())
         };
         if self.statements.iter().any(elsewhere) { &[] } else { &self.statements }
     }
@@ -94,8 +95,8 @@ impl HeldOperation {
 }
 
 impl Session {
-    /// Judges a SQL text: checks first, then approval triggers. The ruling is in the recording when this returns, but not
-    /// yet written: [`Session::commit`] comes before anything is forwarded.
+    /// Judges a SQL text: checks first, then approval triggers. The protocol may only make the ruling stricter, and then
+    /// hands it to [`Session::note_decision`].
     pub async fn judge_sql(&mut self, kind: &str, text: &str) -> Judged {
         let operation = self.next_operation();
         self.note_raw(EventKind::Operation, operation, &[kind.as_bytes(), b"\0", text.as_bytes()]);
@@ -120,7 +121,6 @@ impl Session {
                 };
             }
         }
-        self.note_decision(&judged);
         judged
     }
 
@@ -128,7 +128,7 @@ impl Session {
         let summary = OperationSummary {
             protocol: self.protocol,
             text: &judged.text,
-            classes: judged.statements.iter().map(|facts| facts.class.clone()).collect(),
+            classes: judged.statements.iter().flat_map(|facts| facts.classes.iter().cloned()).collect(),
             risk: judged.risk,
             findings: &judged.findings,
             now_ms,
@@ -140,7 +140,8 @@ impl Session {
         }
     }
 
-    fn note_decision(&mut self, judged: &Judged) {
+    /// Appends the decision; [`Session::commit`] comes before anything is forwarded.
+    pub fn note_decision(&mut self, judged: &Judged) {
         let (decision, rule) = match &judged.ruling {
             Ruling::Allow => ("allow", None),
             Ruling::Refuse(refusal) => ("refuse", Some(refusal)),

@@ -131,6 +131,7 @@ impl<'a> Walk<'a> {
             frames: Vec::with_capacity(16),
             facts: StatementFacts {
                 class: String::new(),
+                classes: Vec::new(),
                 relations: Vec::new(),
                 columns: Vec::new(),
                 functions: Vec::new(),
@@ -377,6 +378,7 @@ impl<'a> Walk<'a> {
             }
         }
         self.facts.class = class.name().to_owned();
+        self.facts.classes = self.parts.iter().map(|part| part.class.name().to_owned()).collect();
         self.facts.changes_session |= self.parts.iter().any(|part| part.class.changes_session());
         self.facts.changes_session |= self.functions.iter().any(|class| class.changes_session());
         Statement { facts: self.facts, parts: self.parts, functions: self.functions }

@@ -172,6 +172,7 @@ fn refused_unread(refusal: Refusal) -> SqlResponse {
 fn facts_of(class: Class) -> StatementFacts {
     StatementFacts {
         class: class.name().to_owned(),
+        classes: vec![class.name().to_owned()],
         relations: Vec::new(),
         columns: Vec::new(),
         functions: Vec::new(),

@@ -116,7 +116,13 @@ impl Catalog {
         if let Some(origin) = self.remembered(relation).and_then(|known| find(&known)) {
             return Some(origin);
         }
-        self.ask(Ask::Oid(relation)).await;
+        if self.remembered(relation).is_some_and(|known| known.columns.is_empty()) {
+            // It could not be looked up a moment ago: a slow catalog delays a result once, not once for each column.
+            return None;
+        }
+        if self.ask(Ask::Oid(relation)).await.is_empty() {
+            self.lock().insert(relation, (Instant::now(), Arc::default()));
+        }
         self.remembered(relation).and_then(|known| find(&known))
     }
 

@@ -12,6 +12,7 @@ mod requests;
 mod responses;
 mod rows;
 mod statements;
+mod texts;
 
 use super::cancel::CancelEntry;
 use super::catalog::Catalog;
@@ -68,6 +69,7 @@ struct Parked {
 
 /// What is settled about the frame at the front of the client's input, so that it is not judged twice.
 struct Settled {
+    operation: u64,
     judged: Option<Rc<Judged>>,
     outcome: Result<(), Refusal>,
 }
@@ -97,7 +99,11 @@ struct Relay<'s> {
     settled: Option<Settled>,
     /// The frame at the front of the client's input waits for an answer of the target.
     stalled: bool,
+    /// A statement of this transaction changed what names mean.
+    names_changed: bool,
     result: responses::Current,
+    /// Where in the client's output what is not yet in the recording begins.
+    recorded: usize,
 }
 
 /// Carries the session until something ends it.
@@ -121,7 +127,9 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         parked: None,
         settled: None,
         stalled: false,
+        names_changed: false,
         result: responses::Current::default(),
+        recorded: 0,
     };
     let stop = match relay.run().await {
         Ok(stop) | Err(stop) => stop,
@@ -162,33 +170,45 @@ impl Relay<'_> {
                 self.poll_wake(cx, must_end.as_mut())
             })
             .await;
-            match wake {
-                Wake::MustEnd(refusal) => return Ok(SessionStop::Cut(refusal)),
-                Wake::ClientGone => return Ok(SessionStop::ClientClosed),
-                Wake::TargetGone => {
-                    // What the target said last (why it closes) is still delivered.
-                    return Ok(SessionStop::TargetClosed);
-                }
-                Wake::Target => {
-                    self.target_burst().await?;
-                    if std::mem::take(&mut self.stalled) {
-                        self.client_burst().await?;
+            // Plugins and catalog look-ups may take their time: the session's end does not wait for them.
+            tokio::select! {
+                biased;
+                refusal = must_end.as_mut() => return Ok(SessionStop::Cut(refusal)),
+                handled = self.handle(wake) => {
+                    if let Some(stop) = handled? {
+                        return Ok(stop);
                     }
-                }
-                Wake::Client => self.client_burst().await?,
-                Wake::Held(outcome) => {
-                    if let Some(parked) = self.parked.take() {
-                        self.session.note_held(&parked.judged, parked.id, &outcome);
-                        let outcome = match outcome {
-                            HeldOutcome::Approved(_) => Ok(()),
-                            HeldOutcome::Refused(refusal) => Err(refusal),
-                        };
-                        self.settled = Some(Settled { judged: Some(parked.judged), outcome });
-                    }
-                    self.client_burst().await?;
                 }
             }
         }
+    }
+
+    async fn handle(&mut self, wake: Wake) -> Result<Option<SessionStop>, SessionStop> {
+        match wake {
+            Wake::MustEnd(refusal) => return Ok(Some(SessionStop::Cut(refusal))),
+            Wake::ClientGone => return Ok(Some(SessionStop::ClientClosed)),
+            Wake::TargetGone => return Ok(Some(SessionStop::TargetClosed)),
+            Wake::Target => {
+                self.target_burst().await?;
+                if std::mem::take(&mut self.stalled) {
+                    self.client_burst().await?;
+                }
+            }
+            Wake::Client => self.client_burst().await?,
+            Wake::Held(outcome) => {
+                if let Some(parked) = self.parked.take() {
+                    self.session.note_held(&parked.judged, parked.id, &outcome);
+                    let outcome = match outcome {
+                        HeldOutcome::Approved(_) => Ok(()),
+                        HeldOutcome::Refused(refusal) => Err(refusal),
+                    };
+                    let operation = parked.judged.operation;
+                    self.settled = Some(Settled { operation, judged: Some(parked.judged), outcome });
+                }
+                self.client_burst().await?;
+            }
+        }
+        Ok(None)
     }
 
     fn poll_wake(
@@ -267,14 +287,25 @@ impl Relay<'_> {
     async fn end(&mut self, stop: &SessionStop) {
         // Withdrawn first: nobody shall approve what cannot run any more.
         self.parked = None;
+        // Fails closed: what is not in the recording is not returned.
+        self.client.output.discard_after(self.recorded);
         if !self.pending.is_empty() && !matches!(stop, SessionStop::TargetClosed) {
             // Closing alone would let a running statement go on until it next writes.
             let _ = tokio::time::timeout(CANCEL_TIMEOUT, self.cancel.cancel.cancel_target()).await;
         }
-        if let SessionStop::Cut(refusal) = stop
+        let last_word = match stop {
+            SessionStop::Cut(refusal) => Some(refusal.clone()),
+            // A target that says why it closes has said it already.
+            SessionStop::TargetClosed if !self.result.fatal => Some(
+                Refusal::new(RefusalCode::TargetUnavailable, "the target closed the connection")
+                    .hint("Connect again; your window may still be open."),
+            ),
+            SessionStop::TargetClosed | SessionStop::ClientClosed => None,
+        };
+        if let Some(refusal) = last_word
             && self.target.passing == 0
         {
-            refuse::error(&mut self.client.output.bytes, Severity::Fatal, refusal);
+            refuse::error(&mut self.client.output.bytes, Severity::Fatal, &refusal);
         }
         let last_words = async {
             let _ = std::future::poll_fn(|cx| self.client.poll_drain(cx)).await;

@@ -42,6 +42,7 @@ pub(crate) fn facts(class: &str, relations: &[&str], columns: &[&str]) -> Statem
     };
     StatementFacts {
         class: class.into(),
+        classes: vec![class.into()],
         relations: relations
             .iter()
             .map(|text| split(text))

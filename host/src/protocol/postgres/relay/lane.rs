@@ -107,6 +107,11 @@ impl Input {
 }
 
 impl Output {
+    /// Drops what was added after `length`, unless it is being written already.
+    pub(super) fn discard_after(&mut self, length: usize) {
+        self.bytes.truncate(length.max(self.written));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }

@@ -18,6 +18,14 @@ pub(super) enum Asker {
     Gateway,
 }
 
+/// What the client will be told instead of an answer of the target.
+#[derive(Clone)]
+pub(super) struct Refused {
+    /// The refused operation's number; 0 when it was not even understood.
+    pub(super) operation: u64,
+    pub(super) refusal: Refusal,
+}
+
 /// One expected answer.
 pub(super) enum Pending {
     /// ParseComplete.
@@ -37,13 +45,13 @@ pub(super) enum Pending {
     /// Results of a simple query, then ReadyForQuery.
     Query(Rc<Judged>),
     /// A refusal inside an extended segment: nothing was sent for it.
-    Local(Refusal),
+    Local(Refused),
     /// A refused simple query: an error and ReadyForQuery, nothing was sent for it.
-    LocalQuery(Refusal),
+    LocalQuery(Refused),
     /// A refused simple query in the middle of an extended segment: a Sync was sent in its place.
-    LocalSync(Refusal),
+    LocalSync(Refused),
     /// A refusal that has to undo what the segment did before: something was sent that the target refuses.
-    Poison(Refusal),
+    Poison(Refused),
 }
 
 impl Pending {

@@ -1,7 +1,7 @@
 //! What the client sends: judged, recorded, and only then forwarded; refused in its place; or parked.
 
 use super::super::frame::{self, Body, Frame, Malformed};
-use super::pending::{Asker, MAX_PENDING, Pending};
+use super::pending::{Asker, MAX_PENDING, Pending, Refused};
 use super::statements::{Known, Portal, ResultPlan, Statement};
 use super::{Relay, Settled, violation};
 use crate::session::EventKind;
@@ -134,7 +134,7 @@ impl Relay<'_> {
                     Refusal::new(RefusalCode::OperationRefused, "function calls by OID are not allowed")
                         .hint("Call the function in a SELECT, where it can be judged.");
                 self.client.input.consume(frame.total);
-                self.refuse_query(refusal);
+                self.refuse_query(Refused { operation: 0, refusal });
                 Ok(Step::Done)
             }
             _ => Err(violation("a message of an unknown type")),
@@ -168,9 +168,9 @@ impl Relay<'_> {
     async fn query(&mut self, frame: Frame) -> Result<Step, SessionStop> {
         let settled = self.settled.take();
         let judged = match settled {
-            Some(Settled { outcome: Err(refusal), .. }) => {
+            Some(Settled { outcome: Err(refusal), operation, .. }) => {
                 self.client.input.consume(frame.total);
-                self.refuse_query(refusal);
+                self.refuse_query(Refused { operation, refusal });
                 return Ok(Step::Done);
             }
             Some(Settled { judged: Some(judged), .. }) => judged,
@@ -179,16 +179,16 @@ impl Relay<'_> {
                     Ok(text) => text.to_owned(),
                     Err(refusal) => {
                         self.client.input.consume(frame.total);
-                        self.refuse_query(refusal);
+                        self.refuse_query(Refused { operation: 0, refusal });
                         return Ok(Step::Done);
                     }
                 };
                 let judged = Rc::new(self.judge("query", &text).await);
                 match &judged.ruling {
                     Ruling::Refuse(refusal) => {
-                        let refusal = refusal.clone();
+                        let refused = Refused { operation: judged.operation, refusal: refusal.clone() };
                         self.client.input.consume(frame.total);
-                        self.refuse_query(refusal);
+                        self.refuse_query(refused);
                         return Ok(Step::Done);
                     }
                     Ruling::Hold(terms) => return self.hold(&judged, terms, &[]).await,
@@ -202,7 +202,7 @@ impl Relay<'_> {
         Ok(Step::Done)
     }
 
-    /// Judges a text, and what only the gateway can see of it: results that masks would refuse after the fact.
+    /// Judges a text, and what only the gateway can see of it; the decision is recorded as it is enforced.
     async fn judge(&mut self, kind: &str, text: &str) -> Judged {
         let mut judged = self.session.judge_sql(kind, text).await;
         if !matches!(judged.ruling, Ruling::Refuse(_))
@@ -210,31 +210,32 @@ impl Relay<'_> {
         {
             judged.ruling = Ruling::Refuse(refusal);
         }
-        self.inherit_holds(&mut judged);
+        if let Some(refusal) = self.hidden_from_approvers(&judged) {
+            judged.ruling = Ruling::Refuse(refusal);
+        }
+        self.session.note_decision(&judged);
         judged
     }
 
-    /// `EXECUTE name` in SQL runs a statement that was perhaps prepared by Parse, where it was judged but not yet held.
-    fn inherit_holds(&self, judged: &mut Judged) {
-        if !judged.statements.iter().any(|facts| facts.class == "execute") {
-            return;
+    /// PREPARE and EXECUTE in SQL would show approvers a text without its parameters, or parameters without their text.
+    /// What was approved is what runs (invariant 7), so what needs approval goes neither way. Fails closed.
+    fn hidden_from_approvers(&self, judged: &Judged) -> Option<Refusal> {
+        let class = |class: &str| judged.statements.iter().any(|facts| facts.is(class));
+        let held = |ruling: &Ruling| matches!(ruling, Ruling::Hold(_));
+        let prepares = class("prepare") && held(&judged.ruling);
+        let executes =
+            class("execute") && self.statements.all().any(|statement| held(&statement.judged.ruling));
+        if matches!(judged.ruling, Ruling::Refuse(_)) || !(prepares || executes) {
+            return None;
         }
-        let mut terms = Vec::new();
-        for statement in self.statements.all() {
-            if let Ruling::Hold(held) = &statement.judged.ruling {
-                terms.extend(held.iter().cloned());
-            }
-        }
-        match &mut judged.ruling {
-            Ruling::Allow if !terms.is_empty() => {
-                judged.ruling = Ruling::Hold(chaperone_core::decision::merge_holds(terms));
-            }
-            Ruling::Hold(own) => {
-                own.extend(terms);
-                *own = chaperone_core::decision::merge_holds(std::mem::take(own));
-            }
-            Ruling::Allow | Ruling::Refuse(_) => {}
-        }
+        Some(
+            Refusal::new(
+                RefusalCode::OperationRefused,
+                "a statement that needs approval cannot be run by PREPARE and EXECUTE in SQL",
+            )
+            .detail("An approver has to see the statement and its parameters together.")
+            .hint("Run it directly, or with your driver's parameters."),
+        )
     }
 
     /// A statement that writes cannot be taken back when its result turns out to be unshowable, and COPY TO has no row
@@ -261,12 +262,14 @@ impl Relay<'_> {
             }
         }
         let copies = !columns.is_empty();
-        let writes_and_returns = judged.statements.iter().any(|facts| {
-            ["insert", "update", "delete", "merge"].iter().any(|class| facts.class.starts_with(class))
-        }) && judged.statements.iter().any(|facts| {
-            facts.opaque
-                || facts.columns.iter().any(|column| column.place == chaperone_core::sql::Place::Output)
-        });
+        let writes_and_returns = judged
+            .statements
+            .iter()
+            .any(|facts| ["insert", "update", "delete", "merge"].iter().any(|class| facts.is(class)))
+            && judged.statements.iter().any(|facts| {
+                facts.opaque
+                    || facts.columns.iter().any(|column| column.place == chaperone_core::sql::Place::Output)
+            });
         if writes_and_returns {
             columns.push(computed());
         }
@@ -287,22 +290,22 @@ impl Relay<'_> {
     }
 
     async fn parse(&mut self, frame: Frame) -> Result<Step, SessionStop> {
-        if let Some(Settled { outcome: Err(refusal), .. }) = self.settled.take() {
-            return self.refuse_extended(frame, refusal);
+        if let Some(Settled { operation, outcome: Err(refusal), .. }) = self.settled.take() {
+            return self.refuse_extended(frame, operation, refusal);
         }
         let (name, text) = match parse_text(self.front(frame)) {
             Ok((name, text)) => (Box::<[u8]>::from(name), text.to_owned()),
-            Err(refusal) => return self.refuse_extended(frame, refusal),
+            Err(refusal) => return self.refuse_extended(frame, 0, refusal),
         };
         if self.statements.is_full() {
             let refusal =
                 Refusal::new(RefusalCode::LimitReached, "too many prepared statements in this session")
                     .hint("Close those that are not needed any more.");
-            return self.refuse_extended(frame, refusal);
+            return self.refuse_extended(frame, 0, refusal);
         }
         let judged = Rc::new(self.judge("parse", &text).await);
         if let Ruling::Refuse(refusal) = &judged.ruling {
-            return self.refuse_extended(frame, refusal.clone());
+            return self.refuse_extended(frame, judged.operation, refusal.clone());
         }
         self.statements.send(&name, Statement::new(judged), self.segment);
         self.forward(frame.total);
@@ -324,7 +327,7 @@ impl Relay<'_> {
         let (name, formats) = (Box::<[u8]>::from(bind.portal), bind.result_formats);
         if self.portals.is_full() {
             let refusal = Refusal::new(RefusalCode::LimitReached, "too many open portals in this session");
-            return self.refuse_extended(frame, refusal);
+            return self.refuse_extended(frame, statement.judged.operation, refusal);
         }
         let held = matches!(statement.judged.ruling, Ruling::Hold(_));
         let bound = held.then(|| Box::<[u8]>::from(self.front(frame)));
@@ -387,8 +390,10 @@ impl Relay<'_> {
             Known::Wait => return Ok(Step::Wait),
         };
         match settled {
-            Some(Settled { outcome: Err(refusal), .. }) => return self.refuse_extended(frame, refusal),
-            Some(Settled { outcome: Ok(()), judged: Some(judged) })
+            Some(Settled { operation, outcome: Err(refusal), .. }) => {
+                return self.refuse_extended(frame, operation, refusal);
+            }
+            Some(Settled { outcome: Ok(()), judged: Some(judged), .. })
                 if Rc::ptr_eq(&judged, &portal.statement.judged) =>
             {
                 portal.approved.set(true);
@@ -396,6 +401,9 @@ impl Relay<'_> {
             _ => {}
         }
         let judged = Rc::clone(&portal.statement.judged);
+        if let Ruling::Refuse(refusal) = &judged.ruling {
+            return self.refuse_extended(frame, judged.operation, refusal.clone());
+        }
         if let Ruling::Hold(terms) = &judged.ruling
             && !portal.approved.get()
         {
@@ -405,7 +413,7 @@ impl Relay<'_> {
         match self.result_plan_before(&portal, &name).await? {
             Before::Go => {}
             Before::Wait => return Ok(Step::Wait),
-            Before::Refuse(refusal) => return self.refuse_extended(frame, refusal),
+            Before::Refuse(refusal) => return self.refuse_extended(frame, judged.operation, refusal),
         }
         let operation = self.session.next_operation();
         self.session.note(EventKind::Execute, operation, &json!({ "of": judged.operation }));
@@ -458,7 +466,8 @@ impl Relay<'_> {
             Ok(held) => self.park(Rc::clone(judged), held, terms),
             // Nobody can be asked: it does not run. The frame is settled and handled again.
             Err(refusal) => {
-                self.settled = Some(Settled { judged: None, outcome: Err(refusal) });
+                let operation = judged.operation;
+                self.settled = Some(Settled { operation, judged: None, outcome: Err(refusal) });
                 return Ok(Step::Done);
             }
         }
@@ -466,24 +475,29 @@ impl Relay<'_> {
     }
 
     /// A refused simple query: the client gets an error and stays ready, in the transaction it was in.
-    fn refuse_query(&mut self, refusal: Refusal) {
+    fn refuse_query(&mut self, refused: Refused) {
         if self.open_segment {
             // The query would have ended the segment before it; a Sync does that in its place.
             self.target.output.bytes.extend_from_slice(b"S\0\0\0\x04");
-            self.end_segment(Pending::LocalSync(refusal));
+            self.end_segment(Pending::LocalSync(refused));
         } else {
-            self.pending.push_back(Pending::LocalQuery(refusal));
+            self.pending.push_back(Pending::LocalQuery(refused));
             self.say_locals();
         }
     }
 
     /// A refused message of an extended segment. What the segment did before in an implicit transaction has to be undone,
     /// or the client would believe that it was: then the target is made to fail the segment itself.
-    fn refuse_extended(&mut self, frame: Frame, refusal: Refusal) -> Result<Step, SessionStop> {
+    fn refuse_extended(
+        &mut self,
+        frame: Frame,
+        operation: u64,
+        refusal: Refusal,
+    ) -> Result<Step, SessionStop> {
         if self.executed {
             if self.pending.iter().any(Pending::ends_segment) {
                 // The transaction's state is known only when all before was answered.
-                self.settled = Some(Settled { judged: None, outcome: Err(refusal) });
+                self.settled = Some(Settled { operation, judged: None, outcome: Err(refusal) });
                 return Ok(Step::Wait);
             }
             if self.status == b'I' {
@@ -493,7 +507,7 @@ impl Relay<'_> {
                     out.extend_from_slice(&[0, 0, 0]);
                 });
                 self.client.input.consume(frame.total);
-                self.pending.push_back(Pending::Poison(refusal));
+                self.pending.push_back(Pending::Poison(Refused { operation, refusal }));
                 self.skipping = true;
                 return Ok(Step::Done);
             }
@@ -503,7 +517,7 @@ impl Relay<'_> {
             self.target.output.bytes.extend_from_slice(b"H\0\0\0\x04");
         }
         self.client.input.consume(frame.total);
-        self.pending.push_back(Pending::Local(refusal));
+        self.pending.push_back(Pending::Local(Refused { operation, refusal }));
         self.skipping = true;
         self.say_locals();
         Ok(Step::Done)
@@ -518,7 +532,7 @@ enum Before {
 }
 
 /// A column that nothing is known of.
-fn computed() -> Column {
+pub(super) fn computed() -> Column {
     Column { name: String::new(), origin: None, type_oid: 25, format: Format::Text }
 }
 

@@ -4,7 +4,7 @@
 
 use super::super::frame::{self, Body, Frame, Malformed};
 use super::super::refuse::{self, Severity};
-use super::pending::{Asker, Pending};
+use super::pending::{Asker, Pending, Refused};
 use super::rows::RowBatch;
 use super::statements::{Portal, ResultPlan, Statement};
 use super::{Relay, drift};
@@ -34,12 +34,20 @@ pub(super) struct Current {
     /// CopyData of the target belongs to this result.
     copies_out: bool,
     batch: RowBatch,
+    /// The target has said that it closes the connection, and why.
+    pub(super) fatal: bool,
+}
+
+impl Current {
+    pub(super) fn is_hidden(&self) -> bool {
+        self.hidden
+    }
 }
 
 impl Relay<'_> {
     /// Handles every whole frame that the target has sent, then writes the recording, once.
     pub(super) async fn target_burst(&mut self) -> Result<(), SessionStop> {
-        let mut mark = self.client.output.bytes.len();
+        self.recorded = self.client.output.bytes.len();
         loop {
             if self.target.passing > 0 {
                 let count = self.target.passing.min(self.target.input.bytes().len());
@@ -80,27 +88,27 @@ impl Relay<'_> {
             let operation = self.result.operation;
             let finished = self.response(frame).await?;
             if let Finished::Yes = finished {
-                self.note_response(operation, &mut mark);
+                self.note_response(operation);
             }
         }
         self.flush_rows().await?;
         let operation = self.result.operation;
-        self.note_response(operation, &mut mark);
+        self.note_response(operation);
         self.target.input.shrink();
         self.say_locals();
         self.session.commit().map_err(SessionStop::Cut)
     }
 
-    /// The bytes that were added for the client since `mark` are an operation's response.
-    fn note_response(&mut self, operation: u64, mark: &mut usize) {
+    /// The bytes that were added for the client since the last note are an operation's response.
+    fn note_response(&mut self, operation: u64) {
         let output = &self.client.output.bytes;
-        if let Some(bytes) = output.get(*mark..).filter(|bytes| !bytes.is_empty()) {
+        if let Some(bytes) = output.get(self.recorded..).filter(|bytes| !bytes.is_empty()) {
             self.session.note_raw(EventKind::Rows, operation, &[bytes]);
         }
-        *mark = output.len();
+        self.recorded = output.len();
     }
 
-    fn copy(&mut self, count: usize) {
+    pub(super) fn copy(&mut self, count: usize) {
         if !self.result.hidden
             && let Some(bytes) = self.target.input.bytes().get(..count)
         {
@@ -129,7 +137,11 @@ impl Relay<'_> {
     async fn response(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
         match frame.kind {
             // These may come at any time and answer nothing.
-            b'N' | b'A' => {
+            b'N' => {
+                self.say_text(frame).await?;
+                return Ok(Finished::No);
+            }
+            b'A' => {
                 self.copy(frame.total);
                 return Ok(Finished::No);
             }
@@ -138,7 +150,7 @@ impl Relay<'_> {
                 self.copy(frame.total);
                 return Ok(Finished::No);
             }
-            b'E' => return self.error(frame),
+            b'E' => return self.error(frame).await,
             b'Z' => return self.ready(frame),
             _ => {}
         }
@@ -272,6 +284,7 @@ impl Relay<'_> {
             hidden,
             hidden_segment: hidden,
             batch,
+            fatal: self.result.fatal,
             ..Current::default()
         };
     }
@@ -428,11 +441,10 @@ impl Relay<'_> {
         if judged.changes_session() {
             self.catalog.forget();
             self.statements.forget_descriptions();
+            self.names_changed = true;
         }
-        let renames = |class: &str| {
-            ["prepare", "deallocate", "discard", "session.discard"].iter().any(|word| class.starts_with(word))
-        };
-        if judged.statements.iter().any(|facts| renames(&facts.class)) {
+        let renames = ["prepare", "session.discard"];
+        if judged.statements.iter().any(|facts| renames.iter().any(|class| facts.is(class))) {
             self.statements.distrust();
         }
         // Another result of the same simple query brings its own description.
@@ -513,7 +525,7 @@ impl Relay<'_> {
         ))
     }
 
-    fn error(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+    async fn error(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
         let operation = match self.pending.front() {
             Some(Pending::Query(judged)) => judged.operation,
             Some(Pending::Execute { operation, .. }) => *operation,
@@ -521,16 +533,18 @@ impl Relay<'_> {
         };
         self.copy_in = false;
         let bytes = self.target.input.bytes().get(..frame.total).unwrap_or_default();
-        let body = json!({ "side": "target", "sqlstate": error_code(bytes) });
+        let (severity, sqlstate) = (error_field(bytes, b'V'), error_field(bytes, b'C'));
+        self.result.fatal |= matches!(severity.as_str(), "FATAL" | "PANIC");
+        let body = json!({ "side": "target", "sqlstate": sqlstate });
         self.session.note(EventKind::Error, operation, &body);
-        if let Some(Pending::Poison(refusal)) = self.pending.front() {
-            let refusal = refusal.clone();
-            self.say(&refusal);
+        if let Some(Pending::Poison(refused)) = self.pending.front() {
+            let refused = refused.clone();
+            self.say(&refused);
             self.drop_answer(frame);
         } else if self.result.hidden {
             self.drop_answer(frame);
         } else {
-            self.copy(frame.total);
+            self.say_text(frame).await?;
         }
         // After an error the target skips everything up to the end of the segment.
         while let Some(head) = self.pending.front() {
@@ -558,13 +572,18 @@ impl Relay<'_> {
         };
         match self.pending.pop_front() {
             Some(Pending::Sync | Pending::Query(_)) => {}
-            Some(Pending::LocalSync(refusal)) => self.say(&refusal),
+            Some(Pending::LocalSync(refused)) => self.say(&refused),
             _ => return Err(drift("a ReadyForQuery that nobody asked for")),
         }
         self.status = status;
         if status == b'I' {
             // Portals end with their transaction.
             self.portals.clear_confirmed();
+            if std::mem::take(&mut self.names_changed) {
+                // What a transaction changed counts for others, or is undone, only now (SET LOCAL, DDL, ROLLBACK).
+                self.catalog.forget();
+                self.statements.forget_descriptions();
+            }
         }
         self.copy_in = false;
         self.result.hidden = false;
@@ -575,10 +594,9 @@ impl Relay<'_> {
         Ok(Finished::No)
     }
 
-    fn say(&mut self, refusal: &Refusal) {
+    fn say(&mut self, Refused { operation, refusal }: &Refused) {
         if !self.result.hidden {
-            let operation = self.result.operation;
-            self.session.note(EventKind::Refusal, operation, refusal);
+            self.session.note(EventKind::Refusal, *operation, refusal);
             refuse::error(&mut self.client.output.bytes, Severity::Error, refusal);
         }
     }
@@ -587,13 +605,13 @@ impl Relay<'_> {
     pub(super) fn say_locals(&mut self) {
         loop {
             match self.pending.front() {
-                Some(Pending::Local(refusal)) => {
-                    let refusal = refusal.clone();
-                    self.say(&refusal);
+                Some(Pending::Local(refused)) => {
+                    let refused = refused.clone();
+                    self.say(&refused);
                 }
-                Some(Pending::LocalQuery(refusal)) => {
-                    let refusal = refusal.clone();
-                    self.say(&refusal);
+                Some(Pending::LocalQuery(refused)) => {
+                    let refused = refused.clone();
+                    self.say(&refused);
                     frame::ready(&mut self.client.output.bytes, self.status);
                 }
                 _ => return,
@@ -646,11 +664,11 @@ fn with_formats(columns: &[Column], formats: &[i16]) -> Rc<[Column]> {
     columns.iter().enumerate().map(|(index, column)| Column { format: of(index), ..column.clone() }).collect()
 }
 
-fn error_code(frame: &[u8]) -> String {
+fn error_field(frame: &[u8], wanted: u8) -> String {
     let mut body = Body::of(frame);
     while let Ok(field) = body.u8() {
         let Ok(text) = body.zero_terminated() else { break };
-        if field == b'C' {
+        if field == wanted {
             return String::from_utf8_lossy(text).into_owned();
         }
     }

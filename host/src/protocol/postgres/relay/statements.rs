@@ -5,6 +5,7 @@
 //! names a statement whose Parse is still unanswered from before the last Sync therefore waits.
 
 use crate::session::{Judged, MaskPlan, Ruling};
+use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::sql::Column;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -32,7 +33,7 @@ pub(super) enum ResultPlan {
     /// Rows are shown, with these columns masked.
     Show { plan: MaskPlan, masked: Box<[usize]>, columns: Rc<[Column]> },
     /// They are not.
-    Refuse(chaperone_core::refusal::Refusal),
+    Refuse(Refusal),
 }
 
 impl ResultPlan {
@@ -73,6 +74,24 @@ impl Statement {
             statements: Vec::new(),
             text: "".into(),
         }))
+    }
+
+    /// One whose name may mean another text by now. If it needed approval, it does not run under this name any more:
+    /// approvers would see a text that is perhaps not what runs (invariant 7).
+    fn distrusted(was: &Self) -> Rc<Self> {
+        let unseen = Statement::unseen();
+        if matches!(was.judged.ruling, Ruling::Allow) {
+            return unseen;
+        }
+        let refusal = Refusal::new(
+            RefusalCode::OperationRefused,
+            "this prepared statement needs approval, and PREPARE, DEALLOCATE or DISCARD may have changed it",
+        );
+        let judged = Judged {
+            ruling: Ruling::Refuse(refusal.hint("Prepare it again, or run it directly.")),
+            ..Judged::clone(&unseen.judged)
+        };
+        Statement::new(Rc::new(judged))
     }
 
     fn forget(&self) {
@@ -150,6 +169,10 @@ impl<T> Names<T> {
         }
     }
 
+    pub(super) fn oldest_in_flight(&self) -> Option<&Rc<T>> {
+        self.in_flight.first().map(|(_, meaning, _)| meaning)
+    }
+
     pub(super) fn remove(&mut self, name: &[u8]) {
         self.confirmed.remove(name);
     }
@@ -170,14 +193,11 @@ impl Names<Statement> {
 
     /// PREPARE and DEALLOCATE in SQL share the protocol's names: what a name means is not known any more.
     pub(super) fn distrust(&mut self) {
-        for (name, statement) in &mut self.confirmed {
+        let confirmed = self.confirmed.iter_mut().map(|(name, statement)| (name, statement));
+        let in_flight = self.in_flight.iter_mut().map(|(name, statement, _)| (&*name, statement));
+        for (name, statement) in confirmed.chain(in_flight) {
             if !name.is_empty() {
-                *statement = Statement::unseen();
-            }
-        }
-        for (name, statement, _) in &mut self.in_flight {
-            if !name.is_empty() {
-                *statement = Statement::unseen();
+                *statement = Statement::distrusted(statement);
             }
         }
     }
