@@ -2,11 +2,24 @@
 //!
 //! Each function is one command: it gets the folder and what was asked, prints through [`super::print`], and answers
 //! with an exit code. They need no gateway and no token, so that an auditor can run them on a copy.
+//!
+//! - `list`, `replay`, `proof`: the commands; `decode`: events as values; `story`: for people; `lines`: for programs
+
+mod decode;
+mod lines;
+mod list;
+mod proof;
+mod replay;
+mod story;
+
+#[cfg(test)]
+mod tests;
 
 use super::failure::{Exit, Failure};
-use super::print::Audience;
-use super::wiring::not_wired;
+use super::print::{self, Audience};
+use crate::recorder::{Library, RecorderError};
 use chaperone_core::name::SessionId;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Where recordings are, when not in the configuration's folder.
@@ -34,21 +47,104 @@ pub(crate) struct Pace {
 }
 
 /// Lists recordings, the newest first, at most `limit`.
-pub(crate) fn sessions(_directory: &Path, _limit: usize, _audience: Audience) -> Result<Exit, Failure> {
-    Err(not_wired("sessions"))
+pub(crate) fn sessions(directory: &Path, limit: usize, audience: Audience) -> Result<Exit, Failure> {
+    list::run(directory, limit, audience, &mut Terminal)
 }
 
 /// Shows a session as it happened.
 pub(crate) fn replay(
-    _directory: &Path,
-    _session: SessionId,
-    _pace: Pace,
-    _audience: Audience,
+    directory: &Path,
+    session: SessionId,
+    pace: Pace,
+    audience: Audience,
 ) -> Result<Exit, Failure> {
-    Err(not_wired("replay"))
+    replay::run(directory, session, pace, audience, &mut Terminal)
 }
 
 /// Verifies recordings: [`Exit::Unverified`] when any byte was changed, is missing or was cut.
-pub(crate) fn verify(_directory: &Path, _what: &What, _audience: Audience) -> Result<Exit, Failure> {
-    Err(not_wired("verify"))
+pub(crate) fn verify(directory: &Path, what: &What, audience: Audience) -> Result<Exit, Failure> {
+    proof::run(directory, what, audience, &mut Terminal)
+}
+
+/// Where a command prints and waits; tests have their own.
+trait Screen {
+    /// For people; colours are stripped where they do not belong.
+    fn show(&mut self, text: &str);
+    /// For programs; not altered.
+    fn data(&mut self, text: &str);
+    /// On the side.
+    fn aside(&mut self, text: &str);
+    /// Waits.
+    fn pause(&mut self, time: std::time::Duration);
+}
+
+/// The real one.
+struct Terminal;
+
+impl Screen for Terminal {
+    fn show(&mut self, text: &str) {
+        print::out(text);
+    }
+
+    fn data(&mut self, text: &str) {
+        // A reader that has gone (`| head`) is no failure of the command.
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+
+    fn aside(&mut self, text: &str) {
+        print::err(text);
+    }
+
+    fn pause(&mut self, time: std::time::Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// The file of a session's recording.
+fn find(library: &Library, directory: &Path, session: SessionId) -> Result<PathBuf, Failure> {
+    match library.find(session).map_err(|error| unreadable(&error))? {
+        Some(path) => Ok(path),
+        None => Err(Failure::new(
+            Exit::Usage,
+            "no-recording",
+            format!("there is no recording of {session} in {}", directory.display()),
+            match library.paths(1) {
+                Ok(paths) if paths.is_empty() => ELSEWHERE,
+                _ => "`chaperone sessions` lists what is there; `--recordings DIR` looks elsewhere",
+            },
+        )),
+    }
+}
+
+/// What to do about a folder without recordings.
+const ELSEWHERE: &str = "the folder holds no recordings at all: name the right one with `--recordings DIR`";
+
+/// A folder or a file that cannot be read.
+fn unreadable(error: &RecorderError) -> Failure {
+    match error {
+        RecorderError::Directory { path, cause } => Failure::new(
+            Exit::Usage,
+            "unreadable",
+            format!("the folder of recordings {} cannot be read: {cause}", path.display()),
+            "name the folder with `--recordings DIR`, or the configuration with `--config FILE`",
+        ),
+        RecorderError::NoHead { .. } => Failure::new(
+            Exit::Unverified,
+            "damaged",
+            error.to_string(),
+            "`chaperone verify` says where it breaks; keep the file as it is",
+        ),
+        _ => Failure::new(
+            Exit::Usage,
+            "unreadable",
+            error.to_string(),
+            "recordings belong to the gateway's user: run this as that user, or on a copy",
+        ),
+    }
+}
+
+/// Pretty JSON with its newline.
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
 }

@@ -2,7 +2,7 @@
 //!
 //! `greet.rs` reads what the client wants, `dial.rs` logs in to the target, `admit.rs` tells the client that it is in,
 //! `relay.rs` carries the session, `refuse.rs` words errors, `cancel.rs` routes cancel requests, `catalog.rs` knows
-//! which column an OID means, `frame.rs` walks messages.
+//! which column an OID means, `frame.rs` walks messages, `render.rs` makes recorded ones readable.
 
 mod admit;
 mod cancel;
@@ -12,6 +12,7 @@ mod frame;
 mod greet;
 mod refuse;
 mod relay;
+pub(crate) mod render;
 mod stream;
 
 use super::{Goodbye, Protocol};

@@ -1,0 +1,105 @@
+//! `chaperone sessions`: what heads and footers say, newest first. It proves nothing: that is `verify`.
+
+use super::story::took;
+use super::{Screen, pretty, unreadable};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::print::{self, Audience, Column, clean};
+use crate::recorder::{Ending, EventKind, Library, SessionSummary, State};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const COLUMNS: [Column; 10] = [
+    Column { title: "SESSION", pointer: "/session" },
+    Column { title: "STARTED", pointer: "/started" },
+    Column { title: "PRINCIPAL", pointer: "/principal" },
+    Column { title: "KIND", pointer: "/kind" },
+    Column { title: "TARGET", pointer: "/target" },
+    Column { title: "TOOK", pointer: "/took" },
+    Column { title: "OPERATIONS", pointer: "/operations" },
+    Column { title: "REFUSED", pointer: "/refused" },
+    Column { title: "HELD", pointer: "/held" },
+    Column { title: "END", pointer: "/end" },
+];
+
+pub(super) fn run(
+    directory: &Path,
+    limit: usize,
+    audience: Audience,
+    screen: &mut dyn Screen,
+) -> Result<Exit, Failure> {
+    let listing = Library::new(directory).list(limit).map_err(|error| unreadable(&error))?;
+    for (_, error) in &listing.unreadable {
+        screen.aside(&format!("{}\n", clean(&error.to_string())));
+    }
+    match audience {
+        Audience::People => {
+            let rows: Vec<Value> = listing.sessions.iter().map(row).collect();
+            let nothing =
+                if listing.unreadable.is_empty() { "no recordings" } else { "no readable recordings" };
+            let nothing = format!("{nothing} in {}", clean(&directory.display().to_string()));
+            screen.show(&print::table(&rows, &COLUMNS, &nothing));
+        }
+        Audience::Programs => {
+            let unreadable = listing.unreadable.iter();
+            let unreadable =
+                unreadable.map(|(path, error)| json!({ "path": path, "error": error.to_string() }));
+            screen.data(&pretty(&json!({
+                "sessions": listing.sessions.iter().map(whole).collect::<Vec<_>>(),
+                "unreadable": unreadable.collect::<Vec<_>>(),
+            })));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn state(summary: &SessionSummary) -> &'static str {
+    match summary.state {
+        State::Live => "live",
+        State::Sealed(Ending::Sealed) => "sealed",
+        State::Sealed(Ending::Interrupted) => "interrupted",
+        State::Unsealed => "unsealed",
+    }
+}
+
+fn row(summary: &SessionSummary) -> Value {
+    let head = &summary.opening.head;
+    let count = |kind| summary.footer.as_ref().map(|footer| footer.count(kind));
+    let end = match &summary.footer {
+        Some(footer) => serde_json::to_value(footer.end.reason).unwrap_or_default(),
+        None => state(summary).into(),
+    };
+    json!({
+        "session": head.session,
+        "started": summary.opening.started,
+        "principal": short(&head.identity.principal.to_string()),
+        "kind": head.identity.kind,
+        "target": head.target,
+        "took": summary.footer.as_ref().map(|footer| took(footer.last_at_us)),
+        "operations": count(EventKind::Operation),
+        "refused": count(EventKind::Refusal),
+        "held": count(EventKind::Hold),
+        "end": end,
+    })
+}
+
+/// Provider and the beginning of the object id: enough to know somebody again. The whole is in `--json`.
+fn short(principal: &str) -> String {
+    const SHOWN: usize = 13;
+    let mut parts = principal.split('/');
+    match (parts.next(), parts.next_back()) {
+        (Some(provider), Some(object)) => {
+            format!("{provider}/…/{}", crate::protocol::postgres::render::cut(object, SHOWN))
+        }
+        _ => principal.to_owned(),
+    }
+}
+
+fn whole(summary: &SessionSummary) -> Value {
+    json!({
+        "path": summary.path,
+        "bytes": summary.bytes,
+        "state": state(summary),
+        "head": summary.opening,
+        "footer": summary.footer,
+    })
+}

@@ -1,0 +1,184 @@
+//! `chaperone verify`: whether recordings are as they were written, and complete.
+//!
+//! A live recording is no failure: it cannot be complete yet, and what there is of it is whole. One that nobody sealed
+//! is: its end may be missing, and nobody can tell (fails closed) until the gateway's recovery has sealed it.
+
+use super::{ELSEWHERE, Screen, What, find, pretty, unreadable};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::print::{self, Audience, Column, clean};
+use crate::recorder::{Ending, Library, RecorderError, Report, Status, verify_with_progress};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Characters of a hash in the table of many recordings.
+const SHORT_HASH: usize = 16;
+
+pub(super) fn run(
+    directory: &Path,
+    what: &What,
+    audience: Audience,
+    screen: &mut dyn Screen,
+) -> Result<Exit, Failure> {
+    let library = Library::new(directory);
+    match what {
+        What::One(session) => one(&find(&library, directory, *session)?, audience, screen),
+        What::All => {
+            let paths = library.paths(usize::MAX).map_err(|error| unreadable(&error))?;
+            if paths.is_empty() {
+                let what = format!("there is nothing to verify in {}", directory.display());
+                return Err(Failure::new(Exit::Usage, "no-recording", what, ELSEWHERE));
+            }
+            Ok(all(&paths, audience, screen))
+        }
+    }
+}
+
+fn one(path: &Path, audience: Audience, screen: &mut dyn Screen) -> Result<Exit, Failure> {
+    let report = check(path, "").map_err(|error| unreadable(&error))?;
+    match audience {
+        Audience::Programs => screen.data(&pretty(&to_json(path, &report))),
+        Audience::People => screen.show(&sentences(path, &report)),
+    }
+    Ok(exit(&report.status))
+}
+
+fn all(paths: &[std::path::PathBuf], audience: Audience, screen: &mut dyn Screen) -> Exit {
+    const COLUMNS: [Column; 6] = [
+        Column { title: "SESSION", pointer: "/session" },
+        Column { title: "STATUS", pointer: "/status" },
+        Column { title: "BLOCKS", pointer: "/blocks" },
+        Column { title: "EVENTS", pointer: "/events" },
+        Column { title: "LAST HASH", pointer: "/last_hash" },
+        Column { title: "WHAT IS WRONG", pointer: "/problem" },
+    ];
+    let (mut rows, mut worst, mut failed) = (Vec::new(), Exit::Done, 0);
+    for (index, path) in paths.iter().enumerate() {
+        let (row, exit) = match check(path, &format!("{}/{} ", index + 1, paths.len())) {
+            Ok(report) => (to_json(path, &report), exit(&report.status)),
+            Err(error) => (lost(path, &error), unreadable(&error).exit),
+        };
+        failed += usize::from(exit != Exit::Done);
+        worst = if exit as u8 > worst as u8 { exit } else { worst };
+        rows.push(row);
+    }
+    match audience {
+        Audience::Programs => screen.data(&pretty(&json!({ "recordings": rows, "failed": failed }))),
+        Audience::People => {
+            for row in &mut rows {
+                let short = row.pointer("/last_hash").and_then(Value::as_str).map(str::to_owned);
+                if let (Some(hash), Some(fields)) = (short, row.as_object_mut()) {
+                    fields
+                        .insert("last_hash".into(), hash.chars().take(SHORT_HASH).collect::<String>().into());
+                }
+            }
+            screen.show(&print::table(&rows, &COLUMNS, ""));
+            let verified = paths.len() - failed;
+            screen.show(&format!("{verified} of {} recordings verify\n", paths.len()));
+        }
+    }
+    worst
+}
+
+fn check(path: &Path, label: &str) -> Result<Report, RecorderError> {
+    // Draws on standard error, and nowhere when that is no terminal.
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{prefix}{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(label.to_owned());
+    let report = verify_with_progress(path, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    report
+}
+
+/// Fails closed: what is not known to be whole does not verify.
+fn exit(status: &Status) -> Exit {
+    match status {
+        Status::Intact(_) | Status::Live => Exit::Done,
+        _ => Exit::Unverified,
+    }
+}
+
+fn word(status: &Status) -> &'static str {
+    match status {
+        Status::Intact(Ending::Sealed) => "intact",
+        Status::Intact(Ending::Interrupted) => "intact, interrupted",
+        Status::Live => "live",
+        Status::Unsealed => "unsealed",
+        Status::Damaged(_) => "damaged",
+        Status::Unsupported(_) => "unsupported",
+    }
+}
+
+/// What each status means, and what to do about it.
+fn meaning(status: &Status) -> &'static str {
+    match status {
+        Status::Intact(Ending::Sealed) => "every byte is as it was written, and the recording is complete",
+        Status::Intact(Ending::Interrupted) => {
+            "every byte is as it was written; the gateway stopped in the middle and sealed it at its next start"
+        }
+        Status::Live => {
+            "the session is still running: every complete block so far is as it was written; verify again after its end"
+        }
+        Status::Unsealed => {
+            "complete blocks are whole, but nobody sealed it, so its end may be missing: a gateway seals it at its start"
+        }
+        Status::Damaged(_) => {
+            "blocks before that place are as they were written; keep the file, and compare it with a copy"
+        }
+        Status::Unsupported(_) => "this version cannot judge it: use a newer chaperone",
+    }
+}
+
+fn problem(status: &Status) -> Option<String> {
+    match status {
+        Status::Damaged(damage) => Some(damage.to_string()),
+        Status::Unsupported(what) => Some(what.clone()),
+        Status::Unsealed => Some("nobody sealed it".into()),
+        _ => None,
+    }
+}
+
+fn sentences(path: &Path, report: &Report) -> String {
+    let status = &report.status;
+    let session = report.session.map_or_else(|| "unknown".into(), |session| session.to_string());
+    let mut lines =
+        vec![("session", session), ("file", path.display().to_string()), ("status", word(status).to_owned())];
+    lines.extend(problem(status).map(|problem| ("wrong", problem)));
+    lines.push((
+        "checked",
+        format!("{} blocks, {} events, {} bytes", report.blocks, report.events, report.bytes),
+    ));
+    lines.push(("last hash", report.last_hash.to_string()));
+    let mut out: String = lines.iter().map(|(name, text)| format!("{name:<10}{}\n", clean(text))).collect();
+    out.push_str(&format!("\n{}\n", meaning(status)));
+    out
+}
+
+fn to_json(path: &Path, report: &Report) -> Value {
+    let damage = match &report.status {
+        Status::Damaged(damage) => {
+            json!({ "at_block": damage.at_block, "at_byte": damage.at_byte, "what": damage.what.to_string() })
+        }
+        _ => Value::Null,
+    };
+    json!({
+        "session": report.session,
+        "path": path,
+        "status": word(&report.status),
+        "blocks": report.blocks,
+        "events": report.events,
+        "bytes": report.bytes,
+        "last_hash": report.last_hash,
+        "damage": damage,
+        "problem": problem(&report.status),
+    })
+}
+
+fn lost(path: &Path, error: &RecorderError) -> Value {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    json!({ "session": name, "path": path, "status": "unreadable", "problem": error.to_string() })
+}
