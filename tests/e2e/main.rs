@@ -4,3 +4,4 @@
 mod main_job;
 mod postgres;
 mod structure;
+mod tour;

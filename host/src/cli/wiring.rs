@@ -33,7 +33,3 @@ fn log(level: tracing::Level) {
     // An error only says that a log is set up already, as in tests.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
-
-pub(super) fn not_wired(command: &str) -> Failure {
-    Failure::usage(format!("`chaperone {command}` is not wired yet"), "use a build of the main branch")
-}

@@ -170,6 +170,9 @@ impl Relay<'_> {
                 self.poll_wake(cx, must_end.as_mut())
             })
             .await;
+            if let Wake::MustEnd(refusal) = wake {
+                return Ok(SessionStop::Cut(refusal));
+            }
             // Plugins and catalog look-ups may take their time: the session's end does not wait for them.
             tokio::select! {
                 biased;
