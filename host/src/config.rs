@@ -22,7 +22,7 @@ mod target;
 mod tests;
 
 pub use edge::{Limits, Listen, Recording, State, Tls};
-pub use grant::{Grant, ReasonRule, Recorded, When};
+pub use grant::{Grant, Recorded, When};
 pub use plugin::{Builtin, Plugin, PluginConfig, PluginLimits, PluginSource};
 pub use problem::{Mark, Problem, ProblemCode, Severity};
 pub(crate) use provider::is_loopback;

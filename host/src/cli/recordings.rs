@@ -3,7 +3,7 @@
 //! Each function is one command: it gets the folder and what was asked, prints through [`super::print`], and answers
 //! with an exit code. They need no gateway and no token, so that an auditor can run them on a copy.
 //!
-//! - `list`, `replay`, `proof`: the commands; `decode`: events as values; `story`: for people; `lines`: for programs
+//! - `list`, `replay`, `proof`: the commands; `decode`: events as values; `story`, `words`: for people; `lines`: for programs
 
 mod decode;
 mod lines;
@@ -11,6 +11,7 @@ mod list;
 mod proof;
 mod replay;
 mod story;
+mod words;
 
 #[cfg(test)]
 mod tests;

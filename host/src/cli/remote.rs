@@ -22,9 +22,6 @@ pub struct RequestArgs {
     /// How long, such as `15m`; at most the grant's lifetime [default: the grant's lifetime]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub duration: Option<String>,
-    /// A ticket's number
-    #[arg(long, value_name = "TEXT")]
-    pub ticket: Option<String>,
     /// Wait until somebody has decided
     #[arg(long)]
     pub wait: bool,
@@ -54,10 +51,8 @@ pub(crate) async fn request(
     audience: Audience,
 ) -> Result<Exit, Failure> {
     let mut body = json!({ "target": args.target, "reason": args.reason });
-    for (key, value) in [("duration", &args.duration), ("ticket", &args.ticket)] {
-        if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
-            body.insert(key.to_owned(), json!(value));
-        }
+    if let (Some(duration), Some(body)) = (&args.duration, body.as_object_mut()) {
+        body.insert("duration".to_owned(), json!(duration));
     }
     let mut answer = client.post("/api/v1/requests", &body).await?;
     for _ in 0..MAX_POLLS {

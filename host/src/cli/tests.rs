@@ -61,13 +61,7 @@ fn client(url: &str, token: Option<&str>) -> Result<Client, Failure> {
 }
 
 fn ask(wait: bool) -> RequestArgs {
-    RequestArgs {
-        target: "prod".into(),
-        reason: "incident 7".into(),
-        duration: Some("10m".into()),
-        ticket: None,
-        wait,
-    }
+    RequestArgs { target: "prod".into(), reason: "incident 7".into(), duration: Some("10m".into()), wait }
 }
 
 #[test]
@@ -92,7 +86,7 @@ fn commands_parse() {
         "serve --config c.yaml",
         "check c.yaml --strict --json",
         "demo --tour",
-        "request prod --reason why --duration 1h --ticket T-1 --wait",
+        "request prod --reason why --duration 1h --wait",
         "windows --gateway https://gw:8443 --ca ca.pem",
         "approve hold_0193452c0f0070008000000000000001 --comment fine",
         "sessions --live",

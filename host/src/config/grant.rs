@@ -44,15 +44,6 @@ pub enum Recorded {
     No,
 }
 
-/// Whether a request must say why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReasonRule {
-    /// It must.
-    Required,
-    /// It may.
-    Optional,
-}
-
 /// One grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -66,8 +57,6 @@ pub struct Grant {
     pub lifetime: Duration,
     /// Whether its sessions are recorded.
     pub recorded: Recorded,
-    /// Whether a request must say why.
-    pub reason: ReasonRule,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +78,6 @@ impl Grant {
         let when = fields.need("when", "`requested` (the policy decides) or `approved` (a human decides)");
         let lifetime = fields.need("lifetime", "how long a window may be, such as `15m`");
         let recorded = fields.get("recorded");
-        let reason = fields.get("reason");
         let approvers = fields.get("approvers");
         let needed = fields.get("needed");
         fields.finish();
@@ -107,17 +95,7 @@ impl Grant {
         });
         let lifetime = lifetime.and_then(|item| decode_lifetime(&item));
         let recorded = recorded.map_or(Some(Recorded::Yes), |item| decode_recorded(&item));
-        let reason = reason.map_or(Some(ReasonRule::Required), |item| {
-            item.choice(&[("required", ReasonRule::Required), ("optional", ReasonRule::Optional)])
-        });
-        Some(Grant {
-            target: target?,
-            to: to?,
-            when: when?,
-            lifetime: lifetime?,
-            recorded: recorded?,
-            reason: reason?,
-        })
+        Some(Grant { target: target?, to: to?, when: when?, lifetime: lifetime?, recorded: recorded? })
     }
 }
 

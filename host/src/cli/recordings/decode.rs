@@ -70,6 +70,8 @@ pub(super) struct Decoder {
     protocol: Option<String>,
     /// The parts so far of a body that is cut into several.
     joined: Vec<u8>,
+    /// Whose parts these are.
+    joining: Option<(EventKind, u64)>,
     answers: Answers,
     /// The operation whose answers were read last.
     answering: u64,
@@ -85,12 +87,19 @@ pub(super) struct Decoder {
     masks: HashMap<u64, Vec<String>>,
     /// What an execution executes, and in which formats.
     running: HashMap<u64, (u64, Vec<Format>)>,
-    parses: HashMap<u64, ()>,
+    /// The statement to be prepared that was not decided about yet.
+    parsing: Option<u64>,
 }
 
 impl Decoder {
     /// Reads an event; None when its body goes on in the next one.
     pub(super) fn read(&mut self, event: &Event) -> Option<Told> {
+        let whose = Some((event.kind, event.operation));
+        if self.joining != whose {
+            // A crash may have cut a body between its parts.
+            self.joined.clear();
+            self.joining = whose;
+        }
         let body = match (event.encoding, event.kind) {
             (Encoding::Json, _) => Body::Json(event.json().unwrap_or(Json::Null)),
             (Encoding::Raw, _) if self.protocol.as_deref() != Some("postgres") => {
@@ -123,10 +132,10 @@ impl Decoder {
                 self.protocol = head.get("protocol").and_then(Json::as_str).map(str::to_owned);
             }
             (EventKind::Operation, Body::Statement { form, .. }) if form == "parse" => {
-                keep(&mut self.parses, operation, ());
+                self.parsing = Some(operation);
             }
             (EventKind::Decision, Body::Json(decision)) => {
-                let prepares = self.parses.remove(&operation).is_some();
+                let prepares = self.parsing.take() == Some(operation);
                 if prepares && decision.get("decision").and_then(Json::as_str) != Some("refuse") {
                     self.preparing.truncate(MAX_REMEMBERED);
                     self.preparing.push_back(operation);

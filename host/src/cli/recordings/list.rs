@@ -1,6 +1,6 @@
 //! `chaperone sessions`: what heads and footers say, newest first. It proves nothing: that is `verify`.
 
-use super::story::took;
+use super::words::took;
 use super::{Screen, pretty, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{self, Audience, Column, clean};
@@ -61,7 +61,8 @@ fn state(summary: &SessionSummary) -> &'static str {
     }
 }
 
-fn row(summary: &SessionSummary) -> Value {
+/// A line of the table.
+pub(super) fn row(summary: &SessionSummary) -> Value {
     let head = &summary.opening.head;
     let count = |kind| summary.footer.as_ref().map(|footer| footer.count(kind));
     let end = match &summary.footer {

@@ -144,7 +144,7 @@ fn problem(status: &Status) -> Option<String> {
 
 fn sentences(path: &Path, report: &Report) -> String {
     let status = &report.status;
-    let session = report.session.map_or_else(|| "unknown".into(), |session| session.to_string());
+    let session = report.session.map_or_else(|| named(path), |session| session.to_string());
     let mut lines =
         vec![("session", session), ("file", path.display().to_string()), ("status", word(status).to_owned())];
     lines.extend(problem(status).map(|problem| ("wrong", problem)));
@@ -166,7 +166,7 @@ fn to_json(path: &Path, report: &Report) -> Value {
         _ => Value::Null,
     };
     json!({
-        "session": report.session,
+        "session": report.session.map_or_else(|| named(path), |session| session.to_string()),
         "path": path,
         "status": word(&report.status),
         "blocks": report.blocks,
@@ -179,6 +179,11 @@ fn to_json(path: &Path, report: &Report) -> Value {
 }
 
 fn lost(path: &Path, error: &RecorderError) -> Value {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    json!({ "session": name, "path": path, "status": "unreadable", "problem": error.to_string() })
+    json!({ "session": named(path), "path": path, "status": "unreadable", "problem": error.to_string() })
+}
+
+/// Which session a file says it is, when its head does not.
+fn named(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.split('.').next().unwrap_or_default().to_owned()
 }

@@ -5,38 +5,32 @@
 
 use super::decode::{Body, Masking, Shown, Title, Told};
 use super::lines::letter;
+use super::words::{
+    BOLD, DIM, MAX_VALUE, RED, counted, decision, end, fault, head, hold, masked, outcome, parameters,
+    refusal, resolved, took, truncated, words,
+};
 use crate::cli::print::clean;
-use crate::protocol::postgres::render::{Answer, Bind, Report, Value, cut};
-use crate::recorder::{EventKind, Opening, Part, SessionEnd};
-use anstyle::{AnsiColor, Style};
+use crate::protocol::postgres::render::{Answer, Value, cut};
+use crate::recorder::{EventKind, Part};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value as Json;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt::Write;
-use std::time::Duration;
 
 /// Rows of a result that are shown.
 const MAX_ROWS: usize = 50;
-/// Characters of a value that are shown.
-const MAX_VALUE: usize = 60;
 /// Characters of a statement, and of one line of copied data.
 const MAX_TEXT: usize = 16 * 1024;
-/// Parameters that are shown of one Bind.
-const MAX_PARAMETERS: usize = 32;
+/// Holds whose beginning is remembered; an operation waits alone, so more never resolve.
+const MAX_HELD: usize = 1024;
 /// Columns in front of what is told: the time.
 const INDENT: usize = 12;
-
-const RED: Style = AnsiColor::Red.on_default().bold();
-const GREEN: Style = AnsiColor::Green.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
 
 /// Tells a session.
 #[derive(Debug, Default)]
 pub(super) struct Story {
     titles: Vec<Title>,
-    rows: VecDeque<Vec<Value>>,
+    rows: Vec<Vec<Value>>,
     /// Rows of the current result, also those that are not shown.
     count: u64,
     copied_bytes: u64,
@@ -59,10 +53,14 @@ impl Story {
         match &told.body {
             Body::Json(body) => self.said(told, body, &mut out),
             Body::Statement { form, text } => {
-                let form = if form == "query" { String::new() } else { format!("{form} ") };
-                let text = if text.is_empty() { "(empty)" } else { text };
-                let lines = lines_of(text);
-                entry(&mut out, told, &format!("{DIM}{}{DIM:#}{BOLD}{lines}{BOLD:#}", clean(&form)));
+                let lines = lines_of(if text.is_empty() { "(empty)" } else { text });
+                // A statement of several lines begins on its own, so that its layout stays.
+                let form = match (form.as_str(), lines.contains('\n')) {
+                    ("query", false) => String::new(),
+                    (form, false) => format!("{} ", clean(form)),
+                    (form, true) => format!("{}\n", clean(form)),
+                };
+                entry(&mut out, told, &format!("{form}{BOLD}{lines}{BOLD:#}"));
             }
             Body::Parameters(bind) => entry(&mut out, told, &parameters(bind)),
             Body::Answers(answers) => self.answered(told, answers, &mut out),
@@ -108,7 +106,7 @@ impl Story {
                 Shown::Row(values) => {
                     self.count += 1;
                     if self.rows.len() < MAX_ROWS {
-                        self.rows.push_back(values.clone());
+                        self.rows.push(values.clone());
                     }
                 }
                 Shown::Answer(answer) => self.answer(told, answer, out),
@@ -132,7 +130,9 @@ impl Story {
             Answer::Error(report) => {
                 self.table(out, told.at_us, None);
                 // A refusal was told already, in the gateway's own words.
-                if report.message != self.told {
+                if report.message == self.told {
+                    self.told.clear();
+                } else {
                     entry(out, told, &format!("{RED}{}{RED:#}", words(report)));
                 }
             }
@@ -142,7 +142,7 @@ impl Story {
                 self.count += 1;
                 if self.rows.len() < MAX_ROWS {
                     let text = String::from_utf8_lossy(bytes);
-                    self.rows.push_back(vec![Value::Text(text.trim_end_matches('\n').to_owned())]);
+                    self.rows.push(vec![Value::Text(text.trim_end_matches('\n').to_owned())]);
                 }
             }
             Answer::Notified { channel, payload } => {
@@ -201,7 +201,6 @@ impl Story {
     }
 
     fn said(&mut self, told: &Told, body: &Json, out: &mut String) {
-        let text = |pointer: &str| clean(body.pointer(pointer).and_then(Json::as_str).unwrap_or_default());
         match told.kind {
             EventKind::Head => out.push_str(&head(body)),
             EventKind::Decision => {
@@ -223,16 +222,11 @@ impl Story {
                 entry(out, told, &format!("runs #{of}"));
             }
             EventKind::Result => self.result = Some((told.operation, body.clone())),
-            EventKind::Mask => {
-                let columns = body.pointer("/columns").and_then(Json::as_array);
-                let names: Vec<_> =
-                    columns.into_iter().flatten().filter_map(Json::as_str).map(clean).collect();
-                entry(out, told, &format!("masked: {}", names.join(", ")));
-            }
+            EventKind::Mask => entry(out, told, &masked(body)),
             // The answer that follows has the words.
             EventKind::Error => {}
             EventKind::Hold => {
-                if self.held.len() < MAX_TEXT {
+                if self.held.len() < MAX_HELD {
                     self.held.insert(told.operation, told.at_us);
                 }
                 entry(out, told, &hold(body));
@@ -241,31 +235,9 @@ impl Story {
                 let since = self.held.remove(&told.operation);
                 let after = since.map(|since| took(told.at_us.saturating_sub(since)));
                 entry(out, told, &resolved(body, after.as_deref()));
-                // The refusal that follows says it to the client.
-                if let Some(detail) = body.pointer("/detail").and_then(Json::as_str) {
-                    detail.clone_into(&mut self.told);
-                }
             }
-            EventKind::Fault => entry(
-                out,
-                told,
-                &format!(
-                    "{RED}FAULT{RED:#} plugin {} in {}: {}: {}",
-                    text("/plugin"),
-                    text("/hook"),
-                    text("/kind"),
-                    text("/detail")
-                ),
-            ),
-            EventKind::Truncated => entry(
-                out,
-                told,
-                &format!(
-                    "{YELLOW}not recorded from here on{YELLOW:#}: {} reached its limit ({})",
-                    text("/kind"),
-                    text("/limit")
-                ),
-            ),
+            EventKind::Fault => entry(out, told, &fault(body)),
+            EventKind::Truncated => entry(out, told, &truncated(body)),
             EventKind::End => {
                 self.table(out, told.at_us, None);
                 at(out, told.at_us, 0, &end(body));
@@ -276,185 +248,6 @@ impl Story {
             }
         }
     }
-}
-
-/// Who, where, under what.
-fn head(body: &Json) -> String {
-    let Ok(Opening { started, head }) = serde_json::from_value::<Opening>(body.clone()) else {
-        return "a head that cannot be read\n".into();
-    };
-    let identity = &head.identity;
-    let mut out = format!(
-        "{BOLD}{}{BOLD:#} on {BOLD}{}{BOLD:#} ({})\n",
-        head.session,
-        clean(&head.target.to_string()),
-        clean(&head.protocol)
-    );
-    let mut line = |name: &str, text: String| {
-        let _ = writeln!(out, "  {DIM}{name:<8}{DIM:#} {}", clean(&text));
-    };
-    let name = identity.display_name.as_deref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
-    line("who", format!("{}, {}{name}", identity.principal, identity.kind));
-    if !identity.actor.is_empty() {
-        line("through", identity.actor.clone());
-    }
-    let approved: Vec<String> = head.approved_by.iter().map(ToString::to_string).collect();
-    let approved =
-        if approved.is_empty() { String::new() } else { format!(", approved by {}", approved.join(", ")) };
-    let request = head.request.as_deref().map(|id| format!(", asked for with {id}")).unwrap_or_default();
-    line("window", format!("{} of grant {}{request}{approved}", head.window, head.grant));
-    if let Some(role) = &head.requested_role {
-        line("role", role.clone());
-    }
-    line("from", head.client_address.clone());
-    for plugin in &head.plugins {
-        line("plugin", format!("{} {} (sha256 {})", plugin.name, plugin.version, cut(&plugin.digest, 13)));
-    }
-    line(
-        "started",
-        format!("{} by chaperone {}", started.strftime("%Y-%m-%d %H:%M:%SZ"), head.gateway_version),
-    );
-    out.push('\n');
-    out
-}
-
-fn decision(body: &Json) -> String {
-    let text = |pointer: &str| clean(body.pointer(pointer).and_then(Json::as_str).unwrap_or_default());
-    let mut out = match body.pointer("/decision").and_then(Json::as_str) {
-        Some("allow") => format!("{GREEN}allowed{GREEN:#}"),
-        Some("refuse") => match body.pointer("/refusal") {
-            Some(told) => refusal("REFUSED", told),
-            None => format!("{RED}REFUSED{RED:#}"),
-        },
-        Some("hold") => format!("{YELLOW}needs approval{YELLOW:#}"),
-        _ => text("/decision"),
-    };
-    let mut facts: Vec<String> = Vec::new();
-    let classes = body.pointer("/statements").and_then(Json::as_array).into_iter().flatten();
-    facts.extend(classes.filter_map(|facts| facts.get("class")?.as_str()).map(clean));
-    if let Some(risk) = body.pointer("/risk").and_then(Json::as_u64).filter(|risk| *risk > 0) {
-        facts.push(format!("risk {risk}"));
-    }
-    let refused = body.pointer("/decision").and_then(Json::as_str) == Some("refuse");
-    if !facts.is_empty() && !refused {
-        let _ = write!(out, " {DIM}({}){DIM:#}", facts.join(", "));
-    }
-    for finding in body.pointer("/findings").and_then(Json::as_array).into_iter().flatten() {
-        let field = |name: &str| clean(finding.get(name).and_then(Json::as_str).unwrap_or_default());
-        let risk = finding.get("risk").and_then(Json::as_u64).unwrap_or(0);
-        let _ = write!(out, "\nfinding {} (risk {risk}): {}", field("rule"), field("detail"));
-    }
-    out
-}
-
-fn refusal(word: &str, body: &Json) -> String {
-    let text = |pointer: &str| clean(body.pointer(pointer).and_then(Json::as_str).unwrap_or_default());
-    let mut out = format!("{RED}{word}{RED:#} {}: {}", text("/code"), text("/message"));
-    for (name, pointer) in [("why", "/detail"), ("hint", "/hint")] {
-        let line = text(pointer);
-        if !line.is_empty() {
-            let _ = write!(out, "\n{name}: {line}");
-        }
-    }
-    out
-}
-
-fn hold(body: &Json) -> String {
-    let id = clean(body.pointer("/hold").and_then(Json::as_str).unwrap_or_default());
-    let mut out = format!("{YELLOW}HELD{YELLOW:#} as {id}");
-    for terms in body.pointer("/terms").and_then(Json::as_array).into_iter().flatten() {
-        let text = |name: &str| clean(terms.get(name).and_then(Json::as_str).unwrap_or_default());
-        let number = |name: &str| terms.get(name).and_then(Json::as_u64).unwrap_or(0);
-        let timeout = took(number("timeout_seconds").saturating_mul(1_000_000));
-        let _ = write!(
-            out,
-            "\nwaits for {} of {}, at most {timeout}: {}",
-            number("needed"),
-            text("approvers"),
-            text("reason")
-        );
-    }
-    out
-}
-
-fn resolved(body: &Json, after: Option<&str>) -> String {
-    let text = |pointer: &str| clean(body.pointer(pointer).and_then(Json::as_str).unwrap_or_default());
-    let after = after.map(|after| format!(" after {after}")).unwrap_or_default();
-    let outcome = text("/outcome");
-    if outcome == "approved" {
-        let by = body.pointer("/by").and_then(Json::as_array).into_iter().flatten();
-        let by: Vec<String> = by.filter_map(Json::as_str).map(clean).collect();
-        return format!("{GREEN}approved{GREEN:#} by {}{after}", by.join(", "));
-    }
-    let detail = text("/detail");
-    let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
-    format!("{RED}NOT APPROVED{RED:#}{after}: {outcome}{detail}")
-}
-
-fn end(body: &Json) -> String {
-    let Ok(end) = serde_json::from_value::<SessionEnd>(body.clone()) else {
-        return "an end that cannot be read".into();
-    };
-    let reason = serde_json::to_value(end.reason).unwrap_or_default();
-    let mut out = format!("{BOLD}end{BOLD:#}: {}", clean(reason.as_str().unwrap_or_default()));
-    if let Some(code) = &end.code {
-        let _ = write!(out, " ({})", clean(code));
-    }
-    if !end.detail.is_empty() {
-        let _ = write!(out, ": {}", clean(&end.detail));
-    }
-    out
-}
-
-fn outcome(result: &Json, copied_bytes: u64) -> String {
-    let number = |name: &str| result.get(name).and_then(Json::as_u64).unwrap_or(0);
-    let tag = clean(result.get("tag").and_then(Json::as_str).unwrap_or_default());
-    let mut parts = Vec::new();
-    if !tag.is_empty() {
-        parts.push(tag);
-    }
-    if number("rows") > 0 || number("masked") > 0 {
-        parts.push(format!("{}, {} masked", counted(number("rows"), "row"), number("masked")));
-    }
-    if copied_bytes > 0 {
-        parts.push(format!("{copied_bytes} bytes"));
-    }
-    parts.push(took(number("micros")));
-    parts.join(" · ")
-}
-
-fn parameters(bind: &Bind) -> String {
-    if bind.count == 0 {
-        return "binds nothing".into();
-    }
-    let mut out = String::from("binds");
-    for (index, value) in bind.values.iter().take(MAX_PARAMETERS).enumerate() {
-        let separator = if index == 0 { " " } else { ", " };
-        let _ = write!(out, "{separator}${} = {}", index + 1, clean(&literal(value)));
-    }
-    let shown = bind.values.len().min(MAX_PARAMETERS);
-    if shown < bind.count {
-        let _ = write!(out, " … and {} more", bind.count - shown);
-    }
-    out
-}
-
-fn literal(value: &Value) -> String {
-    match value {
-        Value::Text(_) => format!("'{}'", value.show(MAX_VALUE)),
-        other => other.show(MAX_VALUE),
-    }
-}
-
-fn words(report: &Report) -> String {
-    let mut out =
-        format!("{} {}: {}", clean(&report.severity), clean(&report.sqlstate), clean(&report.message));
-    for (name, text) in [("detail", &report.detail), ("hint", &report.hint)] {
-        if !text.is_empty() {
-            let _ = write!(out, "\n{name}: {}", clean(text));
-        }
-    }
-    out
 }
 
 /// A statement's lines, cleaned one by one, so that its own layout stays. Tabs are made narrow.
@@ -491,17 +284,4 @@ fn clock(at_us: u64) -> String {
         0 => format!("+{minutes:02}:{seconds:02}.{millis:03}"),
         _ => format!("+{hours}:{minutes:02}:{seconds:02}.{millis:03}"),
     }
-}
-
-/// A duration with as much precision as anybody reads.
-pub(super) fn took(micros: u64) -> String {
-    match micros {
-        0..1_000 => format!("{micros} µs"),
-        1_000..10_000_000 => format!("{} ms", micros / 1000),
-        _ => humantime::format_duration(Duration::from_secs(micros / 1_000_000)).to_string(),
-    }
-}
-
-fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -85,10 +85,8 @@ impl Relay<'_> {
             if frame.kind != b'D' {
                 self.flush_rows().await?;
             }
-            let operation = self.result.operation;
-            let finished = self.response(frame).await?;
-            if let Finished::Yes = finished {
-                self.note_response(operation);
+            if let Finished::Yes = self.response(frame).await? {
+                self.note_response(self.result.operation);
             }
         }
         self.flush_rows().await?;
@@ -531,6 +529,9 @@ impl Relay<'_> {
             Some(Pending::Execute { operation, .. }) => *operation,
             _ => self.result.operation,
         };
+        if self.result.operation != operation {
+            self.begin_result(operation);
+        }
         self.copy_in = false;
         let bytes = self.target.input.bytes().get(..frame.total).unwrap_or_default();
         let (severity, sqlstate) = (error_field(bytes, b'V'), error_field(bytes, b'C'));
