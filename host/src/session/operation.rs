@@ -172,11 +172,13 @@ impl Session {
             .hint("Other operations go on. Tell the operator; the recording has the details.")
     }
 
-    /// Parks an operation. `parameters` are the bytes that were bound to it: what is approved is what runs.
+    /// Parks an operation. `shown` is what approvers read, parameters included; `parameters` are the bytes that were bound
+    /// to it: what is approved is what runs.
     pub async fn hold(
         &mut self,
         judged: &Judged,
         terms: &[HoldTerms],
+        shown: String,
         parameters: &[u8],
     ) -> Result<HeldOperation, Refusal> {
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
@@ -186,7 +188,7 @@ impl Session {
         let mut bytes = [0u8; 32];
         bytes.copy_from_slice(digest.finish().as_ref());
         let request = HoldRequest {
-            summary: judged.text.to_string(),
+            summary: shown,
             digest: bytes,
             risk: judged.risk,
             findings: judged.findings.clone(),

@@ -95,6 +95,22 @@ impl Value {
     }
 }
 
+/// A statement with its parameters, as an approver has to see it: whole, each parameter on a line of its own and quoted
+/// so that none can pass for another line. `bound` is the body of the Bind message, if there was one.
+pub(crate) fn statement(text: &str, bound: Option<&[u8]>) -> String {
+    let mut shown = text.to_owned();
+    let Some(bound) = bound.map(bind) else { return shown };
+    for (index, value) in bound.values.iter().enumerate() {
+        shown.push_str(&format!("\n${} = ", index + 1));
+        match value {
+            Value::Null => shown.push_str("NULL"),
+            Value::Text(text) => shown.push_str(&serde_json::Value::from(text.as_str()).to_string()),
+            Value::Binary(bytes) => shown.push_str(&format!("\\x{} (binary)", hex(bytes))),
+        }
+    }
+    shown
+}
+
 /// At most `width` characters of a text.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
@@ -490,5 +506,25 @@ mod tests {
             message(&mut bytes, kind, |out| out.extend_from_slice(&body));
             prop_assert_eq!(all(&[&bytes]).len(), 1);
         }
+    }
+
+    #[test]
+    fn an_approver_sees_every_parameter_and_none_can_pass_for_a_line() {
+        let mut body = b"\0s\0".to_vec();
+        // Formats: text, text, binary. Then three values and no result formats.
+        for number in [3i16, 0, 0, 1, 3] {
+            body.extend(number.to_be_bytes());
+        }
+        for value in [Some(&b"5\n$2 = \"7\""[..]), None, Some(&[0, 42][..])] {
+            body.extend(value.map_or(-1, |value| i32::try_from(value.len()).unwrap()).to_be_bytes());
+            body.extend(value.unwrap_or_default());
+        }
+        body.extend(0i16.to_be_bytes());
+        let shown = statement("DELETE FROM t WHERE a = $1", Some(&body));
+        assert_eq!(
+            shown,
+            "DELETE FROM t WHERE a = $1\n$1 = \"5\\n$2 = \\\"7\\\"\"\n$2 = NULL\n$3 = \\x002a (binary)"
+        );
+        assert_eq!(statement("SELECT 1", None), "SELECT 1");
     }
 }

@@ -462,7 +462,8 @@ impl Relay<'_> {
         terms: &[chaperone_core::decision::HoldTerms],
         bound: &[u8],
     ) -> Result<Step, SessionStop> {
-        match self.session.hold(judged, terms, bound).await {
+        let shown = super::super::render::statement(&judged.text, bound.get(frame::HEADER_BYTES..));
+        match self.session.hold(judged, terms, shown, bound).await {
             Ok(held) => self.park(Rc::clone(judged), held, terms),
             // Nobody can be asked: it does not run. The frame is settled and handled again.
             Err(refusal) => {
