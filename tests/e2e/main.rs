@@ -1,6 +1,7 @@
 //! The one integration binary: real clients, real servers, and the shape of the sources.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod attack;
 mod main_job;
 mod postgres;
 mod structure;

@@ -8,3 +8,4 @@ pub mod python;
 pub mod sources;
 pub mod stage;
 pub mod tools;
+pub mod wire;

@@ -13,6 +13,7 @@ mod greet;
 mod refuse;
 mod relay;
 pub(crate) mod render;
+mod settings;
 mod stream;
 
 use super::{Goodbye, Protocol};

@@ -9,7 +9,11 @@ use crate::protocol::Goodbye;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+
+/// Cancel requests of one session that are passed on at one moment. Each is a connection to the target, and a client that
+/// knows its own key may send as many as it likes; more would stop nothing that these do not.
+const MAX_AT_ONCE: usize = 2;
 
 /// The keys that live sessions gave to their clients.
 #[derive(Default)]
@@ -27,6 +31,7 @@ struct ClientKey {
 pub(super) struct Cancel {
     target: TargetKey,
     asked: Notify,
+    passing: Semaphore,
     times: AtomicU64,
 }
 
@@ -84,7 +89,12 @@ impl CancelRegistry {
 
     /// Gives a session its own secret. None when no randomness can be had: then the session does not start.
     pub(super) fn enter(self: &Arc<Self>, target: TargetKey) -> Option<CancelEntry> {
-        let cancel = Arc::new(Cancel { asked: Notify::new(), times: AtomicU64::new(0), target });
+        let cancel = Arc::new(Cancel {
+            asked: Notify::new(),
+            passing: Semaphore::new(MAX_AT_ONCE),
+            times: AtomicU64::new(0),
+            target,
+        });
         let process = cancel.target.process;
         let mut keys = self.lock();
         // Two targets may give the same process id; then the secret has to differ.
@@ -116,6 +126,9 @@ impl CancelRegistry {
             Some(cancel) => {
                 cancel.times.fetch_add(1, Ordering::AcqRel);
                 cancel.asked.notify_waiters();
+                let Ok(_turn) = cancel.passing.try_acquire() else {
+                    return Goodbye { why: "a cancel request while others are on their way" };
+                };
                 match cancel.cancel_target().await {
                     Ok(()) => Goodbye { why: "a cancel request was passed on" },
                     Err(_) => Goodbye { why: "a cancel request could not be passed on" },

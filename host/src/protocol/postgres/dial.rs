@@ -81,17 +81,27 @@ pub(super) enum DialError {
     Method(&'static str),
     #[error("the target broke the protocol: {0}")]
     Protocol(&'static str),
+    #[error("its {0} is not what statements are judged with")]
+    Misread(String),
     #[error("it took longer than {} seconds", .0.as_secs())]
     Timeout(Duration),
 }
 
 impl DialError {
     fn refusal(&self) -> Refusal {
+        if let DialError::Misread(name) = self {
+            let message = format!("the target's {name} is not what statements are judged with");
+            return Refusal::new(RefusalCode::TargetUnavailable, message)
+                .detail(super::settings::ONLY)
+                .hint("Tell the operator: the setting comes from the target's server, database or role.");
+        }
         let message = match self {
             DialError::Connect(_) => "the target cannot be reached",
             DialError::NoTls | DialError::Tls(_) => "the target's TLS certificate could not be verified",
             DialError::Refused(_) | DialError::Method(_) => "the target refused the gateway's own login",
-            DialError::Protocol(_) => "the target answered with something that is not PostgreSQL",
+            DialError::Protocol(_) | DialError::Misread(_) => {
+                "the target answered with something that is not PostgreSQL"
+            }
             DialError::Timeout(_) => "the target did not answer in time",
         };
         Refusal::new(RefusalCode::TargetUnavailable, message)
@@ -300,7 +310,13 @@ async fn ready(mut stream: TargetStream) -> Result<LoggedIn, DialError> {
         let message = read_frame(&mut stream).await?;
         let mut body = Body::of(&message);
         match message.first() {
-            Some(b'S') => reported.extend_from_slice(&message),
+            Some(b'S') => {
+                // Fails closed: what the target would read differently cannot be judged.
+                if let Some(name) = super::settings::misread(&message).map_err(malformed)? {
+                    return Err(DialError::Misread(name));
+                }
+                reported.extend_from_slice(&message);
+            }
             Some(b'K') => {
                 process = body.u32().map_err(malformed)?;
                 secret = body.u32().map_err(malformed)?;

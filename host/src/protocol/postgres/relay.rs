@@ -6,13 +6,16 @@
 //! masks. What may go wrong: the two sides' views of the protocol drift apart. So every answer is matched with what was
 //! asked, and one that was not asked for ends the session.
 
+mod judging;
 mod lane;
+mod messages;
 mod pending;
+mod plans;
 mod requests;
 mod responses;
 mod rows;
 mod statements;
-mod texts;
+mod words;
 
 use super::cancel::CancelEntry;
 use super::catalog::Catalog;
@@ -87,11 +90,19 @@ struct Relay<'s> {
     status: u8,
     /// Counts ReadyForQuery-ending messages sent; names in flight belong to one.
     segment: u64,
+    /// Counts those that were answered.
+    answered: u64,
+    /// Counts the moments from which names in SQL may mean something else; descriptions belong to one.
+    epoch: u64,
+    /// The segment that last changed what names mean, while its transaction may still be undone.
+    changed: Option<u64>,
+    /// The target was asked for the answers to all that was sent.
+    flushed: bool,
     /// Whether the current segment has sent an Execute.
     executed: bool,
     /// Whether the current segment has sent anything that a Sync has yet to end.
     open_segment: bool,
-    /// After a refusal in an extended segment the client's messages are skipped until its Sync.
+    /// After a refusal or an error in an extended segment the client's messages are skipped until its Sync.
     skipping: bool,
     /// The target waits for CopyData.
     copy_in: bool,
@@ -99,11 +110,9 @@ struct Relay<'s> {
     settled: Option<Settled>,
     /// The frame at the front of the client's input waits for an answer of the target.
     stalled: bool,
-    /// A statement of this transaction changed what names mean.
-    names_changed: bool,
     result: responses::Current,
-    /// Where in the client's output what is not yet in the recording begins.
-    recorded: usize,
+    /// While an answer is handled: where in the client's output it began, and whether in the middle of a frame.
+    unrecorded: Option<(usize, bool)>,
 }
 
 /// Carries the session until something ends it.
@@ -120,6 +129,10 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         portals: Names::default(),
         status,
         segment: 0,
+        answered: 0,
+        epoch: 0,
+        changed: None,
+        flushed: true,
         executed: false,
         open_segment: false,
         skipping: false,
@@ -127,9 +140,8 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         parked: None,
         settled: None,
         stalled: false,
-        names_changed: false,
         result: responses::Current::default(),
-        recorded: 0,
+        unrecorded: None,
     };
     let stop = match relay.run().await {
         Ok(stop) | Err(stop) => stop,
@@ -238,7 +250,9 @@ impl Relay<'_> {
         {
             return Poll::Ready(if matches!(read, Ok(1..)) { Wake::Target } else { Wake::TargetGone });
         }
+        // What a client sends can make answers here as well as at the target: one that reads neither is not read.
         if self.target.output.len() < HIGH_WATER_BYTES
+            && self.client.output.len() < HIGH_WATER_BYTES
             && let Poll::Ready(read) = self.client.poll_fill(cx)
         {
             return Poll::Ready(if matches!(read, Ok(1..)) { Wake::Client } else { Wake::ClientGone });
@@ -291,7 +305,10 @@ impl Relay<'_> {
         // Withdrawn first: nobody shall approve what cannot run any more.
         self.parked = None;
         // Fails closed: what is not in the recording is not returned.
-        self.client.output.discard_after(self.recorded);
+        if let Some((recorded, inside_frame)) = self.unrecorded {
+            self.client.output.truncate(recorded);
+            self.target.passing = usize::from(inside_frame);
+        }
         if !self.pending.is_empty() && !matches!(stop, SessionStop::TargetClosed) {
             // Closing alone would let a running statement go on until it next writes.
             let _ = tokio::time::timeout(CANCEL_TIMEOUT, self.cancel.cancel.cancel_target()).await;

@@ -33,6 +33,8 @@ pub(super) struct Input {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// The length of the frame at the front, when it needs more room than usual.
+    wanted: usize,
 }
 
 /// Bytes to be written.
@@ -57,12 +59,10 @@ impl Input {
         }
     }
 
-    /// Makes room for a frame of `total` bytes; callers have compared it with a bound.
+    /// Lets the input grow to a frame of `total` bytes, as they come: a length field alone gets no memory. Callers have
+    /// compared it with a bound.
     pub(super) fn reserve(&mut self, total: usize) {
-        self.compact();
-        if self.bytes.len() < total {
-            self.bytes.resize(total, 0);
-        }
+        self.wanted = total;
     }
 
     fn compact(&mut self) {
@@ -75,7 +75,7 @@ impl Input {
 
     /// Whether there is no room, and none shall be made while what is there cannot be consumed.
     fn is_full(&self) -> bool {
-        self.end - self.start >= LARGE_BYTES.max(self.bytes.len())
+        self.end - self.start >= LARGE_BYTES.max(self.wanted)
     }
 
     fn poll_fill<S: AsyncRead + Unpin>(
@@ -86,8 +86,10 @@ impl Input {
         if self.end == self.bytes.len() {
             self.compact();
             if self.end == self.bytes.len() {
-                let larger =
-                    if self.bytes.is_empty() { SMALL_BYTES } else { LARGE_BYTES.max(self.bytes.len()) };
+                let larger = match self.bytes.len() {
+                    0 => SMALL_BYTES,
+                    length => (2 * length).min(self.wanted).max(LARGE_BYTES),
+                };
                 self.bytes.resize(larger, 0);
             }
         }
@@ -100,6 +102,9 @@ impl Input {
 
     /// Gives memory back that only an unusually large frame needed.
     pub(super) fn shrink(&mut self) {
+        if self.start == self.end {
+            self.wanted = 0;
+        }
         if self.start == self.end && self.bytes.len() > LARGE_BYTES {
             self.bytes = Vec::new();
         }
@@ -107,9 +112,17 @@ impl Input {
 }
 
 impl Output {
-    /// Drops what was added after `length`, unless it is being written already.
-    pub(super) fn discard_after(&mut self, length: usize) {
+    /// Takes back what was added after `length`.
+    pub(super) fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length.max(self.written));
+    }
+
+    /// Forgets what was written, or a reader that is never quite done would make it grow for ever.
+    fn compact(&mut self) {
+        if self.written >= HIGH_WATER_BYTES {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -130,7 +143,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<S> {
     /// Writes what it can.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.output.bytes.get(self.output.written..).filter(|rest| !rest.is_empty()) {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, rest)? else {
+                self.output.compact();
+                return Poll::Pending;
+            };
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -144,5 +160,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<S> {
             }
         }
         Pin::new(&mut self.stream).poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn a_reader_that_is_never_quite_done_makes_nothing_grow() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let mut lane = Lane::new(ours);
+        let mut taken = vec![0; 1024];
+        for _ in 0..4096 {
+            // Kept at the high-water mark, as the relay does.
+            while lane.output.len() < HIGH_WATER_BYTES {
+                lane.output.bytes.extend_from_slice(&[7; 4096]);
+            }
+            let _ = std::future::poll_fn(|cx| Poll::Ready(lane.poll_drain(cx))).await;
+            theirs.read_exact(&mut taken).await.unwrap();
+        }
+        assert!(lane.output.bytes.len() < 3 * HIGH_WATER_BYTES, "{}", lane.output.bytes.len());
+    }
+
+    #[tokio::test]
+    async fn a_length_field_alone_gets_no_memory() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut lane = Lane::new(ours);
+        lane.input.reserve(64 << 20);
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, &[1; 100_000]).await.unwrap();
+        while lane.input.bytes().len() < 100_000 {
+            std::future::poll_fn(|cx| lane.poll_fill(cx)).await.unwrap();
+        }
+        assert!(lane.input.bytes.len() <= 2 * 128 * 1024, "{}", lane.input.bytes.len());
     }
 }

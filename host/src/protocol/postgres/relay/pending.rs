@@ -32,12 +32,12 @@ pub(super) enum Pending {
     Parse,
     /// BindComplete.
     Bind,
-    /// ParameterDescription, then RowDescription or NoData.
-    DescribeStatement(Rc<Statement>),
-    /// RowDescription or NoData.
-    DescribePortal(Rc<Portal>, Asker),
-    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute { operation: u64, portal: Rc<Portal> },
+    /// ParameterDescription, then RowDescription or NoData; the epoch it was asked in.
+    DescribeStatement(Rc<Statement>, u64),
+    /// RowDescription or NoData; the epoch it was asked in.
+    DescribePortal(Rc<Portal>, Asker, u64),
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended. Names mean what they do in `epoch`.
+    Execute { operation: u64, portal: Rc<Portal>, epoch: u64 },
     /// CloseComplete; what was closed.
     Close { statement: bool, name: Box<[u8]> },
     /// ReadyForQuery.

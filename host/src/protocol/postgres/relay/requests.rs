@@ -1,15 +1,15 @@
 //! What the client sends: judged, recorded, and only then forwarded; refused in its place; or parked.
 
-use super::super::frame::{self, Body, Frame, Malformed};
+use super::super::frame::{self, Frame, Malformed};
+use super::judging::copies_in;
+use super::messages::{BindMessage, execute_portal, kind_and_name, parse_text, query_text};
 use super::pending::{Asker, MAX_PENDING, Pending, Refused};
-use super::statements::{Known, Portal, ResultPlan, Statement};
+use super::statements::{Known, MAX_NAME_BYTES, Portal, ResultPlan, Statement};
 use super::{Relay, Settled, violation};
 use crate::session::EventKind;
-use crate::session::{Judged, Planned, Ruling, SessionStop};
+use crate::session::{Judged, Ruling, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::{Column, Format};
 use serde_json::json;
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// The longest Query or Parse that is judged; DESIGN: what is not understood is refused, and nobody reads a longer one.
@@ -45,6 +45,7 @@ impl Relay<'_> {
                     break;
                 }
                 self.client.passing -= count;
+                self.note_copy_in(0, count);
                 self.forward(count);
                 continue;
             }
@@ -55,8 +56,10 @@ impl Relay<'_> {
                 Err(Malformed(what)) => return Err(violation(what)),
             };
             if frame.total > available.len() {
-                if frame.kind == b'd' && self.copy_in {
-                    self.client.passing = frame.total;
+                if frame.kind == b'd' && self.copy_in && self.target.passing == 0 {
+                    // The header goes first, so that the recording holds the data alone.
+                    self.client.passing = frame.total - frame::HEADER_BYTES;
+                    self.forward(frame::HEADER_BYTES);
                     continue;
                 }
                 bound(frame)?;
@@ -73,7 +76,7 @@ impl Relay<'_> {
         }
         if self.pending.len() >= MAX_PENDING {
             // The target answers a long pipeline only when it is told to.
-            self.target.output.bytes.extend_from_slice(b"H\0\0\0\x04");
+            self.flush_target();
             self.stalled = true;
         }
         self.client.input.shrink();
@@ -81,8 +84,16 @@ impl Relay<'_> {
         self.session.commit().map_err(SessionStop::Cut)
     }
 
+    /// Asks the target for the answers to everything that was sent, if that was not done already.
+    fn flush_target(&mut self) {
+        if !std::mem::replace(&mut self.flushed, true) {
+            self.target.output.bytes.extend_from_slice(b"H\0\0\0\x04");
+        }
+    }
+
     /// Moves bytes from the client's input to the target's output.
     fn forward(&mut self, count: usize) {
+        self.flushed = false;
         if let Some(bytes) = self.client.input.bytes().get(..count) {
             self.target.output.bytes.extend_from_slice(bytes);
         }
@@ -90,6 +101,8 @@ impl Relay<'_> {
     }
 
     fn drop_frame(&mut self, frame: Frame) -> Result<Step, SessionStop> {
+        // What was settled was settled about this frame, and must not count for another one.
+        self.settled = None;
         self.client.input.consume(frame.total);
         Ok(Step::Done)
     }
@@ -99,36 +112,51 @@ impl Relay<'_> {
     }
 
     async fn request(&mut self, frame: Frame) -> Result<Step, SessionStop> {
+        if frame.kind == b'X' {
+            return Err(SessionStop::ClientClosed);
+        }
+        // A long row is on its way to the client, and what is said here must not come in the middle of it. And before a
+        // COPY FROM STDIN has begun, or ended, nobody knows whether the target reads a frame as data or eats a Sync.
+        if self.target.passing > 0 || self.copy_may_begin() {
+            return Ok(Step::Wait);
+        }
         match frame.kind {
-            b'X' => return Err(SessionStop::ClientClosed),
             b'S' => return self.sync(frame),
             // After a refusal the client's messages are skipped, as the target would skip them after an error.
             _ if self.skipping => return self.drop_frame(frame),
+            b'd' | b'c' | b'f' if !self.copy_in => return self.drop_frame(frame),
+            b'd' => {
+                self.note_copy_in(frame::HEADER_BYTES, frame.total);
+                self.forward(frame.total);
+                return Ok(Step::Done);
+            }
+            b'c' | b'f' => {
+                self.copy_in = false;
+                self.forward(frame.total);
+                self.flush_target();
+                return Ok(Step::Done);
+            }
+            b'H' => {
+                self.forward(frame.total);
+                self.flushed = true;
+                return Ok(Step::Done);
+            }
+            // The target would lose track of the messages (PostgreSQL source, CopyGetData).
+            _ if self.copy_in => return Err(violation("a message that has no place in a COPY")),
+            // A query that comes before the Sync is skipped with the segment if that fails: first its answers.
+            b'Q' | b'F' if self.open_segment && !self.pending.is_empty() => {
+                self.flush_target();
+                return Ok(Step::Wait);
+            }
             _ => {}
         }
         match frame.kind {
             b'Q' => self.query(frame).await,
             b'P' => self.parse(frame).await,
-            b'B' => self.bind(frame),
+            b'B' => self.bind(frame).await,
             b'D' => self.describe(frame),
             b'E' => self.execute(frame).await,
             b'C' => self.close(frame),
-            b'H' => {
-                self.forward(frame.total);
-                Ok(Step::Done)
-            }
-            b'd' => {
-                if self.copy_in {
-                    self.note_copy_in(frame);
-                }
-                self.forward(frame.total);
-                Ok(Step::Done)
-            }
-            b'c' | b'f' => {
-                self.copy_in = false;
-                self.forward(frame.total);
-                Ok(Step::Done)
-            }
             b'F' => {
                 let refusal =
                     Refusal::new(RefusalCode::OperationRefused, "function calls by OID are not allowed")
@@ -141,9 +169,20 @@ impl Relay<'_> {
         }
     }
 
-    fn note_copy_in(&mut self, frame: Frame) {
+    /// Whether the last thing that was sent may turn the target to reading CopyData.
+    fn copy_may_begin(&self) -> bool {
+        !self.copy_in
+            && match self.pending.back() {
+                Some(Pending::Query(judged)) => copies_in(judged),
+                Some(Pending::Execute { portal, .. }) => copies_in(&portal.statement.judged),
+                _ => false,
+            }
+    }
+
+    /// Bytes of the client's input are COPY data.
+    fn note_copy_in(&mut self, from: usize, to: usize) {
         let operation = self.result.operation;
-        let bytes = self.client.input.bytes().get(frame::HEADER_BYTES..frame.total).unwrap_or_default();
+        let bytes = self.client.input.bytes().get(from..to).unwrap_or_default();
         self.session.note_raw(EventKind::CopyIn, operation, &[bytes]);
     }
 
@@ -154,6 +193,7 @@ impl Relay<'_> {
         }
         self.skipping = false;
         self.forward(frame.total);
+        self.flushed = true;
         self.end_segment(Pending::Sync);
         Ok(Step::Done)
     }
@@ -163,12 +203,16 @@ impl Relay<'_> {
         self.segment += 1;
         self.executed = false;
         self.open_segment = false;
+        if self.changed.is_some() {
+            // The end of a transaction may undo a setting, and what names mean with it.
+            self.epoch += 1;
+        }
     }
 
     async fn query(&mut self, frame: Frame) -> Result<Step, SessionStop> {
         let settled = self.settled.take();
         let judged = match settled {
-            Some(Settled { outcome: Err(refusal), operation, .. }) => {
+            Some(Settled { operation, outcome: Err(refusal), .. }) => {
                 self.client.input.consume(frame.total);
                 self.refuse_query(Refused { operation, refusal });
                 return Ok(Step::Done);
@@ -198,95 +242,10 @@ impl Relay<'_> {
             }
         };
         self.forward(frame.total);
+        self.flushed = true;
+        self.note_sent(&judged);
         self.end_segment(Pending::Query(judged));
         Ok(Step::Done)
-    }
-
-    /// Judges a text, and what only the gateway can see of it; the decision is recorded as it is enforced.
-    async fn judge(&mut self, kind: &str, text: &str) -> Judged {
-        let mut judged = self.session.judge_sql(kind, text).await;
-        if !matches!(judged.ruling, Ruling::Refuse(_))
-            && let Some(refusal) = self.refused_result(&judged).await
-        {
-            judged.ruling = Ruling::Refuse(refusal);
-        }
-        if let Some(refusal) = self.hidden_from_approvers(&judged) {
-            judged.ruling = Ruling::Refuse(refusal);
-        }
-        self.session.note_decision(&judged);
-        judged
-    }
-
-    /// PREPARE and EXECUTE in SQL would show approvers a text without its parameters, or parameters without their text.
-    /// What was approved is what runs (invariant 7), so what needs approval goes neither way. Fails closed.
-    fn hidden_from_approvers(&self, judged: &Judged) -> Option<Refusal> {
-        let class = |class: &str| judged.statements.iter().any(|facts| facts.is(class));
-        let held = |ruling: &Ruling| matches!(ruling, Ruling::Hold(_));
-        let prepares = class("prepare") && held(&judged.ruling);
-        let executes =
-            class("execute") && self.statements.all().any(|statement| held(&statement.judged.ruling));
-        if matches!(judged.ruling, Ruling::Refuse(_)) || !(prepares || executes) {
-            return None;
-        }
-        Some(
-            Refusal::new(
-                RefusalCode::OperationRefused,
-                "a statement that needs approval cannot be run by PREPARE and EXECUTE in SQL",
-            )
-            .detail("An approver has to see the statement and its parameters together.")
-            .hint("Run it directly, or with your driver's parameters."),
-        )
-    }
-
-    /// A statement that writes cannot be taken back when its result turns out to be unshowable, and COPY TO has no row
-    /// description: both are planned before they run. Fails closed.
-    async fn refused_result(&mut self, judged: &Judged) -> Option<Refusal> {
-        let mut columns = Vec::new();
-        for facts in &judged.statements {
-            let Some(copy) = &facts.copy_out else { continue };
-            match &copy.relation {
-                None => columns.push(computed()),
-                Some(relation) => {
-                    let found = self.catalog.named(relation.schema.as_deref(), &relation.name).await;
-                    if found.is_empty() {
-                        columns.push(computed());
-                    }
-                    for relation in &found {
-                        columns.extend(relation.origins().map(|origin| Column {
-                            name: origin.column.clone(),
-                            origin: Some(origin),
-                            ..computed()
-                        }));
-                    }
-                }
-            }
-        }
-        let copies = !columns.is_empty();
-        let writes_and_returns = judged
-            .statements
-            .iter()
-            .any(|facts| ["insert", "update", "delete", "merge"].iter().any(|class| facts.is(class)))
-            && judged.statements.iter().any(|facts| {
-                facts.opaque
-                    || facts.columns.iter().any(|column| column.place == chaperone_core::sql::Place::Output)
-            });
-        if writes_and_returns {
-            columns.push(computed());
-        }
-        if columns.is_empty() {
-            return None;
-        }
-        match self.session.plan(judged, &columns).await {
-            Planned::Refuse(refusal) => Some(refusal),
-            Planned::Show(plan) if copies && !plan.passes_all() => Some(
-                Refusal::new(
-                    RefusalCode::MaskImpossible,
-                    "this COPY would show values that have to be masked",
-                )
-                .hint("Read them with SELECT: the result is masked."),
-            ),
-            Planned::Show(_) => None,
-        }
     }
 
     async fn parse(&mut self, frame: Frame) -> Result<Step, SessionStop> {
@@ -297,6 +256,9 @@ impl Relay<'_> {
             Ok((name, text)) => (Box::<[u8]>::from(name), text.to_owned()),
             Err(refusal) => return self.refuse_extended(frame, 0, refusal),
         };
+        if name.len() > MAX_NAME_BYTES {
+            return self.refuse_extended(frame, 0, long_name());
+        }
         if self.statements.is_full() {
             let refusal =
                 Refusal::new(RefusalCode::LimitReached, "too many prepared statements in this session")
@@ -314,28 +276,48 @@ impl Relay<'_> {
         Ok(Step::Done)
     }
 
-    fn bind(&mut self, frame: Frame) -> Result<Step, SessionStop> {
+    /// A statement that needs approval waits here and not at its Execute: FETCH and MOVE in SQL run what is bound, too.
+    async fn bind(&mut self, frame: Frame) -> Result<Step, SessionStop> {
+        let settled = self.settled.take();
+        if let Some(Settled { operation, outcome: Err(refusal), .. }) = settled {
+            return self.refuse_extended(frame, operation, refusal);
+        }
         let bind = match BindMessage::read(self.front(frame)) {
             Ok(bind) => bind,
             Err(Malformed(what)) => return Err(violation(what)),
         };
+        if bind.statement.len() > MAX_NAME_BYTES || bind.portal.len() > MAX_NAME_BYTES {
+            return self.refuse_extended(frame, 0, long_name());
+        }
         let statement = match self.statements.meaning(bind.statement, self.segment) {
             Known::Yes(statement) => statement,
             Known::No => Statement::unseen(),
-            Known::Wait => return Ok(Step::Wait),
+            Known::Wait => {
+                self.settled = settled;
+                return Ok(Step::Wait);
+            }
         };
         let (name, formats) = (Box::<[u8]>::from(bind.portal), bind.result_formats);
         if self.portals.is_full() {
             let refusal = Refusal::new(RefusalCode::LimitReached, "too many open portals in this session");
             return self.refuse_extended(frame, statement.judged.operation, refusal);
         }
-        let held = matches!(statement.judged.ruling, Ruling::Hold(_));
-        let bound = held.then(|| Box::<[u8]>::from(self.front(frame)));
+        let approved = settled
+            .and_then(|settled| settled.judged)
+            .is_some_and(|judged| Rc::ptr_eq(&judged, &statement.judged));
+        if let Ruling::Refuse(refusal) = &statement.judged.ruling {
+            return self.refuse_extended(frame, statement.judged.operation, refusal.clone());
+        }
+        if let Ruling::Hold(terms) = &statement.judged.ruling
+            && !approved
+        {
+            let bound = Box::<[u8]>::from(self.front(frame));
+            return self.hold(&statement.judged, terms, &bound).await;
+        }
         let recorded = frame.total.min(MAX_RECORDED_PARAMETER_BYTES);
         let bytes = self.client.input.bytes().get(frame::HEADER_BYTES..recorded).unwrap_or_default();
         self.session.note_raw(EventKind::Parameters, statement.judged.operation, &[bytes]);
-        let portal = Portal { statement, formats, bound: RefCell::new(bound), approved: Cell::new(false) };
-        self.portals.send(&name, Rc::new(portal), self.segment);
+        self.portals.send(&name, Rc::new(Portal { statement, formats }), self.segment);
         self.forward(frame.total);
         self.open_segment = true;
         self.pending.push_back(Pending::Bind);
@@ -344,19 +326,30 @@ impl Relay<'_> {
 
     fn describe(&mut self, frame: Frame) -> Result<Step, SessionStop> {
         let (kind, name) = kind_and_name(self.front(frame))?;
-        let pending = match kind {
-            b'S' => match self.statements.meaning(name, self.segment) {
-                Known::Yes(statement) => Pending::DescribeStatement(statement),
-                Known::No => Pending::DescribeStatement(Statement::unseen()),
-                Known::Wait => return Ok(Step::Wait),
-            },
-            b'P' => match self.portals.meaning(name, self.segment) {
-                Known::Yes(portal) => Pending::DescribePortal(portal, Asker::Client),
-                Known::No => Pending::DescribePortal(Portal::unseen(), Asker::Client),
-                Known::Wait => return Ok(Step::Wait),
-            },
+        if name.len() > MAX_NAME_BYTES {
+            return self.refuse_extended(frame, 0, long_name());
+        }
+        let (statement, pending) = match kind {
+            b'S' => {
+                let statement = match self.statements.meaning(name, self.segment) {
+                    Known::Yes(statement) => statement,
+                    Known::No => Statement::unseen(),
+                    Known::Wait => return Ok(Step::Wait),
+                };
+                (Rc::clone(&statement), Pending::DescribeStatement(statement, self.epoch))
+            }
+            b'P' => {
+                let portal = match self.portals.meaning(name, self.segment) {
+                    Known::Yes(portal) => portal,
+                    Known::No => Portal::unseen(),
+                    Known::Wait => return Ok(Step::Wait),
+                };
+                let statement = Rc::clone(&portal.statement);
+                (statement, Pending::DescribePortal(portal, Asker::Client, self.epoch))
+            }
             _ => return Err(violation("a Describe of an unknown kind")),
         };
+        statement.asked.set(Some((self.epoch, self.segment)));
         self.forward(frame.total);
         self.open_segment = true;
         self.pending.push_back(pending);
@@ -370,6 +363,9 @@ impl Relay<'_> {
             b'P' => false,
             _ => return Err(violation("a Close of an unknown kind")),
         };
+        if name.len() > MAX_NAME_BYTES {
+            return self.refuse_extended(frame, 0, long_name());
+        }
         let name = Box::from(name);
         self.forward(frame.total);
         self.open_segment = true;
@@ -378,37 +374,26 @@ impl Relay<'_> {
     }
 
     async fn execute(&mut self, frame: Frame) -> Result<Step, SessionStop> {
-        let settled = self.settled.take();
-        let mut body = Body::of(self.front(frame));
-        let name = match body.zero_terminated().and_then(|name| body.i32().map(|_| name)) {
-            Ok(name) => Box::<[u8]>::from(name),
-            Err(Malformed(what)) => return Err(violation(what)),
-        };
+        if let Some(Settled { operation, outcome: Err(refusal), .. }) = self.settled.take() {
+            return self.refuse_extended(frame, operation, refusal);
+        }
+        let name = Box::<[u8]>::from(execute_portal(self.front(frame))?);
+        if name.len() > MAX_NAME_BYTES {
+            return self.refuse_extended(frame, 0, long_name());
+        }
         let portal = match self.portals.meaning(&name, self.segment) {
             Known::Yes(portal) => portal,
-            Known::No => Portal::unseen(),
             Known::Wait => return Ok(Step::Wait),
+            Known::No if self.portals.is_full() => {
+                let refusal =
+                    Refusal::new(RefusalCode::LimitReached, "too many open portals in this session");
+                return self.refuse_extended(frame, 0, refusal);
+            }
+            Known::No => self.portals.adopt(&name),
         };
-        match settled {
-            Some(Settled { operation, outcome: Err(refusal), .. }) => {
-                return self.refuse_extended(frame, operation, refusal);
-            }
-            Some(Settled { outcome: Ok(()), judged: Some(judged), .. })
-                if Rc::ptr_eq(&judged, &portal.statement.judged) =>
-            {
-                portal.approved.set(true);
-            }
-            _ => {}
-        }
         let judged = Rc::clone(&portal.statement.judged);
-        if let Ruling::Refuse(refusal) = &judged.ruling {
-            return self.refuse_extended(frame, judged.operation, refusal.clone());
-        }
-        if let Ruling::Hold(terms) = &judged.ruling
-            && !portal.approved.get()
-        {
-            let bound = portal.bound.borrow().clone().unwrap_or_default();
-            return self.hold(&judged, terms, &bound).await;
+        if let Some(refusal) = self.runs_what_is_held(&judged) {
+            return self.refuse_extended(frame, judged.operation, refusal);
         }
         match self.result_plan_before(&portal, &name).await? {
             Before::Go => {}
@@ -420,37 +405,38 @@ impl Relay<'_> {
         self.forward(frame.total);
         self.open_segment = true;
         self.executed = true;
-        self.pending.push_back(Pending::Execute { operation, portal });
+        if copies_in(&judged) {
+            self.flush_target();
+        }
+        self.pending.push_back(Pending::Execute { operation, portal, epoch: self.epoch });
+        self.note_sent(&judged);
         Ok(Step::Done)
     }
 
     /// Knows the result's columns before it runs where that matters: a statement that writes cannot be taken back.
     async fn result_plan_before(&mut self, portal: &Rc<Portal>, name: &[u8]) -> Result<Before, SessionStop> {
         let statement = Rc::clone(&portal.statement);
-        if statement.columns.borrow().is_none() {
-            let reads = statement.judged.only_reads();
-            let described = self.pending.iter().any(|pending| match pending {
-                Pending::DescribeStatement(other) => Rc::ptr_eq(other, &statement),
-                Pending::DescribePortal(other, _) => Rc::ptr_eq(other, portal),
-                _ => false,
-            });
-            if !described {
+        if statement.columns_in(self.epoch).is_none() {
+            let now = Some((self.epoch, self.segment));
+            if statement.asked.get() != now {
                 frame::message(&mut self.target.output.bytes, b'D', |out| {
                     out.push(b'P');
                     out.extend_from_slice(name);
                     out.push(0);
                 });
-                self.pending.push_back(Pending::DescribePortal(Rc::clone(portal), Asker::Gateway));
+                self.flushed = false;
+                self.open_segment = true;
+                statement.asked.set(now);
+                let asked = Pending::DescribePortal(Rc::clone(portal), Asker::Gateway, self.epoch);
+                self.pending.push_back(asked);
             }
-            if reads {
+            if statement.judged.only_reads() {
                 return Ok(Before::Go);
             }
-            if !statement.asked.replace(true) {
-                self.target.output.bytes.extend_from_slice(b"H\0\0\0\x04");
-            }
+            self.flush_target();
             return Ok(Before::Wait);
         }
-        match &*self.plan_for(portal).await {
+        match &*self.plan_for(portal, self.epoch).await {
             ResultPlan::Show { .. } => Ok(Before::Go),
             ResultPlan::Refuse(refusal) => Ok(Before::Refuse(refusal.clone())),
         }
@@ -478,13 +464,28 @@ impl Relay<'_> {
     /// A refused simple query: the client gets an error and stays ready, in the transaction it was in.
     fn refuse_query(&mut self, refused: Refused) {
         if self.open_segment {
-            // The query would have ended the segment before it; a Sync does that in its place.
+            // The query would have ended the segment before it, and its error undone it; a Sync does that in its place.
+            let undo = self.executed && self.status == b'I';
+            if undo {
+                self.poison(refused.clone());
+            }
             self.target.output.bytes.extend_from_slice(b"S\0\0\0\x04");
-            self.end_segment(Pending::LocalSync(refused));
+            self.end_segment(if undo { Pending::Sync } else { Pending::LocalSync(refused) });
         } else {
             self.pending.push_back(Pending::LocalQuery(refused));
             self.say_locals();
         }
+    }
+
+    /// Makes the target itself fail the segment, so that it undoes what the segment did.
+    fn poison(&mut self, refused: Refused) {
+        frame::message(&mut self.target.output.bytes, b'P', |out| {
+            out.push(0);
+            out.extend_from_slice(POISON);
+            out.extend_from_slice(&[0, 0, 0]);
+        });
+        self.flushed = false;
+        self.pending.push_back(Pending::Poison(refused));
     }
 
     /// A refused message of an extended segment. What the segment did before in an implicit transaction has to be undone,
@@ -495,6 +496,7 @@ impl Relay<'_> {
         operation: u64,
         refusal: Refusal,
     ) -> Result<Step, SessionStop> {
+        self.settled = None;
         if self.executed {
             if self.pending.iter().any(Pending::ends_segment) {
                 // The transaction's state is known only when all before was answered.
@@ -502,20 +504,15 @@ impl Relay<'_> {
                 return Ok(Step::Wait);
             }
             if self.status == b'I' {
-                frame::message(&mut self.target.output.bytes, b'P', |out| {
-                    out.push(0);
-                    out.extend_from_slice(POISON);
-                    out.extend_from_slice(&[0, 0, 0]);
-                });
                 self.client.input.consume(frame.total);
-                self.pending.push_back(Pending::Poison(Refused { operation, refusal }));
+                self.poison(Refused { operation, refusal });
                 self.skipping = true;
                 return Ok(Step::Done);
             }
         }
         if !self.pending.is_empty() {
             // So that what was asked before is answered before.
-            self.target.output.bytes.extend_from_slice(b"H\0\0\0\x04");
+            self.flush_target();
         }
         self.client.input.consume(frame.total);
         self.pending.push_back(Pending::Local(Refused { operation, refusal }));
@@ -525,16 +522,16 @@ impl Relay<'_> {
     }
 }
 
+fn long_name() -> Refusal {
+    Refusal::new(RefusalCode::LimitReached, "the name of a statement or portal is longer than 63 bytes")
+        .hint("PostgreSQL ignores the rest of a longer name. Use a shorter one.")
+}
+
 /// Whether an Execute may be forwarded.
 enum Before {
     Go,
     Wait,
     Refuse(Refusal),
-}
-
-/// A column that nothing is known of.
-pub(super) fn computed() -> Column {
-    Column { name: String::new(), origin: None, type_oid: 25, format: Format::Text }
 }
 
 fn bound(frame: Frame) -> Result<(), SessionStop> {
@@ -559,69 +556,4 @@ fn bound(frame: Frame) -> Result<(), SessionStop> {
         )
         .hint("Send large data as parameters or with COPY, in smaller parts."),
     ))
-}
-
-/// Statements are judged as UTF-8, whole: anything else could be read differently by the target.
-fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(bytes).map_err(|_| {
-        Refusal::new(RefusalCode::NotUnderstood, "the statement is not valid UTF-8, so it cannot be judged")
-    })
-}
-
-fn malformed(wrong: Malformed) -> Refusal {
-    Refusal::new(RefusalCode::NotUnderstood, wrong.0)
-}
-
-fn query_text(frame: &[u8]) -> Result<&str, Refusal> {
-    let mut body = Body::of(frame);
-    let text = body.zero_terminated().map_err(malformed)?;
-    body.end().map_err(malformed)?;
-    utf8(text)
-}
-
-fn parse_text(frame: &[u8]) -> Result<(&[u8], &str), Refusal> {
-    let mut body = Body::of(frame);
-    let name = body.zero_terminated().map_err(malformed)?;
-    let text = body.zero_terminated().map_err(malformed)?;
-    let types = body.count().map_err(malformed)?;
-    body.bytes(types * 4).map_err(malformed)?;
-    body.end().map_err(malformed)?;
-    Ok((name, utf8(text)?))
-}
-
-fn kind_and_name(frame: &[u8]) -> Result<(u8, &[u8]), SessionStop> {
-    let mut body = Body::of(frame);
-    let read = (|| {
-        let kind = body.u8()?;
-        let name = body.zero_terminated()?;
-        body.end()?;
-        Ok((kind, name))
-    })();
-    read.map_err(|Malformed(what)| violation(what))
-}
-
-struct BindMessage<'a> {
-    portal: &'a [u8],
-    statement: &'a [u8],
-    result_formats: Box<[i16]>,
-}
-
-impl<'a> BindMessage<'a> {
-    fn read(frame: &'a [u8]) -> Result<Self, Malformed> {
-        let mut body = Body::of(frame);
-        let portal = body.zero_terminated()?;
-        let statement = body.zero_terminated()?;
-        let formats = body.count()?;
-        body.bytes(formats * 2)?;
-        for _ in 0..body.count()? {
-            body.value()?;
-        }
-        let results = body.count()?;
-        let mut result_formats = Vec::with_capacity(results.min(64));
-        for _ in 0..results {
-            result_formats.push(body.i16()?);
-        }
-        body.end()?;
-        Ok(BindMessage { portal, statement, result_formats: result_formats.into() })
-    }
 }

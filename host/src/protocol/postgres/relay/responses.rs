@@ -2,16 +2,17 @@
 //!
 //! The bytes that the client gets are what the recording holds, under the operation that they answer.
 
-use super::super::frame::{self, Body, Frame, Malformed};
+use super::super::frame::{self, Frame, Malformed};
 use super::super::refuse::{self, Severity};
+use super::judging::copies_in;
 use super::pending::{Asker, Pending, Refused};
 use super::rows::RowBatch;
-use super::statements::{Portal, ResultPlan, Statement};
-use super::{Relay, drift};
+use super::statements::{Portal, ResultPlan};
+use super::{Relay, drift, words};
 use crate::session::EventKind;
-use crate::session::{Judged, Planned, SessionStop};
+use crate::session::{Judged, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::{Column, Format};
+use chaperone_core::sql::Column;
 use serde_json::json;
 use std::rc::Rc;
 
@@ -28,7 +29,7 @@ pub(super) struct Current {
     masked: u64,
     started_micros: u64,
     /// The client was told that it will not see this result; the rest of it is dropped.
-    hidden: bool,
+    pub(super) hidden: bool,
     /// Everything up to the next ReadyForQuery is dropped: the client was told of an error in an extended segment.
     hidden_segment: bool,
     /// CopyData of the target belongs to this result.
@@ -38,16 +39,27 @@ pub(super) struct Current {
     pub(super) fatal: bool,
 }
 
-impl Current {
-    pub(super) fn is_hidden(&self) -> bool {
-        self.hidden
-    }
-}
-
 impl Relay<'_> {
     /// Handles every whole frame that the target has sent, then writes the recording, once.
     pub(super) async fn target_burst(&mut self) -> Result<(), SessionStop> {
-        self.recorded = self.client.output.bytes.len();
+        let (start, inside_frame) = (self.client.output.bytes.len(), self.target.passing > 0);
+        self.unrecorded = Some((start, inside_frame));
+        let mut mark = start;
+        let done = self.answers(&mut mark).await;
+        // Also when the session is about to be cut: what is in the output by now, the client gets to see.
+        let operation = self.result.operation;
+        self.note_response(operation, &mut mark);
+        if done.is_ok() {
+            self.target.input.shrink();
+            self.say_locals();
+        }
+        // Fails closed: what could not be recorded is not shown (`Relay::end`).
+        self.session.commit().map_err(SessionStop::Cut)?;
+        self.unrecorded = None;
+        done
+    }
+
+    async fn answers(&mut self, mark: &mut usize) -> Result<(), SessionStop> {
         loop {
             if self.target.passing > 0 {
                 let count = self.target.passing.min(self.target.input.bytes().len());
@@ -86,24 +98,19 @@ impl Relay<'_> {
                 self.flush_rows().await?;
             }
             if let Finished::Yes = self.response(frame).await? {
-                self.note_response(self.result.operation);
+                self.note_response(self.result.operation, mark);
             }
         }
-        self.flush_rows().await?;
-        let operation = self.result.operation;
-        self.note_response(operation);
-        self.target.input.shrink();
-        self.say_locals();
-        self.session.commit().map_err(SessionStop::Cut)
+        self.flush_rows().await
     }
 
-    /// The bytes that were added for the client since the last note are an operation's response.
-    fn note_response(&mut self, operation: u64) {
+    /// The bytes that were added for the client since `mark` are an operation's response.
+    fn note_response(&mut self, operation: u64, mark: &mut usize) {
         let output = &self.client.output.bytes;
-        if let Some(bytes) = output.get(self.recorded..).filter(|bytes| !bytes.is_empty()) {
+        if let Some(bytes) = output.get(*mark..).filter(|bytes| !bytes.is_empty()) {
             self.session.note_raw(EventKind::Rows, operation, &[bytes]);
         }
-        self.recorded = output.len();
+        *mark = output.len();
     }
 
     pub(super) fn copy(&mut self, count: usize) {
@@ -115,7 +122,7 @@ impl Relay<'_> {
         self.target.input.consume(count);
     }
 
-    fn drop_answer(&mut self, frame: Frame) {
+    pub(super) fn drop_answer(&mut self, frame: Frame) {
         self.target.input.consume(frame.total);
     }
 
@@ -136,11 +143,11 @@ impl Relay<'_> {
         match frame.kind {
             // These may come at any time and answer nothing.
             b'N' => {
-                self.say_text(frame).await?;
+                self.notice(frame).await;
                 return Ok(Finished::No);
             }
             b'A' => {
-                self.copy(frame.total);
+                self.notification(frame).await?;
                 return Ok(Finished::No);
             }
             b'S' => {
@@ -173,28 +180,28 @@ impl Relay<'_> {
                 self.copy(frame.total);
                 Ok(Finished::No)
             }
-            (b'T' | b'n', Pending::DescribeStatement(statement)) => {
-                let statement = Rc::clone(statement);
-                self.described(frame, &statement, Asker::Client).await
+            (b'T' | b'n', Pending::DescribeStatement(statement, epoch)) => {
+                let (statement, epoch) = (Rc::clone(statement), *epoch);
+                self.described(frame, &statement, Asker::Client, epoch).await
             }
-            (b'T' | b'n', Pending::DescribePortal(portal, asker)) => {
-                let (statement, asker) = (Rc::clone(&portal.statement), *asker);
-                self.described(frame, &statement, asker).await
+            (b'T' | b'n', Pending::DescribePortal(portal, asker, epoch)) => {
+                let (statement, asker, epoch) = (Rc::clone(&portal.statement), *asker, *epoch);
+                self.described(frame, &statement, asker, epoch).await
             }
             (b'T', Pending::Query(judged)) => {
                 let judged = Rc::clone(judged);
                 self.query_described(frame, &judged).await
             }
             (b'D', Pending::Query(_)) => self.row(frame).await,
-            (b'D', Pending::Execute { operation, portal }) => {
-                let (operation, portal) = (*operation, Rc::clone(portal));
-                self.executed_row(frame, operation, &portal).await
+            (b'D', Pending::Execute { operation, portal, epoch }) => {
+                let (operation, portal, epoch) = (*operation, Rc::clone(portal), *epoch);
+                self.executed_row(frame, operation, &portal, epoch).await
             }
             (b'C' | b'I' | b's', Pending::Query(judged)) => {
                 let judged = Rc::clone(judged);
                 self.complete(frame, &judged, judged.operation)
             }
-            (b'C' | b'I' | b's', Pending::Execute { operation, portal }) => {
+            (b'C' | b'I' | b's', Pending::Execute { operation, portal, .. }) => {
                 let (operation, judged) = (*operation, Rc::clone(&portal.statement.judged));
                 self.pending.pop_front();
                 self.complete(frame, &judged, operation)
@@ -210,51 +217,6 @@ impl Relay<'_> {
         self.copy(frame.total);
         self.say_locals();
         Ok(Finished::No)
-    }
-
-    /// A description of a prepared statement: remembered, so that every Execute knows its columns.
-    async fn described(
-        &mut self,
-        frame: Frame,
-        statement: &Rc<Statement>,
-        asker: Asker,
-    ) -> Result<Finished, SessionStop> {
-        let columns: Rc<[Column]> = self.columns(frame).await?.into();
-        *statement.columns.borrow_mut() = Some(columns);
-        statement.plans.borrow_mut().clear();
-        statement.asked.set(false);
-        self.pending.pop_front();
-        match asker {
-            Asker::Client => self.copy(frame.total),
-            Asker::Gateway => self.drop_answer(frame),
-        }
-        self.say_locals();
-        Ok(Finished::No)
-    }
-
-    /// Reads a RowDescription (or NoData: no columns), with the origin of each column.
-    async fn columns(&mut self, frame: Frame) -> Result<Vec<Column>, SessionStop> {
-        if frame.kind == b'n' {
-            return Ok(Vec::new());
-        }
-        let fields = self
-            .target
-            .input
-            .bytes()
-            .get(..frame.total)
-            .ok_or(Malformed("a frame that is not whole"))
-            .and_then(read_fields)
-            .map_err(|Malformed(what)| drift(what))?;
-        let mut columns = Vec::with_capacity(fields.len());
-        for field in fields {
-            columns.push(Column {
-                origin: self.catalog.origin(field.relation, field.attribute).await,
-                name: field.name,
-                type_oid: field.type_oid,
-                format: field.format,
-            });
-        }
-        Ok(columns)
     }
 
     async fn query_described(&mut self, frame: Frame, judged: &Rc<Judged>) -> Result<Finished, SessionStop> {
@@ -294,55 +256,10 @@ impl Relay<'_> {
             self.session.note(EventKind::Refusal, operation, refusal);
             refuse::error(&mut self.client.output.bytes, Severity::Error, refusal);
         }
+        // After an error a client expects nothing more before ReadyForQuery, and skips what it had sent.
         self.result.hidden = true;
-    }
-
-    async fn make_plan(&mut self, judged: &Judged, columns: Rc<[Column]>) -> ResultPlan {
-        match self.session.plan(judged, &columns).await {
-            Planned::Refuse(refusal) => ResultPlan::Refuse(refusal),
-            Planned::Show(plan) => {
-                let masked: Box<[usize]> = plan.masked_columns().collect();
-                if !masked.is_empty() {
-                    let names: Vec<&str> = masked
-                        .iter()
-                        .filter_map(|index| columns.get(*index))
-                        .map(|column| column.name.as_str())
-                        .collect();
-                    self.session.note(EventKind::Mask, judged.operation, &json!({ "columns": names }));
-                }
-                ResultPlan::Show { plan, masked, columns }
-            }
-        }
-    }
-
-    /// The plan of a portal's result; kept with the statement, by result formats.
-    pub(super) async fn plan_for(&mut self, portal: &Portal) -> Rc<ResultPlan> {
-        let statement = &portal.statement;
-        let known = statement
-            .plans
-            .borrow()
-            .iter()
-            .find(|(formats, _)| *formats == portal.formats)
-            .map(|(_, plan)| Rc::clone(plan));
-        if let Some(plan) = known {
-            return plan;
-        }
-        let described = statement.columns.borrow().clone();
-        let Some(described) = described else {
-            // Fails closed: rows whose columns are not known are not shown.
-            return Rc::new(ResultPlan::Refuse(Refusal::new(
-                RefusalCode::MaskImpossible,
-                "the columns of this result are not known, so it cannot be shown",
-            )));
-        };
-        let columns: Rc<[Column]> = with_formats(&described, &portal.formats);
-        let plan = Rc::new(self.make_plan(&statement.judged, columns).await);
-        let mut plans = statement.plans.borrow_mut();
-        if plans.len() >= 4 {
-            plans.clear();
-        }
-        plans.push((portal.formats.clone(), Rc::clone(&plan)));
-        plan
+        self.result.hidden_segment = true;
+        self.skipping |= self.open_segment && !self.pending.iter().any(Pending::ends_segment);
     }
 
     async fn executed_row(
@@ -350,9 +267,10 @@ impl Relay<'_> {
         frame: Frame,
         operation: u64,
         portal: &Rc<Portal>,
+        epoch: u64,
     ) -> Result<Finished, SessionStop> {
         if self.result.operation != operation || self.result.plan.is_none() {
-            let plan = self.plan_for(portal).await;
+            let plan = self.plan_for(portal, epoch).await;
             self.begin_result(operation);
             if let ResultPlan::Refuse(refusal) = &*plan {
                 let refusal = refusal.clone();
@@ -362,7 +280,6 @@ impl Relay<'_> {
                     return Err(SessionStop::Cut(refusal));
                 }
                 self.hide(&refusal);
-                self.result.hidden_segment = true;
             }
             self.result.plan = Some(plan);
         }
@@ -412,9 +329,7 @@ impl Relay<'_> {
             Err(refusal) => {
                 self.result.batch.clear();
                 // Rows that the client already has stay; from here on it sees none.
-                let extended = matches!(self.pending.front(), Some(Pending::Execute { .. }));
                 self.hide(&refusal);
-                self.result.hidden_segment = extended;
                 Ok(())
             }
         }
@@ -438,12 +353,6 @@ impl Relay<'_> {
         }
         if judged.changes_session() {
             self.catalog.forget();
-            self.statements.forget_descriptions();
-            self.names_changed = true;
-        }
-        let renames = ["prepare", "session.discard"];
-        if judged.statements.iter().any(|facts| renames.iter().any(|class| facts.is(class))) {
-            self.statements.distrust();
         }
         // Another result of the same simple query brings its own description.
         self.result.plan = None;
@@ -455,18 +364,15 @@ impl Relay<'_> {
     }
 
     fn copy_in_begins(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
-        let operation = match self.pending.front() {
-            Some(Pending::Query(judged)) => judged.operation,
-            Some(Pending::Execute { operation, .. }) => {
-                let operation = *operation;
-                // A Sync that was sent before is eaten by COPY FROM STDIN (PostgreSQL source, CopyGetData).
-                while matches!(self.pending.get(1), Some(Pending::Sync)) {
-                    self.pending.remove(1);
-                }
-                operation
-            }
+        let (operation, judged) = match self.pending.front() {
+            Some(Pending::Query(judged)) => (judged.operation, judged),
+            Some(Pending::Execute { operation, portal, .. }) => (*operation, &portal.statement.judged),
             _ => return Err(drift("COPY data that nobody asked for")),
         };
+        // Fails closed: a COPY that the checks did not see as one was not waited for, and its Syncs are miscounted.
+        if !copies_in(judged) {
+            return Err(unseen_copy());
+        }
         self.begin_result(operation);
         self.copy_in = true;
         self.copy(frame.total);
@@ -477,15 +383,14 @@ impl Relay<'_> {
     fn copy_out(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
         let (operation, judged) = match self.pending.front() {
             Some(Pending::Query(judged)) => (judged.operation, Rc::clone(judged)),
-            Some(Pending::Execute { operation, portal }) => (*operation, Rc::clone(&portal.statement.judged)),
+            Some(Pending::Execute { operation, portal, .. }) => {
+                (*operation, Rc::clone(&portal.statement.judged))
+            }
             _ => return Err(drift("COPY data that nobody asked for")),
         };
         // Fails closed: a COPY that the checks did not see as one was not planned either.
         if !judged.statements.iter().any(|facts| facts.copy_out.is_some()) {
-            return Err(SessionStop::Cut(Refusal::new(
-                RefusalCode::NotUnderstood,
-                "the target copies out data that no check has seen",
-            )));
+            return Err(unseen_copy());
         }
         match frame.kind {
             b'H' => {
@@ -499,30 +404,6 @@ impl Relay<'_> {
         Ok(Finished::No)
     }
 
-    /// Settings that change how statements are read: the checks read them in one way only. Fails closed.
-    fn watch_setting(&mut self, frame: Frame) -> Result<(), SessionStop> {
-        let mut body = Body::of(self.target.input.bytes().get(..frame.total).unwrap_or_default());
-        let read = body.zero_terminated().and_then(|name| Ok((name, body.zero_terminated()?)));
-        let (name, value) = read.map_err(|Malformed(what)| drift(what))?;
-        let fits = match name {
-            b"client_encoding" => value.eq_ignore_ascii_case(b"UTF8"),
-            b"standard_conforming_strings" => value == b"on",
-            _ => true,
-        };
-        if fits {
-            return Ok(());
-        }
-        let name = String::from_utf8_lossy(name).into_owned();
-        Err(SessionStop::Cut(
-            Refusal::new(
-                RefusalCode::OperationRefused,
-                format!("{name} was changed, so the session was ended"),
-            )
-            .detail("Statements are judged with client_encoding = UTF8 and standard_conforming_strings = on.")
-            .hint("Connect again and leave the setting as it is."),
-        ))
-    }
-
     async fn error(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
         let operation = match self.pending.front() {
             Some(Pending::Query(judged)) => judged.operation,
@@ -534,18 +415,14 @@ impl Relay<'_> {
         }
         self.copy_in = false;
         let bytes = self.target.input.bytes().get(..frame.total).unwrap_or_default();
-        let (severity, sqlstate) = (error_field(bytes, b'V'), error_field(bytes, b'C'));
-        self.result.fatal |= matches!(severity.as_str(), "FATAL" | "PANIC");
-        let body = json!({ "side": "target", "sqlstate": sqlstate });
+        let body = json!({ "side": "target", "sqlstate": words::error_code(bytes) });
         self.session.note(EventKind::Error, operation, &body);
         if let Some(Pending::Poison(refused)) = self.pending.front() {
             let refused = refused.clone();
             self.say(&refused);
             self.drop_answer(frame);
-        } else if self.result.hidden {
-            self.drop_answer(frame);
         } else {
-            self.say_text(frame).await?;
+            self.say_targets_words(frame).await;
         }
         // After an error the target skips everything up to the end of the segment.
         while let Some(head) = self.pending.front() {
@@ -555,11 +432,17 @@ impl Relay<'_> {
             match head {
                 Pending::Parse => self.statements.fail(),
                 Pending::Bind => self.portals.fail(),
-                Pending::DescribeStatement(statement) => statement.asked.set(false),
-                Pending::DescribePortal(portal, _) => portal.statement.asked.set(false),
+                Pending::DescribeStatement(statement, _) => statement.asked.set(None),
+                Pending::DescribePortal(portal, ..) => portal.statement.asked.set(None),
                 _ => {}
             }
             self.pending.pop_front();
+        }
+        if self.open_segment && !self.pending.iter().any(Pending::ends_segment) {
+            // The segment's end was not sent yet: what comes before it is skipped there, so it is skipped here. A
+            // statement that waits for approvers cannot run any more either.
+            self.skipping = true;
+            self.stalled |= self.parked.take().is_some();
         }
         self.result.plan = None;
         self.say_locals();
@@ -577,14 +460,13 @@ impl Relay<'_> {
             _ => return Err(drift("a ReadyForQuery that nobody asked for")),
         }
         self.status = status;
+        if status == b'I' && self.changed.is_some_and(|changed| changed <= self.answered) {
+            self.changed = None;
+        }
+        self.answered += 1;
         if status == b'I' {
             // Portals end with their transaction.
             self.portals.clear_confirmed();
-            if std::mem::take(&mut self.names_changed) {
-                // What a transaction changed counts for others, or is undone, only now (SET LOCAL, DDL, ROLLBACK).
-                self.catalog.forget();
-                self.statements.forget_descriptions();
-            }
         }
         self.copy_in = false;
         self.result.hidden = false;
@@ -622,56 +504,15 @@ impl Relay<'_> {
     }
 }
 
+fn unseen_copy() -> SessionStop {
+    SessionStop::Cut(Refusal::new(
+        RefusalCode::NotUnderstood,
+        "the target copies data in a way that no check has seen",
+    ))
+}
+
 /// Whether an operation's response is complete.
-enum Finished {
+pub(super) enum Finished {
     Yes,
     No,
-}
-
-struct Field {
-    name: String,
-    relation: u32,
-    attribute: i16,
-    type_oid: u32,
-    format: Format,
-}
-
-fn read_fields(frame: &[u8]) -> Result<Vec<Field>, Malformed> {
-    let mut body = Body::of(frame);
-    let count = body.count()?;
-    let mut fields = Vec::with_capacity(count.min(64));
-    for _ in 0..count {
-        let name = String::from_utf8_lossy(body.zero_terminated()?).into_owned();
-        let (relation, attribute, type_oid) = (body.u32()?, body.i16()?, body.u32()?);
-        body.bytes(6)?;
-        let format = format(body.i16()?);
-        fields.push(Field { name, relation, attribute, type_oid, format });
-    }
-    body.end()?;
-    Ok(fields)
-}
-
-fn format(code: i16) -> Format {
-    if code == 0 { Format::Text } else { Format::Binary }
-}
-
-/// Result formats of a Bind: none (all text), one for all, or one each (PostgreSQL manual, Bind).
-fn with_formats(columns: &[Column], formats: &[i16]) -> Rc<[Column]> {
-    let of = |index: usize| match formats {
-        [] => Format::Text,
-        [all] => format(*all),
-        each => each.get(index).map_or(Format::Text, |code| format(*code)),
-    };
-    columns.iter().enumerate().map(|(index, column)| Column { format: of(index), ..column.clone() }).collect()
-}
-
-fn error_field(frame: &[u8], wanted: u8) -> String {
-    let mut body = Body::of(frame);
-    while let Ok(field) = body.u8() {
-        let Ok(text) = body.zero_terminated() else { break };
-        if field == wanted {
-            return String::from_utf8_lossy(text).into_owned();
-        }
-    }
-    String::new()
 }

@@ -14,15 +14,19 @@ use std::rc::Rc;
 /// Prepared statements or portals of one session; each is a few hundred bytes here and more at the target.
 pub(super) const MAX_NAMES: usize = 4096;
 
+/// PostgreSQL compares this many bytes of a name (`NAMEDATALEN` - 1) and ignores the rest: two longer names would be one
+/// to the target and two here.
+pub(super) const MAX_NAME_BYTES: usize = 63;
+
 /// A prepared statement.
 pub(super) struct Statement {
     pub(super) judged: Rc<Judged>,
-    /// Result columns, formats left at text; none: not described yet.
-    pub(super) columns: RefCell<Option<Rc<[Column]>>>,
+    /// Result columns, formats left at text, and the epoch that they were described in; none: not described yet.
+    pub(super) columns: RefCell<Option<(u64, Rc<[Column]>)>>,
     /// Plans by result formats; few, since a client sticks to one.
     pub(super) plans: RefCell<Vec<PlanFor>>,
-    /// A Describe of ours is on its way.
-    pub(super) asked: Cell<bool>,
+    /// A Describe is on its way: the epoch and the segment that it was sent in.
+    pub(super) asked: Cell<Option<(u64, u64)>>,
 }
 
 /// A plan, and the result formats that it was made for.
@@ -47,10 +51,6 @@ pub(super) struct Portal {
     pub(super) statement: Rc<Statement>,
     /// The result formats of the Bind message.
     pub(super) formats: Box<[i16]>,
-    /// Digest input of a hold: the Bind message, parameters included.
-    pub(super) bound: RefCell<Option<Box<[u8]>>>,
-    /// The number of the Parse, Bind or Execute it was recorded under.
-    pub(super) approved: Cell<bool>,
 }
 
 impl Statement {
@@ -59,7 +59,7 @@ impl Statement {
             judged,
             columns: RefCell::default(),
             plans: RefCell::default(),
-            asked: Cell::new(false),
+            asked: Cell::new(None),
         })
     }
 
@@ -78,9 +78,9 @@ impl Statement {
 
     /// One whose name may mean another text by now. If it needed approval, it does not run under this name any more:
     /// approvers would see a text that is perhaps not what runs (invariant 7).
-    fn distrusted(was: &Self) -> Rc<Self> {
+    fn distrusted(&self) -> Rc<Self> {
         let unseen = Statement::unseen();
-        if matches!(was.judged.ruling, Ruling::Allow) {
+        if matches!(self.judged.ruling, Ruling::Allow) {
             return unseen;
         }
         let refusal = Refusal::new(
@@ -94,21 +94,16 @@ impl Statement {
         Statement::new(Rc::new(judged))
     }
 
-    fn forget(&self) {
-        *self.columns.borrow_mut() = None;
-        self.plans.borrow_mut().clear();
-        self.asked.set(false);
+    /// The columns, when they were described in `epoch`.
+    pub(super) fn columns_in(&self, epoch: u64) -> Option<Rc<[Column]>> {
+        let columns = self.columns.borrow();
+        columns.as_ref().filter(|(described, _)| *described == epoch).map(|(_, columns)| Rc::clone(columns))
     }
 }
 
 impl Portal {
     pub(super) fn unseen() -> Rc<Self> {
-        Rc::new(Portal {
-            statement: Statement::unseen(),
-            formats: Box::default(),
-            bound: RefCell::default(),
-            approved: Cell::new(true),
-        })
+        Rc::new(Portal { statement: Statement::unseen(), formats: Box::default() })
     }
 }
 
@@ -177,6 +172,19 @@ impl<T> Names<T> {
         self.confirmed.remove(name);
     }
 
+    fn replace_named(&mut self, other: impl Fn(&T) -> Rc<T>) {
+        for (name, meaning) in &mut self.confirmed {
+            if !name.is_empty() {
+                *meaning = other(meaning);
+            }
+        }
+        for (name, meaning, _) in &mut self.in_flight {
+            if !name.is_empty() {
+                *meaning = other(meaning);
+            }
+        }
+    }
+
     /// Ends with the transaction.
     pub(super) fn clear_confirmed(&mut self) {
         self.confirmed.clear();
@@ -184,26 +192,28 @@ impl<T> Names<T> {
 }
 
 impl Names<Statement> {
-    /// Names in SQL mean something else now: whatever was derived from them is asked for again.
-    pub(super) fn forget_descriptions(&self) {
-        for statement in self.all() {
-            statement.forget();
-        }
-    }
-
-    /// PREPARE and DEALLOCATE in SQL share the protocol's names: what a name means is not known any more.
+    /// PREPARE in SQL shares the protocol's names: what a name means is not known any more. The unnamed statement has no
+    /// name in SQL.
     pub(super) fn distrust(&mut self) {
-        let confirmed = self.confirmed.iter_mut().map(|(name, statement)| (name, statement));
-        let in_flight = self.in_flight.iter_mut().map(|(name, statement, _)| (&*name, statement));
-        for (name, statement) in confirmed.chain(in_flight) {
-            if !name.is_empty() {
-                *statement = Statement::distrusted(statement);
-            }
-        }
+        self.replace_named(Statement::distrusted);
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Rc<Statement>> {
         self.confirmed.values().chain(self.in_flight.iter().map(|(_, statement, _)| statement))
+    }
+}
+
+impl Names<Portal> {
+    /// DECLARE in SQL shares the protocol's names of portals.
+    pub(super) fn distrust(&mut self) {
+        self.replace_named(|_| Portal::unseen());
+    }
+
+    /// A portal that exists at the target, if at all, without having been bound here.
+    pub(super) fn adopt(&mut self, name: &[u8]) -> Rc<Portal> {
+        let portal = Portal::unseen();
+        self.confirmed.insert(name.into(), Rc::clone(&portal));
+        portal
     }
 }
 

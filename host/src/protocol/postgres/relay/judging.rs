@@ -1,0 +1,148 @@
+//! What the gateway itself has to say about a text, beside the plugins: results that cannot be shown, and statements that
+//! reach what was prepared under a name.
+
+use super::Relay;
+use crate::session::{Judged, Planned, Ruling};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::sql::{Column, Format};
+
+impl Relay<'_> {
+    /// Judges a text, and what only the gateway can see of it: results that masks would refuse after the fact.
+    pub(super) async fn judge(&mut self, kind: &str, text: &str) -> Judged {
+        let mut judged = self.session.judge_sql(kind, text).await;
+        if !matches!(judged.ruling, Ruling::Refuse(_))
+            && let Some(refusal) = self.refused_result(&judged).await
+        {
+            judged.ruling = Ruling::Refuse(refusal);
+        }
+        if let Some(refusal) = self.hidden_from_approvers(&judged) {
+            judged.ruling = Ruling::Refuse(refusal);
+        }
+        // As it is enforced.
+        self.session.note_decision(&judged);
+        judged
+    }
+
+    /// A statement that writes cannot be taken back when its result turns out to be unshowable, and COPY TO has no row
+    /// description: both are planned before they run. Fails closed.
+    async fn refused_result(&mut self, judged: &Judged) -> Option<Refusal> {
+        let mut columns = Vec::new();
+        for facts in &judged.statements {
+            let Some(copy) = &facts.copy_out else { continue };
+            match &copy.relation {
+                None => columns.push(computed()),
+                Some(relation) => {
+                    let found = self.catalog.named(relation.schema.as_deref(), &relation.name).await;
+                    if found.is_empty() {
+                        columns.push(computed());
+                    }
+                    for relation in &found {
+                        columns.extend(relation.origins().map(|origin| Column {
+                            name: origin.column.clone(),
+                            origin: Some(origin),
+                            ..computed()
+                        }));
+                    }
+                }
+            }
+        }
+        let copies = !columns.is_empty();
+        let writes_and_returns = judged
+            .statements
+            .iter()
+            .any(|facts| ["insert", "update", "delete", "merge"].iter().any(|class| facts.is(class)))
+            && judged.statements.iter().any(|facts| {
+                facts.opaque
+                    || facts.columns.iter().any(|column| column.place == chaperone_core::sql::Place::Output)
+            });
+        if writes_and_returns {
+            columns.push(computed());
+        }
+        if columns.is_empty() {
+            return None;
+        }
+        match self.session.plan(judged, &columns).await {
+            Planned::Refuse(refusal) => Some(refusal),
+            Planned::Show(plan) if copies && !plan.passes_all() => Some(
+                Refusal::new(
+                    RefusalCode::MaskImpossible,
+                    "this COPY would show values that have to be masked",
+                )
+                .hint("Read them with SELECT: the result is masked."),
+            ),
+            Planned::Show(_) => None,
+        }
+    }
+
+    /// PREPARE and EXECUTE in SQL would show approvers a text without its parameters, or parameters without their text.
+    /// What was approved is what runs (invariant 7), so what needs approval goes neither way. Fails closed.
+    fn hidden_from_approvers(&self, judged: &Judged) -> Option<Refusal> {
+        let prepares = judged.statements.iter().any(|facts| facts.is("prepare"))
+            && matches!(judged.ruling, Ruling::Hold(_));
+        if matches!(judged.ruling, Ruling::Refuse(_)) || !(prepares || self.reaches_what_is_held(judged)) {
+            return None;
+        }
+        Some(not_in_sql())
+    }
+
+    /// `EXECUTE name` in SQL (also inside EXPLAIN and CREATE TABLE AS) runs what was perhaps prepared by Parse, where a
+    /// statement that needs approval only waits to be bound.
+    fn reaches_what_is_held(&self, judged: &Judged) -> bool {
+        // A keyword cannot be written in any other way, so its letters are in the text. A statement whose name is in
+        // doubt is refused to the protocol, and still there for EXECUTE.
+        mentions(judged, "execute")
+            && self.statements.all().any(|other| {
+                !std::ptr::eq(&*other.judged, judged) && !matches!(other.judged.ruling, Ruling::Allow)
+            })
+    }
+
+    /// The same at Execute: what is held may have been prepared after the EXECUTE was judged.
+    pub(super) fn runs_what_is_held(&self, judged: &Judged) -> Option<Refusal> {
+        self.reaches_what_is_held(judged).then(not_in_sql)
+    }
+
+    /// Something was forwarded that names may mean something else after. Everything that is sent later reckons with it,
+    /// whether or not it comes to pass: waiting for the answer would leave a gap in a pipeline.
+    pub(super) fn note_sent(&mut self, judged: &Judged) {
+        let is =
+            |words: &[&str]| judged.statements.iter().any(|facts| words.iter().any(|word| facts.is(word)));
+        let unseen = is(&["procedural", "unknown"]);
+        if unseen || is(&["prepare", "session.discard"]) {
+            self.statements.distrust();
+        }
+        if unseen || is(&["cursor"]) && mentions(judged, "declare") {
+            self.portals.distrust();
+        }
+        let changes = judged.changes_session();
+        if changes {
+            // A setting may be undone by the end of its transaction.
+            self.changed = Some(self.segment);
+        }
+        if changes || is(&["cursor", "prepare"]) || self.changed.is_some() && is(&["transaction"]) {
+            self.epoch += 1;
+        }
+    }
+}
+
+fn not_in_sql() -> Refusal {
+    Refusal::new(
+        RefusalCode::OperationRefused,
+        "a statement that needs approval cannot be run by PREPARE and EXECUTE in SQL",
+    )
+    .detail("An approver has to see the statement and its parameters together.")
+    .hint("Run it directly, or with your driver's parameters.")
+}
+
+/// Whether a COPY FROM STDIN is in it.
+pub(super) fn copies_in(judged: &Judged) -> bool {
+    judged.statements.iter().any(|facts| facts.is("copy.in"))
+}
+
+fn mentions(judged: &Judged, word: &str) -> bool {
+    judged.text.as_bytes().windows(word.len()).any(|text| text.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// A column that nothing is known of.
+pub(super) fn computed() -> Column {
+    Column { name: String::new(), origin: None, type_oid: 25, format: Format::Text }
+}
