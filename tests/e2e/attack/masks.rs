@@ -89,7 +89,7 @@ async fn a_description_does_not_outlive_the_search_path() {
 
     // SET LOCAL ends with its transaction.
     ask(&mut wire, &[query("BEGIN; SET LOCAL search_path = other"), describe.clone()], 2);
-    let said = ask(&mut wire, &[run.clone()], 1);
+    let said = ask(&mut wire, std::slice::from_ref(&run), 1);
     assert!(said.contains("harmless"), "{said}");
     hidden(&ask(&mut wire, &[query("COMMIT"), run.clone()], 2));
     // So does everything when it is rolled back, also in one pipeline.
