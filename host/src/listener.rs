@@ -24,6 +24,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Its place among all connections; given back when it is dropped.
     pub place: OwnedSemaphorePermit,
+    /// Its place among those that have not logged in; given back when the greeting is over.
+    pub greeting: OwnedSemaphorePermit,
 }
 
 /// Bounds of a listener.
@@ -109,6 +111,8 @@ pub async fn accept<F, Fut>(
     Fut: Future<Output = ()> + 'static,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
+    // Half of the places at most: strangers that never finish a login leave the other half to sessions.
+    let greetings = Arc::new(Semaphore::new(limits.connections.div_ceil(2)));
     let mut next = 0usize;
     loop {
         let accepted = tokio::select! {
@@ -129,6 +133,10 @@ pub async fn accept<F, Fut>(
             tracing::warn!(%peer, "refused a connection: the bound of {} is reached", limits.connections);
             continue;
         };
+        let Ok(greeting) = Arc::clone(&greetings).try_acquire_owned() else {
+            tracing::warn!(%peer, "refused a connection: too many others have not logged in yet");
+            continue;
+        };
         let Ok(stream) = stream.into_std() else { continue };
         let serve = serve.clone();
         next = next.wrapping_add(1);
@@ -137,7 +145,7 @@ pub async fn accept<F, Fut>(
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small messages go back and forth; waiting to fill a segment would cost 40 ms each.
             let _ = stream.set_nodelay(true);
-            serve(Connection { stream, peer, place }).await;
+            serve(Connection { stream, peer, place, greeting }).await;
         };
         if threads.spawn(next, job).is_err() {
             tracing::warn!(%peer, "refused a connection: a session thread's queue is full");

@@ -105,7 +105,8 @@ enum First {
 }
 
 pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result<PostgresHello, Goodbye> {
-    let Connection { stream, peer, place } = connection;
+    // `greeting` is given back when this function returns.
+    let Connection { stream, peer, place, greeting: _greeting } = connection;
     let mut stream = match first(postgres, stream).await? {
         First::Tls(stream) => *stream,
         First::Done(goodbye) => return Err(goodbye),
