@@ -1,10 +1,10 @@
 //! Ways to bring the two sides out of step, to stop the gateway, or to go unrecorded.
 
-use super::{attack, login, strict};
+use super::{attack, login, session, strict};
 use chaperone::recorder::{EventKind, Library, Reader};
-use chaperone_tests::stage::Stage;
+use chaperone_tests::stage::{Setting, Stage};
 use chaperone_tests::wire::{
-    bind, close, describe, execute, flush, kinds, message, parse, query, sync, texts,
+    Wire, bind, close, describe, execute, flush, kinds, message, parse, query, sync, tcp, texts,
 };
 use std::io::Write;
 use std::time::Duration;
@@ -94,17 +94,62 @@ async fn copied_rows_are_recorded_however_they_are_cut() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_client_saw_last_is_recorded() {
     let (mut stage, mut wire) = attack().await;
-    // The second row is longer than anything that can be masked: the session is cut there.
-    let sql = "SELECT name || 'seen', ssn FROM (SELECT name, ssn FROM customers WHERE id = 1) AS one";
-    wire.sql(sql).unwrap();
-    let frames = [query("SELECT 'seen by the client'"), vec![b'Q', 0, 0, 0, 1]].concat();
-    let said = wire.ask(&frames, 2).unwrap();
+    // The second result cannot be shown, while what comes behind it has been sent: the session is cut in this burst.
+    let run = |sql: &str| [parse("", sql), bind("", "", &[]), execute("", 0)].concat();
+    let frames = [
+        run("SELECT 'seen by the client'"),
+        run("SELECT reverse(ssn) FROM customers"),
+        run("SELECT 1"),
+        sync(),
+    ];
+    let said = texts(&wire.ask(&frames.concat(), 1).unwrap());
+    assert!(said.contains("FATAL"), "{said}");
     drop(wire);
     stage.stop().await;
-    if texts(&said).contains("seen by the client") {
-        let rows = String::from_utf8_lossy(&recorded(&stage, EventKind::Rows)).into_owned();
-        assert!(rows.contains("seen by the client"), "shown, not recorded");
-    }
+    let rows = String::from_utf8_lossy(&recorded(&stage, EventKind::Rows)).into_owned();
+    assert_eq!(rows.contains("seen by the client"), said.contains("seen by the client"), "{said}");
+}
+
+/// A refused query ends a segment as a failed one would: what the segment did is undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_query_undoes_the_segment_before_it() {
+    let (mut stage, mut wire) = attack().await;
+    let insert = [parse("", INSERT), bind("", "", &["1"]), execute("", 0)].concat();
+    let said = wire.ask(&[insert, query("DROP TABLE orders")].concat(), 1).unwrap();
+    assert_eq!(kinds(&said), "12CEZ", "{}", texts(&said));
+    assert_eq!(stage.real("select count(*) from orders where item = 'x'").unwrap().trim(), "0");
+    stage.stop().await;
+}
+
+/// A long row is streamed through; what the gateway says meanwhile comes behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_does_not_come_in_the_middle_of_a_row() {
+    let (mut stage, mut wire) = attack().await;
+    // More than all buffers on the way hold, so that it is still being streamed when the second query comes.
+    wire.send(&query("SELECT repeat('x', 40000000)")).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let said = wire.ask(&query("DELETE FROM orders WHERE id = 1"), 2).unwrap();
+    assert_eq!(kinds(&said), "TDCZNEZ", "{} messages", said.len());
+    stage.stop().await;
+}
+
+/// Strangers that never log in do not use up the places of sessions.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_leave_room_for_sessions() {
+    let mut stage =
+        Stage::start(Setting { more: "limits: { connections: 16 }".into(), ..strict() }).await.unwrap();
+    let mut wire = session(&stage);
+    let idle: Vec<_> = (0..64).map(|_| tcp(stage.address).unwrap()).collect();
+    assert!(texts(&wire.sql("SELECT 42").unwrap()).contains("42"));
+    drop(idle);
+    let token = stage.agent().unwrap();
+    // Closed ones give their places back at once.
+    let again = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        Wire::login(stage.address, &stage.path("gateway.pem"), &token).is_ok()
+    });
+    assert!(again, "nobody gets in any more");
+    stage.stop().await;
 }
 
 /// Refusals are longer than what they answer: a client that does not read them is not read either.
@@ -115,6 +160,7 @@ async fn a_client_that_does_not_read_is_not_read() {
     let calls = message(b'F', &[]).repeat(13_000);
     let stopped = (0..500).any(|_| wire.stream.write_all(&calls).is_err());
     assert!(stopped, "32 MB of refused calls were read while nobody took the answers");
+    drop(wire);
     stage.stop().await;
 }
 
