@@ -6,3 +6,4 @@ mod main_job;
 mod postgres;
 mod structure;
 mod tour;
+mod windows;

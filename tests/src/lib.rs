@@ -2,9 +2,11 @@
 //!
 //! Nothing here asserts. A helper returns what happened, the tests in `e2e/` say what should have.
 
+pub mod cases;
 pub mod process;
 pub mod psql;
 pub mod python;
+pub mod raw;
 pub mod sources;
 pub mod stage;
 pub mod tools;

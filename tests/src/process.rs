@@ -34,7 +34,18 @@ impl Ran {
 }
 
 /// Runs a program with `input` as its standard input. One that is not done after [`LIMIT`] is killed: an error.
+///
+/// It waits: inside a runtime with several threads, the others take over what this one carries.
 pub fn run(command: &mut Command, input: &str) -> Result<Ran> {
+    match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => {
+            tokio::task::block_in_place(|| run_here(command, input))
+        }
+        _ => run_here(command, input),
+    }
+}
+
+fn run_here(command: &mut Command, input: &str) -> Result<Ran> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())

@@ -11,6 +11,7 @@ use chaperone::config;
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ShopLogin};
 use chaperone::gateway::run::{self as gateway, Running};
+use chaperone::recorder::{Event, EventKind, Library, Reader};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
 use std::net::SocketAddr;
@@ -116,6 +117,16 @@ impl Stage {
         Ok((stage, file))
     }
 
+    /// Stops the gateway and starts it again on the same state and recordings, at another port.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await;
+        let running = gateway::start(config::load(&self.path("chaperone.yaml"))?.0).await?;
+        std::fs::write(self.path("gateway.pem"), running.certificate_pem.as_str())?;
+        (self.address, self.api) = (running.postgres, running.api);
+        self.running = Some(running);
+        Ok(())
+    }
+
     /// Stops the gateway as SIGTERM would.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
@@ -130,7 +141,7 @@ impl Stage {
 
     /// A token that lives as long as it is told.
     pub fn token_for(&self, kind: CallerKind, group: &str, number: u8, lifetime: Duration) -> Result<String> {
-        let object = format!("7e570000-0000-4000-8000-0000000001{number:02x}");
+        let object = object_id(number);
         let spec = TokenSpec::new(kind, &object, AUDIENCE, Timestamp::now())
             .groups(GroupsClaim::Listed(vec![group.to_owned()]))
             .lifetime(lifetime);
@@ -167,6 +178,46 @@ impl Stage {
         let said = self.chaperone(token, &arguments)?;
         ensure!(said.status.success(), "no window: {} {}", said.stdout, said.stderr);
         first_id(&said.stdout, "win_").with_context(|| format!("no window's id in {}", said.stdout))
+    }
+
+    /// An approver and operator; another number is another person.
+    pub fn person(&self, number: u8) -> Result<String> {
+        self.token(CallerKind::Human, DBAS, number)
+    }
+
+    /// Sessions at the target that the gateway carries for clients, as the target counts them.
+    pub fn backends(&self, application: &str) -> Result<usize> {
+        let sql = format!("select count(*) from pg_stat_activity where application_name = '{application}'");
+        Ok(self.real(&sql)?.trim().parse()?)
+    }
+
+    /// Looks until `done` says so; an error when it never does.
+    pub async fn until(&self, what: &str, mut done: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
+        let started = std::time::Instant::now();
+        while !done(self)? {
+            ensure!(started.elapsed() < PATIENCE, "this never came: {what}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Every recording: its file, and its events as JSON, verified as they are read.
+    pub fn recorded(&self) -> Result<Vec<Recorded>> {
+        let mut all = Vec::new();
+        for path in Library::new(self.recordings()).paths(usize::MAX)? {
+            let reader = Reader::new(std::io::BufReader::new(std::fs::File::open(&path)?));
+            // A recording that is still written ends somewhere.
+            let events: Vec<Event> = reader.events().map_while(Result::ok).collect();
+            all.push(Recorded { path, events });
+        }
+        Ok(all)
+    }
+
+    /// The recordings of one principal, by the number of its token; newest first.
+    pub fn recorded_of(&self, number: u8) -> Result<Vec<Recorded>> {
+        let mut all = self.recorded()?;
+        all.retain(|one| one.head().contains(&object_id(number)));
+        Ok(all)
     }
 
     /// Runs the command line against this gateway with somebody's token.
@@ -215,6 +266,43 @@ impl Stage {
         Path::new(self.folder.path()).join(name)
     }
 }
+
+/// A recording, read.
+pub struct Recorded {
+    /// Its file.
+    pub path: PathBuf,
+    /// What is in it, up to where it is whole.
+    pub events: Vec<Event>,
+}
+
+impl Recorded {
+    /// The head's JSON text.
+    pub fn head(&self) -> String {
+        self.of(EventKind::Head).join("")
+    }
+
+    /// Bodies of a kind as text, in order.
+    pub fn of(&self, kind: EventKind) -> Vec<String> {
+        let of_kind = self.events.iter().filter(|event| event.kind == kind);
+        of_kind.map(|event| String::from_utf8_lossy(&event.body).into_owned()).collect()
+    }
+
+    /// The end's JSON text; empty while there is none.
+    pub fn end(&self) -> String {
+        self.of(EventKind::End).join("")
+    }
+}
+
+/// The object id of the principal with a number.
+pub fn object_id(number: u8) -> String {
+    format!("7e570000-0000-4000-8000-0000000001{number:02x}")
+}
+
+/// How often [`Stage::until`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// When [`Stage::until`] gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The first id with a prefix in a text.
 pub fn first_id(text: &str, prefix: &str) -> Option<String> {
