@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attack;
+mod holds;
 mod main_job;
 mod postgres;
 mod structure;

@@ -39,13 +39,19 @@ impl Ran {
 pub fn run(command: &mut Command, input: &str) -> Result<Ran> {
     match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(tokio::runtime::RuntimeFlavor::MultiThread) => {
-            tokio::task::block_in_place(|| run_here(command, input))
+            tokio::task::block_in_place(|| run_watched(command, input, "", |_| ()))
         }
-        _ => run_here(command, input),
+        _ => run_watched(command, input, "", |_| ()),
     }
 }
 
-fn run_here(command: &mut Command, input: &str) -> Result<Ran> {
+/// As [`run`], and calls `seen` with the process id when the program has written `sign` to its standard error.
+pub fn run_watched(
+    command: &mut Command,
+    input: &str,
+    sign: &str,
+    seen: impl FnOnce(u32) + Send + 'static,
+) -> Result<Ran> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())
@@ -58,7 +64,8 @@ fn run_here(command: &mut Command, input: &str) -> Result<Ran> {
     // Each pipe has a thread, or a program that fills one while we wait on another would never end.
     let writer = thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(input.as_bytes())));
     let stdout = thread::spawn(move || read_all(stdout));
-    let stderr = thread::spawn(move || read_all(stderr));
+    let (process, sign) = (child.id(), sign.to_owned());
+    let stderr = thread::spawn(move || read_watched(stderr, &sign, || seen(process)));
     let started = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -79,6 +86,22 @@ fn run_here(command: &mut Command, input: &str) -> Result<Ran> {
         Some(status) => Ok(Ran { status, stdout, stderr }),
         None => bail!("{program} did not end within {LIMIT:?}\nstdout: {stdout}\nstderr: {stderr}"),
     }
+}
+
+fn read_watched(pipe: Option<impl Read>, sign: &str, seen: impl FnOnce()) -> String {
+    let (mut bytes, mut seen) = (Vec::new(), Some(seen).filter(|_| !sign.is_empty()));
+    let Some(mut pipe) = pipe else { return String::new() };
+    let mut buffer = [0; 4096];
+    // What came before an error is still worth showing.
+    while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+        bytes.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        if String::from_utf8_lossy(&bytes).contains(sign)
+            && let Some(seen) = seen.take()
+        {
+            seen();
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn read_all(pipe: Option<impl Read>) -> String {

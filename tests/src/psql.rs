@@ -1,6 +1,6 @@
 //! psql as an agent runs it: nothing but a token, a host and a database name.
 
-use crate::process::{Ran, run};
+use crate::process::{Ran, run, run_watched};
 use crate::tools;
 use anyhow::Result;
 use std::net::SocketAddr;
@@ -55,13 +55,28 @@ impl Psql {
         self
     }
 
+    /// Runs `script` and sends what Ctrl-C sends when psql has shown `sign` on standard error.
+    pub fn interrupted_when(&self, sign: &str, script: &str) -> Result<Ran> {
+        let mut command = Command::new(&self.program);
+        self.clean(&mut command);
+        run_watched(&mut command, script, sign, |process| {
+            // The signal goes to psql alone, as from a terminal; there is no safe function for it in std.
+            let _ = Command::new("kill").args(["-INT", &process.to_string()]).status();
+        })
+    }
+
     /// Runs `script` in one session. psql goes on after an error, as it does for a person: the errors are in `stderr`.
     pub fn run(&self, script: &str) -> Result<Ran> {
         let mut command = Command::new(&self.program);
+        self.clean(&mut command);
+        run(&mut command, script)
+    }
+
+    /// Arguments and environment, and nothing of ours.
+    fn clean(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }
         command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        run(&mut command, script)
     }
 }
