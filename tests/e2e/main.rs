@@ -5,6 +5,7 @@ mod attack;
 mod holds;
 mod main_job;
 mod postgres;
+mod refusals;
 mod structure;
 mod tour;
 mod windows;
