@@ -18,7 +18,7 @@ const TRIGGER: &str = r#"{ threshold: 50, approvers: dba, timeout: 1m, rules: [
 async fn what_is_risky_waits_for_people() {
     let trigger = TRIGGER.replace('\n', " ");
     let stage = Stage::start(Setting { trigger, ..Setting::default() }).await.unwrap();
-    let failed = failed(
+    let (_stage, failed) = failed(
         stage,
         chaperone_tests::cases![
             an_approved_statement_runs_and_the_recording_names_the_approver,

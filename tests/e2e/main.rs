@@ -4,6 +4,7 @@
 mod attack;
 mod holds;
 mod main_job;
+mod masking;
 mod postgres;
 mod refusals;
 mod structure;

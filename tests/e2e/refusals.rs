@@ -12,7 +12,7 @@ const TRIGGER: &str = "{ threshold: 100, approvers: dba }";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_keeps_the_session_usable() {
     let stage = Stage::start(Setting { trigger: TRIGGER.into(), ..Setting::default() }).await.unwrap();
-    let failed = failed(
+    let (_stage, failed) = failed(
         stage,
         chaperone_tests::cases![
             a_simple_query_is_refused_and_the_session_goes_on,

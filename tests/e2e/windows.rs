@@ -17,7 +17,7 @@ const LATE: Duration = Duration::from_millis(1900);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_is_the_only_way_in_and_its_end_the_end() {
     let stage = Stage::start(Setting::default()).await.unwrap();
-    let failed = failed(
+    let (_stage, failed) = failed(
         stage,
         chaperone_tests::cases![
             a_running_statement_is_cut_at_the_windows_end,

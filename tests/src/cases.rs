@@ -4,7 +4,7 @@
 //! failed is named, not only the first.
 
 use crate::stage::{AGENTS, Stage};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use chaperone_core::identity::CallerKind;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,8 +45,9 @@ macro_rules! cases {
     };
 }
 
-/// Runs all cases and stops the stage. The names of those that failed; what they said is on standard error.
-pub async fn failed(stage: Stage, cases: Vec<Named>) -> Result<Vec<&'static str>> {
+/// Runs all cases and stops the gateway, so that every recording is sealed. The names of those that failed; what they
+/// said is on standard error.
+pub async fn failed(stage: Stage, cases: Vec<Named>) -> Result<(Stage, Vec<&'static str>)> {
     let stage = Arc::new(stage);
     let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut running = Vec::new();
@@ -66,8 +67,7 @@ pub async fn failed(stage: Stage, cases: Vec<Named>) -> Result<Vec<&'static str>
             failed.push(name);
         }
     }
-    if let Some(mut stage) = Arc::into_inner(stage) {
-        stage.stop().await;
-    }
-    Ok(failed)
+    let mut stage = Arc::into_inner(stage).context("a case left something running that uses the stage")?;
+    stage.stop().await;
+    Ok((stage, failed))
 }
