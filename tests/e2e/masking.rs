@@ -2,8 +2,8 @@
 
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::python::python;
+use chaperone_tests::raw::{self, Message, Out, Wire, rows, shape};
 use chaperone_tests::stage::{Setting, Stage};
-use chaperone_tests::wire::{self, Message, Out, Wire, rows, shape};
 use std::path::Path;
 
 /// Nothing is held here.
@@ -209,7 +209,7 @@ async fn cursors_and_prepared_statements_are_masked(case: Case) {
     // The cursor is a portal of the protocol as well.
     assert_eq!(shape(&wire.query("move absolute 0 in c").await.unwrap()), "C ZT");
     let fetched = wire.ask(Out::new().execute("c").sync()).await.unwrap();
-    assert!(shape(&fetched).ends_with("E:42501 ZT"), "{} {:?}", shape(&fetched), rows(&fetched));
+    assert!(rows(&fetched).iter().all(|row| row.starts_with("[redacted]|*")), "{:?}", rows(&fetched));
     let _ = wire.query("rollback").await.unwrap();
     assert_eq!(
         shape(&wire.query("prepare p as select ssn, card from customers where id = 1").await.unwrap()),
@@ -251,7 +251,7 @@ async fn a_result_in_the_binary_format_is_masked(case: Case) {
     assert_eq!(values[0].as_deref().unwrap(), 1i32.to_be_bytes());
     assert_eq!(values[1].as_deref().unwrap(), b"[redacted]");
     // A real driver that speaks nothing else, and prepares.
-    let client = wire::tokio_postgres(&case.stage, &case.token).await.unwrap();
+    let client = raw::tokio_postgres(&case.stage, &case.token).await.unwrap();
     let statement =
         client.prepare("select id, ssn, card from customers where id < $1 order by id").await.unwrap();
     for _ in 0..3 {
@@ -358,7 +358,7 @@ async fn errors_and_notices_do_not_quote_values(case: Case) {
         let _ = wire.ask(Out::new().run(sql, &[]).sync()).await.unwrap();
     }
     let errors = wire.query("select 1/0").await.unwrap();
-    assert!(wire::errors(&errors).contains("division by zero"), "{}", wire::errors(&errors));
+    assert!(raw::errors(&errors).contains("division by zero"), "{}", raw::errors(&errors));
     hides(&case, &wire);
 }
 

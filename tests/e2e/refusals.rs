@@ -3,8 +3,8 @@
 
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::python::python;
+use chaperone_tests::raw::{Message, Out, Wire, errors, rows, shape};
 use chaperone_tests::stage::{Setting, Stage};
-use chaperone_tests::wire::{Message, Out, Wire, errors, rows, shape};
 
 /// DELETE runs here, so that what is prepared and run is about refusals only.
 const TRIGGER: &str = "{ threshold: 100, approvers: dba }";

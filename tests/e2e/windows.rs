@@ -4,8 +4,8 @@ use chaperone::recorder::EventKind;
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::cases::{Case, failed};
-use chaperone_tests::stage::{AGENTS, ASKERS, Setting, Stage};
 use chaperone_tests::raw::{Login, Message, Out, Wire, errors, rows, shape};
+use chaperone_tests::stage::{AGENTS, ASKERS, Setting, Stage};
 use std::time::Duration;
 
 /// Long enough to get in and start something, short enough to wait for.

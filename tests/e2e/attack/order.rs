@@ -129,7 +129,9 @@ async fn a_notice_does_not_come_in_the_middle_of_a_row() {
     wire.send(&query("SELECT repeat('x', 40000000)")).unwrap();
     std::thread::sleep(Duration::from_millis(500));
     let said = wire.ask(&query("DELETE FROM orders WHERE id = 1"), 2).unwrap();
-    assert_eq!(kinds(&said), "TDCZNEZ", "{} messages", said.len());
+    // Anywhere between two messages, which is what being read as these seven proves.
+    let kinds = kinds(&said);
+    assert!(["TDNCZEZ", "TDCNZEZ", "TDCZNEZ"].contains(&kinds.as_str()), "{kinds}");
     stage.stop().await;
 }
 
