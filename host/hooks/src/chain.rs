@@ -6,7 +6,7 @@
 use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask, sql_check};
 use crate::fault::{Fault, FaultKind};
 use crate::instance::Instance;
-use crate::limits::{MAX_FINDINGS, MAX_TEXT_BYTES};
+use crate::limits::{MASK_SLACK_BYTES, MAX_TEXT_BYTES};
 use crate::load::{Plugin, PluginStamp};
 use crate::metrics::Hook;
 use crate::store::SessionFacts;
@@ -139,14 +139,13 @@ impl SessionHooks {
         for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
             if text.len() > MAX_TEXT_BYTES {
                 let detail = format!("the statement is longer than {MAX_TEXT_BYTES} bytes");
-                return Err(instance.fault(hook.as_str(), FaultKind::TooLarge, detail));
+                return Err(instance.fault(hook, FaultKind::TooLarge, detail));
             }
             let response = instance.check_sql(&request).await?;
             let (assessment, statements) =
-                wire::sql_response(response).map_err(|bad| instance.discard(hook.as_str(), &bad))?;
+                wire::sql_response(response).map_err(|bad| instance.discard(hook, &bad))?;
             judgement.risk = judgement.risk.max(assessment.risk);
             judgement.findings.extend(assessment.findings);
-            judgement.findings.truncate(MAX_FINDINGS);
             if judgement.statements.is_empty() {
                 judgement.statements = statements;
             }
@@ -175,7 +174,7 @@ impl SessionHooks {
         let mut holds = Vec::new();
         for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
             if let Some(hold) = instance.decide(&request).await? {
-                holds.push(wire::hold(hold).map_err(|bad| instance.discard(hook.as_str(), &bad))?);
+                holds.push(wire::hold(hold).map_err(|bad| instance.discard(hook, &bad))?);
             }
         }
         Ok(merge_holds(holds))
@@ -206,10 +205,10 @@ impl SessionHooks {
             if answer.len() != columns.len() {
                 let bad =
                     wire::Bad(FaultKind::BadAnswer, "a plan has another number of columns than the result");
-                return Err(instance.discard(hook.as_str(), &bad));
+                return Err(instance.discard(hook, &bad));
             }
             for ((index, column), treatment) in columns.iter().enumerate().zip(answer) {
-                match wire::treatment(treatment).map_err(|bad| instance.discard(hook.as_str(), &bad))? {
+                match wire::treatment(treatment).map_err(|bad| instance.discard(hook, &bad))? {
                     Treatment::Pass => {}
                     Treatment::Refuse(refusal) => return Ok(PlanOutcome::Refuse(refusal)),
                     Treatment::Mask(treatment) => plan.add(index, column, number, treatment),
@@ -232,7 +231,7 @@ impl SessionHooks {
             if mine.is_empty() {
                 continue;
             }
-            let hook = Hook::ColumnMask.as_str();
+            let hook = Hook::ColumnMask;
             let mut shapes = Vec::with_capacity(mine.len());
             let mut asked = Vec::with_capacity(mine.len());
             for (slot, column, treatment) in &mine {
@@ -243,7 +242,8 @@ impl SessionHooks {
                 shapes.push(Shape::of(&batch));
                 asked.push(wire::to_batch(*treatment, column, batch));
             }
-            let answer = match instance.mask(&asked).await? {
+            let most = shapes.iter().fold(MASK_SLACK_BYTES, |sum, shape| sum.saturating_add(shape.most()));
+            let answer = match instance.mask(&asked, most).await? {
                 Ok(answer) => answer,
                 Err(refusal) => {
                     let refusal = wire::refusal(refusal).map_err(|bad| instance.discard(hook, &bad))?;

@@ -1,7 +1,8 @@
 //! The wasmtime engine, its pool, its clock and its cache.
 
-use crate::limits::TICK;
-use std::path::{Path, PathBuf};
+use crate::cache::Cache;
+use crate::limits::{MAX_TABLE_ELEMENTS, TICK};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
@@ -14,13 +15,17 @@ const KEEP_RESIDENT_BYTES: usize = 128 << 10;
 /// Core instances of one component: the module, its adapter, and the shims that the component tooling adds.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 8;
 
+/// The same as a store counts, which counts the component itself too.
+pub(crate) const INSTANCES_PER_COMPONENT: usize = CORE_INSTANCES_PER_COMPONENT as usize + 1;
+
+/// Tables of one component: its functions, and those of the shims.
+pub(crate) const TABLES_PER_COMPONENT: usize = 2;
+
 /// How the engine is set up.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
     /// The most live plugin instances of all sessions together.
     pub max_instances: u32,
-    /// The most calls that run at one moment.
-    pub max_calls: u32,
     /// The ceiling of any plugin's memory, in bytes; a plugin's own limit may be lower.
     pub max_memory_bytes: usize,
     /// Where compiled plugins are kept; none: compiled at each start.
@@ -29,7 +34,7 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        EngineConfig { max_instances: 6_000, max_calls: 512, max_memory_bytes: 256 << 20, cache: None }
+        EngineConfig { max_instances: 6_000, max_memory_bytes: 256 << 20, cache: None }
     }
 }
 
@@ -52,7 +57,7 @@ pub enum EngineError {
     },
 }
 
-/// Runs plugins. Cheap to clone; the clock stops with the last clone.
+/// Runs plugins. Cheap to clone; the clock stops with the last clone, and each loaded plugin holds one.
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
@@ -63,19 +68,20 @@ pub(crate) struct Inner {
     pub(crate) run: wasmtime::Engine,
     /// For `configure`: quick to compile, used once.
     pub(crate) prepare: wasmtime::Engine,
-    pub(crate) cache: Option<PathBuf>,
+    pub(crate) cache: Option<Cache>,
 }
 
 impl Engine {
     /// Starts the engine and its clock.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        if let Some(cache) = &config.cache {
-            trusted_folder(cache).map_err(|problem| EngineError::Cache { path: cache.clone(), problem })?;
-        }
+        let open = |path: &PathBuf| {
+            Cache::open(path).map_err(|problem| EngineError::Cache { path: path.clone(), problem })
+        };
+        let cache = config.cache.as_ref().map(open).transpose()?;
         let wasmtime = |error: wasmtime::Error| EngineError::Wasmtime(format!("{error:#}"));
         let run = wasmtime::Engine::new(&run_config(config)).map_err(wasmtime)?;
         let prepare = wasmtime::Engine::new(&prepare_config()).map_err(wasmtime)?;
-        let inner = Arc::new(Inner { run, prepare, cache: config.cache.clone() });
+        let inner = Arc::new(Inner { run, prepare, cache });
         start_clock(Arc::downgrade(&inner)).map_err(EngineError::Clock)?;
         Ok(Engine { inner })
     }
@@ -100,10 +106,13 @@ fn run_config(settings: &EngineConfig) -> Config {
     pool.total_component_instances(settings.max_instances);
     pool.total_core_instances(settings.max_instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT));
     pool.total_memories(settings.max_instances);
-    pool.total_tables(settings.max_instances.saturating_mul(2));
-    pool.total_stacks(settings.max_calls);
+    pool.total_tables(settings.max_instances.saturating_mul(TABLES_PER_COMPONENT as u32));
+    // An instance keeps the stack of its last call, so that there must be one for each.
+    pool.total_stacks(settings.max_instances);
     pool.max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT);
     pool.max_memories_per_component(1);
+    pool.max_tables_per_component(TABLES_PER_COMPONENT as u32);
+    pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.max_memory_size(settings.max_memory_bytes);
     pool.linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
     pool.table_keep_resident(KEEP_RESIDENT_BYTES);
@@ -132,29 +141,5 @@ fn start_clock(inner: Weak<Inner>) -> std::io::Result<()> {
             inner.prepare.increment_epoch();
         }
     })?;
-    Ok(())
-}
-
-/// Compiled plugins are machine code that we will run: whoever can write the folder owns the gateway.
-fn trusted_folder(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| format!("it cannot be made: {error}"))?;
-    let folder = std::fs::symlink_metadata(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    if !folder.is_dir() {
-        return Err("it is not a folder".into());
-    }
-    if folder.permissions().mode() & 0o022 != 0 {
-        return Err("others may write to it; run `chmod go-w` on it".into());
-    }
-    // A file of our own shows who we are, without a system call that would need `unsafe`.
-    let probe = tempfile::tempfile_in(path).map_err(|error| format!("it cannot be written: {error}"))?;
-    let me = probe.metadata().map_err(|error| format!("it cannot be read: {error}"))?.uid();
-    if folder.uid() != me {
-        return Err("it belongs to another user".into());
-    }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! How a plugin breaks. A fault always becomes a refusal of the operation; there is no switch to let it pass.
 
+use crate::store::StoreData;
 use std::fmt;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 /// What went wrong, without any payload: it goes into the recording and the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,22 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The class of an error that a call ended with.
+    pub(crate) fn of(data: &StoreData, error: &wasmtime::Error) -> Self {
+        if data.deadline_hit {
+            FaultKind::Deadline
+        } else if error.is::<PoolConcurrencyLimitError>() {
+            FaultKind::NoInstance
+        } else if !error.is::<Trap>() && !error.is::<WasmBacktrace>() {
+            // The plugin had returned: what failed is taking in its answer.
+            FaultKind::BadAnswer
+        } else if data.memory.refused {
+            FaultKind::Memory
+        } else {
+            FaultKind::Trapped
+        }
+    }
+
     /// The stable word for recordings and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

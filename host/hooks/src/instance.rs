@@ -2,15 +2,18 @@
 
 use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask, sql_check};
 use crate::fault::{Fault, FaultKind};
-use crate::limits::ticks;
+use crate::limits::{MAX_ANSWER_BYTES, plain_line};
 use crate::load::Plugin;
 use crate::metrics::Hook;
-use crate::store::{SessionFacts, SessionHandle, StoreData};
+use crate::store::{SessionFacts, SessionHandle, StoreData, arm, bounded};
 use crate::wire::Bad;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::Resource;
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap};
+
+/// The longest detail of a fault, in characters: enough for an operator, too little to carry data out.
+const MAX_DETAIL_CHARACTERS: usize = 200;
 
 /// A plugin's live instance in a session.
 pub(crate) struct Instance {
@@ -21,9 +24,33 @@ pub(crate) struct Instance {
 
 struct Live {
     store: Store<StoreData>,
+    hooks: Hooks,
+}
+
+/// The hooks of one instance, their types checked.
+pub(crate) struct Hooks {
     sql_check: Option<sql_check::Guest>,
     approval_trigger: Option<approval_trigger::Guest>,
     column_mask: Option<column_mask::Guest>,
+}
+
+impl Hooks {
+    /// Fails when an exported function does not have the type of the contract.
+    pub(crate) fn load(
+        plugin: &Plugin,
+        store: &mut Store<StoreData>,
+        instance: &wasmtime::component::Instance,
+    ) -> wasmtime::Result<Self> {
+        Ok(Hooks {
+            sql_check: plugin.sql_check.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?,
+            approval_trigger: plugin
+                .approval_trigger
+                .as_ref()
+                .map(|it| it.load(&mut *store, instance))
+                .transpose()?,
+            column_mask: plugin.column_mask.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?,
+        })
+    }
 }
 
 /// The session's handle, lent for one call; the number means nothing.
@@ -50,11 +77,15 @@ impl Instance {
     }
 
     fn no_instance(&self, error: &wasmtime::Error) -> Fault {
-        self.fault("instantiate", FaultKind::NoInstance, bounded(&format!("{error:#}")))
+        let detail = plain_line(&format!("{error:#}"), MAX_DETAIL_CHARACTERS);
+        let plugin = self.plugin.name.to_string();
+        Fault { plugin, hook: "instantiate", kind: FaultKind::NoInstance, detail }
     }
 
-    pub(crate) fn fault(&self, hook: &'static str, kind: FaultKind, detail: impl Into<String>) -> Fault {
-        Fault { plugin: self.plugin.name.to_string(), hook, kind, detail: detail.into() }
+    /// A fault of a hook, counted.
+    pub(crate) fn fault(&self, hook: Hook, kind: FaultKind, detail: impl Into<String>) -> Fault {
+        self.plugin.metrics(hook).faulted();
+        Fault { plugin: self.plugin.name.to_string(), hook: hook.as_str(), kind, detail: detail.into() }
     }
 
     pub(crate) async fn check_sql(
@@ -62,7 +93,7 @@ impl Instance {
         request: &sql_check::Request,
     ) -> Result<sql_check::Response, Fault> {
         let deadline = self.plugin.limits.check_deadline;
-        self.call(Hook::SqlCheck, deadline, async |live| match &live.sql_check {
+        self.call(Hook::SqlCheck, deadline, MAX_ANSWER_BYTES, async |live| match &live.hooks.sql_check {
             Some(guest) => guest.call_check(&mut live.store, session(), request).await,
             None => Err(missing()),
         })
@@ -74,9 +105,11 @@ impl Instance {
         request: &approval_trigger::Request,
     ) -> Result<Option<approval_trigger::Hold>, Fault> {
         let deadline = self.plugin.limits.check_deadline;
-        self.call(Hook::ApprovalTrigger, deadline, async |live| match &live.approval_trigger {
-            Some(guest) => guest.call_decide(&mut live.store, session(), request).await,
-            None => Err(missing()),
+        self.call(Hook::ApprovalTrigger, deadline, MAX_ANSWER_BYTES, async |live| {
+            match &live.hooks.approval_trigger {
+                Some(guest) => guest.call_decide(&mut live.store, session(), request).await,
+                None => Err(missing()),
+            }
         })
         .await
     }
@@ -86,7 +119,7 @@ impl Instance {
         request: &column_mask::PlanRequest,
     ) -> Result<Vec<column_mask::Treatment>, Fault> {
         let deadline = self.plugin.limits.check_deadline;
-        self.call(Hook::ColumnMask, deadline, async |live| match &live.column_mask {
+        self.call(Hook::ColumnMask, deadline, MAX_ANSWER_BYTES, async |live| match &live.hooks.column_mask {
             Some(guest) => guest.call_plan(&mut live.store, session(), request).await,
             None => Err(missing()),
         })
@@ -96,10 +129,11 @@ impl Instance {
     pub(crate) async fn mask(
         &mut self,
         batches: &[column_mask::Batch],
+        answer_bytes: usize,
     ) -> Result<Result<Vec<column_mask::Masked>, crate::bindings::chaperone::plugin::types::Refusal>, Fault>
     {
         let deadline = self.plugin.limits.batch_deadline;
-        self.call(Hook::ColumnMask, deadline, async |live| match &live.column_mask {
+        self.call(Hook::ColumnMask, deadline, answer_bytes, async |live| match &live.hooks.column_mask {
             Some(guest) => guest.call_mask(&mut live.store, session(), batches).await,
             None => Err(missing()),
         })
@@ -111,33 +145,38 @@ impl Instance {
         &mut self,
         hook: Hook,
         deadline: Duration,
+        answer_bytes: usize,
         call: impl AsyncFnOnce(&mut Live) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
-        self.warm().await?;
-        let Some(live) = self.live.as_mut() else {
-            return Err(self.fault(hook.as_str(), FaultKind::NoInstance, ""));
+        self.warm().await.inspect_err(|_| self.plugin.metrics(hook).faulted())?;
+        // Taken out: an instance whose call is given up halfway, with its session, is never called again.
+        let Some(mut live) = self.live.take() else {
+            return Err(self.fault(hook, FaultKind::NoInstance, ""));
         };
-        live.arm(deadline, self.plugin.limits.log_lines_per_call);
+        live.store.set_hostcall_fuel(answer_bytes);
+        arm(&mut live.store, deadline, self.plugin.limits.log_lines_per_call);
         let started = Instant::now();
-        let answer = call(live).await;
-        self.plugin.metrics(hook).record(started.elapsed(), answer.is_err());
-        answer.map_err(|error| self.broke(hook.as_str(), &error))
-    }
-
-    fn broke(&mut self, hook: &'static str, error: &wasmtime::Error) -> Fault {
-        let kind = match self.live.take() {
-            Some(live) if live.store.data().deadline_hit => FaultKind::Deadline,
-            Some(live) if live.store.data().memory.refused => FaultKind::Memory,
-            _ => FaultKind::Trapped,
-        };
-        // The backtrace is the plugin's business; which trap it was is the operator's.
-        let detail =
-            error.downcast_ref::<Trap>().map_or_else(|| error.root_cause().to_string(), Trap::to_string);
-        self.fault(hook, kind, bounded(&detail))
+        let answer = call(&mut live).await;
+        self.plugin.metrics(hook).called(started.elapsed());
+        live.store.data_mut().tell_dropped_lines();
+        match answer {
+            Ok(answer) => {
+                self.live = Some(live);
+                Ok(answer)
+            }
+            Err(error) => {
+                // Which trap it was is the operator's business, the backtrace is the author's.
+                let cause = error
+                    .downcast_ref::<Trap>()
+                    .map_or_else(|| error.root_cause().to_string(), Trap::to_string);
+                let detail = plain_line(&cause, MAX_DETAIL_CHARACTERS);
+                Err(self.fault(hook, FaultKind::of(live.store.data(), &error), detail))
+            }
+        }
     }
 
     /// The answer broke the contract: the instance cannot be trusted any more.
-    pub(crate) fn discard(&mut self, hook: &'static str, bad: &Bad) -> Fault {
+    pub(crate) fn discard(&mut self, hook: Hook, bad: &Bad) -> Fault {
         self.live = None;
         self.fault(hook, bad.0, bad.1)
     }
@@ -147,39 +186,13 @@ fn missing() -> wasmtime::Error {
     wasmtime::Error::msg("the plugin does not export this hook")
 }
 
-fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
 impl Live {
     async fn new(plugin: &Plugin, facts: &Arc<SessionFacts>) -> wasmtime::Result<Self> {
         let data = StoreData::new(Arc::clone(&plugin.name), Arc::clone(facts), &plugin.limits);
-        let mut store = Store::new(plugin.pre.engine(), data);
-        store.limiter(|data| &mut data.memory);
-        store.epoch_deadline_callback(|mut context| {
-            let data = context.data_mut();
-            data.ticks_left = data.ticks_left.saturating_sub(1);
-            if data.ticks_left == 0 {
-                data.deadline_hit = true;
-                return Ok(UpdateDeadline::Interrupt);
-            }
-            // Other sessions of this thread get their turn at each tick.
-            Ok(UpdateDeadline::Yield(1))
-        });
-        store.data_mut().ticks_left = ticks(plugin.limits.check_deadline);
-        store.set_epoch_deadline(1);
+        let mut store = bounded(plugin.pre.engine(), data);
+        arm(&mut store, plugin.limits.check_deadline, plugin.limits.log_lines_per_call);
         let instance = plugin.pre.instantiate_async(&mut store).await?;
-        let sql_check = plugin.sql_check.as_ref().map(|it| it.load(&mut store, &instance)).transpose()?;
-        let approval_trigger =
-            plugin.approval_trigger.as_ref().map(|it| it.load(&mut store, &instance)).transpose()?;
-        let column_mask = plugin.column_mask.as_ref().map(|it| it.load(&mut store, &instance)).transpose()?;
-        Ok(Live { store, sql_check, approval_trigger, column_mask })
-    }
-
-    fn arm(&mut self, deadline: Duration, log_lines: u32) {
-        let data = self.store.data_mut();
-        data.log_budget = log_lines;
-        data.ticks_left = ticks(deadline);
-        self.store.set_epoch_deadline(1);
+        let hooks = Hooks::load(plugin, &mut store, &instance)?;
+        Ok(Live { store, hooks })
     }
 }

@@ -7,6 +7,7 @@
 //! What may go wrong is a [`Fault`] (at a call) or a [`LoadError`] (at load); neither lets an operation pass.
 
 mod bindings;
+mod cache;
 mod chain;
 mod engine;
 mod fault;

@@ -18,6 +18,18 @@ pub const MAX_ANSWER_TEXT_BYTES: usize = 4096;
 /// The most statements, relations, columns or functions that one answer may name.
 pub const MAX_FACTS: usize = 16 * 1024;
 
+/// What one answer may cost the host in memory while it is copied out of the plugin, in bytes. The other bounds of an
+/// answer can be checked only afterwards, and a plugin may answer with a thousand texts that are all the same
+/// megabyte of its own. The largest honest answer, facts about a megabyte of small statements, needs about half.
+/// Masked batches have a bound of their own, from the size of what was asked.
+pub const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// The most mistakes in a configuration that are taken from a plugin.
+pub const MAX_CONFIG_PROBLEMS: usize = 64;
+
+/// The most elements of a plugin's tables together; they hold functions, and no plugin has that many.
+pub const MAX_TABLE_ELEMENTS: usize = 20_000;
+
 /// A masked value may be longer than the original, but a batch never more than this factor plus [`MASK_SLACK_BYTES`].
 pub const MASK_GROWTH: usize = 4;
 
@@ -49,6 +61,16 @@ impl Default for Limits {
             log_lines_per_call: 16,
         }
     }
+}
+
+/// What a line to operators keeps of a plugin's words: no control characters, which could forge lines in a terminal, and
+/// none that turn the direction of what follows; at most `most` characters.
+pub(crate) fn plain_line(text: &str, most: usize) -> String {
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(most).map(|c| if odd(c) { ' ' } else { c }).collect()
 }
 
 /// Rounds a deadline up to ticks; at least two, because the first tick may come at once.

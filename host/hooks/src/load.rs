@@ -1,18 +1,19 @@
 //! From a plugin's bytes to something a session can instantiate: verify, discover, configure, snapshot, compile.
 //!
 //! The configured component is snapshotted, so that a session starts from finished patterns and tables. Compiled code
-//! is cached under a key made of the plugin's digest, the configuration's hash and the engine's version; what the
-//! cache holds is machine code, see `engine.rs` for why the folder has to be ours alone.
+//! is cached under a key made of the plugin's digest, the configuration's hash and the engine's version (`cache.rs`).
 
 use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask, lifecycle, sql_check};
 use crate::engine::{Engine, Inner};
-use crate::limits::{Limits, ticks};
+use crate::fault::FaultKind;
+use crate::instance::Hooks;
+use crate::limits::{Limits, MAX_ANSWER_TEXT_BYTES, MAX_CONFIG_PROBLEMS, plain_line};
 use crate::metrics::{Hook, HookMetrics};
-use crate::store::{SessionFacts, StoreData};
+use crate::store::{SessionFacts, StoreData, arm, bounded};
 use crate::wasi;
 use aws_lc_rs::digest::{SHA256, digest};
 use chaperone_core::identity::CallerKind;
-use std::hash::{Hash, Hasher};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wasmtime::Store;
@@ -21,9 +22,6 @@ use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
 /// The largest plugin that is read, in bytes.
 const MAX_PLUGIN_BYTES: u64 = 64 << 20;
-
-/// Raised when the meaning of a cached file changes without wasmtime noticing (a new stub, a new contract).
-const CACHE_GENERATION: u32 = 1;
 
 /// Where a plugin's bytes come from.
 #[derive(Debug, Clone)]
@@ -120,6 +118,8 @@ pub struct Plugin {
     pub(crate) stamp: PluginStamp,
     pub(crate) limits: Limits,
     pub(crate) pre: InstancePre<StoreData>,
+    /// Keeps the engine's clock going: without it no deadline would ever be reached.
+    _engine: Engine,
     pub(crate) sql_check: Option<sql_check::GuestIndices>,
     pub(crate) approval_trigger: Option<approval_trigger::GuestIndices>,
     pub(crate) column_mask: Option<column_mask::GuestIndices>,
@@ -171,24 +171,31 @@ impl Engine {
         let config = config.to_string();
         let digest_hex = hex(digest(&SHA256, &wasm).as_ref());
         let config_hash = hex(digest(&SHA256, config.as_bytes()).as_ref());
-        let cached = self.inner.cache_path(&digest_hex, &config_hash);
+        let key = format!("{digest_hex}.{config_hash}");
         let name: Arc<str> = name.into();
 
-        let component = match cached.as_deref().and_then(|path| self.inner.cached(path)) {
+        let run = &self.inner.run;
+        let cache = self.inner.cache.as_ref();
+        let component = match cache.and_then(|cache| cache.get(run, &key)) {
             Some(component) => component,
             None => {
                 let snapshot = self.inner.configure(&name, &wasm, &config, &limits).await?;
-                self.inner.compile(&snapshot, cached.as_deref())?
+                let component = Component::new(run, &snapshot)
+                    .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+                if let Some(cache) = cache {
+                    cache.put(run, &key, &component);
+                }
+                component
             }
         };
         let pre = link(&self.inner.run, &component).map_err(contract)?;
-        let plugin = Plugin {
+        let mut plugin = Plugin {
             sql_check: sql_check::GuestIndices::new(&pre).ok(),
             approval_trigger: approval_trigger::GuestIndices::new(&pre).ok(),
             column_mask: column_mask::GuestIndices::new(&pre).ok(),
             stamp: PluginStamp {
                 name: name.to_string(),
-                version: version(&self.inner.run, &name, &pre, &limits).await?,
+                version: String::new(),
                 digest: digest_hex,
                 config_hash,
                 hooks: Vec::new(),
@@ -196,15 +203,18 @@ impl Engine {
             name,
             limits,
             pre,
+            _engine: self.clone(),
             metrics: Default::default(),
         };
-        discover(plugin).map(Arc::new)
+        discover(&mut plugin)?;
+        plugin.stamp.version = plugin.try_out().await?;
+        Ok(Arc::new(plugin))
     }
 }
 
-/// A hook counts only if the component exports the whole interface; one that exports it with other types is refused,
-/// not skipped: an author who meant to check must not end up with a plugin that does not.
-fn discover(mut plugin: Plugin) -> Result<Plugin, LoadError> {
+/// A hook counts only if the component exports the whole interface; one that exports something else under its name is
+/// refused, not skipped: an author who meant to check must not end up with a plugin that does not.
+fn discover(plugin: &mut Plugin) -> Result<(), LoadError> {
     let ty = plugin.pre.component().component_type();
     for (name, _) in ty.exports(plugin.pre.engine()) {
         let Some(interface) = name.strip_prefix("chaperone:plugin/") else { continue };
@@ -225,7 +235,7 @@ fn discover(mut plugin: Plugin) -> Result<Plugin, LoadError> {
             }
         }
     }
-    if plugin.stamp.hooks.is_empty() { Err(LoadError::NoHook) } else { Ok(plugin) }
+    if plugin.stamp.hooks.is_empty() { Err(LoadError::NoHook) } else { Ok(()) }
 }
 
 fn read(source: &PluginSource) -> Result<std::borrow::Cow<'static, [u8]>, LoadError> {
@@ -238,10 +248,12 @@ fn read(source: &PluginSource) -> Result<std::borrow::Cow<'static, [u8]>, LoadEr
         }
         PluginSource::File { path, sha256 } => {
             let failed = |source| LoadError::Read { path: path.clone(), source };
-            if std::fs::metadata(path).map_err(failed)?.len() > MAX_PLUGIN_BYTES {
+            let mut wasm = Vec::new();
+            let file = std::fs::File::open(path).map_err(failed)?;
+            let read = file.take(MAX_PLUGIN_BYTES + 1).read_to_end(&mut wasm).map_err(failed)?;
+            if u64::try_from(read).is_ok_and(|read| read > MAX_PLUGIN_BYTES) {
                 return Err(LoadError::TooLarge { path: path.clone() });
             }
-            let wasm = std::fs::read(path).map_err(failed)?;
             pinned(&wasm, sha256, path)?;
             Ok(wasm.into())
         }
@@ -269,6 +281,7 @@ fn link(engine: &wasmtime::Engine, component: &Component) -> wasmtime::Result<In
         }
     }
     wasi::close(engine, &mut linker, component)?;
+    // Fails closed: what the contract's own interfaces lack is an error here, not a trap at the first call.
     linker.instantiate_pre(component)
 }
 
@@ -281,28 +294,39 @@ fn own_store(engine: &wasmtime::Engine, name: &Arc<str>, limits: &Limits) -> Sto
         groups: Vec::new(),
         requested_role: String::new(),
     };
-    let mut data = StoreData::new(Arc::clone(name), Arc::new(facts), limits);
-    data.log_budget = limits.log_lines_per_call;
-    let mut store = Store::new(engine, data);
-    store.limiter(|data| &mut data.memory);
-    store.epoch_deadline_trap();
-    store.set_epoch_deadline(ticks(limits.configure_deadline));
+    let mut store = bounded(engine, StoreData::new(Arc::clone(name), Arc::new(facts), limits));
+    arm(&mut store, limits.configure_deadline, limits.log_lines_per_call);
     store
 }
 
-async fn version(
-    engine: &wasmtime::Engine,
-    name: &Arc<str>,
-    pre: &InstancePre<StoreData>,
-    limits: &Limits,
-) -> Result<String, LoadError> {
-    let indices = lifecycle::GuestIndices::new(pre).map_err(contract)?;
-    let mut store = own_store(engine, name, limits);
-    let failed = |error: wasmtime::Error| LoadError::Configure(format!("{error:#}"));
-    let instance = pre.instantiate_async(&mut store).await.map_err(failed)?;
-    let guest = indices.load(&mut store, &instance).map_err(failed)?;
-    let description = guest.call_describe(&mut store).await.map_err(failed)?;
-    Ok(description.version.chars().filter(|c| c.is_ascii_graphic()).take(64).collect())
+/// Why a call outside of any session failed.
+fn failed(store: &Store<StoreData>, error: &wasmtime::Error) -> LoadError {
+    LoadError::Configure(match FaultKind::of(store.data(), error) {
+        FaultKind::Trapped => plain_line(&format!("{error:#}"), MAX_ANSWER_TEXT_BYTES),
+        kind => format!("{} ({})", kind.as_str(), plain_line(&error.root_cause().to_string(), 200)),
+    })
+}
+
+impl Plugin {
+    /// Makes one instance, looks whether its hooks have the contract's types, and asks for its version. What is wrong with
+    /// a plugin has to show here, not when the first session opens.
+    async fn try_out(&self) -> Result<String, LoadError> {
+        let lifecycle = lifecycle::GuestIndices::new(&self.pre).map_err(contract)?;
+        let mut store = own_store(self.pre.engine(), &self.name, &self.limits);
+        let instance = match self.pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(error) => return Err(failed(&store, &error)),
+        };
+        let hooks = Hooks::load(self, &mut store, &instance);
+        hooks.map_err(|error| {
+            LoadError::Contract(format!("a hook does not have the types of this host's contract: {error:#}"))
+        })?;
+        let guest = lifecycle.load(&mut store, &instance).map_err(contract)?;
+        match guest.call_describe(&mut store).await {
+            Ok(about) => Ok(about.version.chars().filter(char::is_ascii_graphic).take(64).collect()),
+            Err(error) => Err(failed(&store, &error)),
+        }
+    }
 }
 
 impl Inner {
@@ -322,67 +346,33 @@ impl Inner {
         let indices = lifecycle::GuestIndices::new(&pre).map_err(contract)?;
 
         let mut store = own_store(&self.prepare, name, limits);
-        let failed = |error: wasmtime::Error| LoadError::Configure(format!("{error:#}"));
-        let instance = pre.instantiate_async(&mut store).await.map_err(failed)?;
-        let guest = indices.load(&mut store, &instance).map_err(failed)?;
-        guest.call_configure(&mut store, config).await.map_err(failed)?.map_err(|problems| {
-            let problem = |error: lifecycle::ConfigError| ConfigProblem {
-                pointer: error.pointer,
-                message: error.message,
-            };
-            LoadError::Config(problems.into_iter().map(problem).collect())
-        })?;
-        let mut state = WasmtimeWizerComponent { store: &mut store, instance };
-        wizer.snapshot_component(&context, &mut state).await.map_err(failed)
-    }
-
-    fn compile(&self, snapshot: &[u8], cached: Option<&Path>) -> Result<Component, LoadError> {
-        let failed = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}"));
-        let component = Component::new(&self.run, snapshot).map_err(failed)?;
-        if let Some(path) = cached {
-            let code = component.serialize().map_err(failed)?;
-            if let Err(error) = write_whole(path, &code) {
-                // Only the next start is slower; nothing is less safe.
-                tracing::warn!(%error, "a compiled plugin could not be cached");
+        let configure = async {
+            let instance = pre.instantiate_async(&mut store).await?;
+            let guest = indices.load(&mut store, &instance)?;
+            match guest.call_configure(&mut store, config).await? {
+                Err(problems) => Ok(Err(problems)),
+                Ok(()) => {
+                    let mut state = WasmtimeWizerComponent { store: &mut store, instance };
+                    wizer.snapshot_component(&context, &mut state).await.map(Ok)
+                }
             }
-        }
-        Ok(component)
-    }
-
-    fn cache_path(&self, digest_hex: &str, config_hash: &str) -> Option<PathBuf> {
-        let folder = self.cache.as_ref()?;
-        let mut hasher = std::hash::DefaultHasher::new();
-        self.run.precompile_compatibility_hash().hash(&mut hasher);
-        CACHE_GENERATION.hash(&mut hasher);
-        let key = format!("{digest_hex}.{config_hash}.{:016x}", hasher.finish());
-        Some(folder.join(format!("{}.cwasm", hex(digest(&SHA256, key.as_bytes()).as_ref()))))
-    }
-
-    /// Loads machine code that this gateway compiled before; anything odd means: compile again.
-    #[allow(unsafe_code)]
-    fn cached(&self, path: &Path) -> Option<Component> {
-        if !path.exists() {
-            return None;
-        }
-        // SAFETY: the file was written by `compile` into a folder that only our user can write to (`trusted_folder`
-        // in engine.rs checks that at start); wasmtime checks that it was made by this very version.
-        match unsafe { Component::deserialize_file(&self.run, path) } {
-            Ok(component) => Some(component),
-            Err(error) => {
-                tracing::warn!(%error, "a cached plugin is not usable and will be compiled again");
-                None
-            }
+        };
+        match configure.await {
+            Ok(Ok(snapshot)) => Ok(snapshot),
+            Ok(Err(problems)) => Err(LoadError::Config(config_problems(problems))),
+            Err(error) => Err(failed(&store, &error)),
         }
     }
 }
 
-/// Writes beside the goal and renames, so that a crash never leaves half a file under the name.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().ok_or_else(|| std::io::Error::other("the cache has no folder"))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut file, bytes)?;
-    file.persist(path)?;
-    Ok(())
+/// Mistakes are shown to operators: as many as a person reads, in plain lines.
+fn config_problems(problems: Vec<lifecycle::ConfigError>) -> Vec<ConfigProblem> {
+    let line = |text: String| plain_line(&text, MAX_ANSWER_TEXT_BYTES);
+    let problem = |error: lifecycle::ConfigError| ConfigProblem {
+        pointer: line(error.pointer),
+        message: line(error.message),
+    };
+    problems.into_iter().take(MAX_CONFIG_PROBLEMS).map(problem).collect()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

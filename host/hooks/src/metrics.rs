@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The hooks that exist, in the order of [`PluginMetrics`].
+/// The hooks that exist, in the order of a plugin's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
     /// `sql-check`
@@ -39,22 +39,23 @@ pub struct HookMetrics {
 /// A reading of [`HookMetrics`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HookReading {
-    /// Calls, faulted ones included.
+    /// Calls that reached the plugin, faulted ones included.
     pub calls: u64,
     /// Time inside the plugin and across its border.
     pub time: Duration,
-    /// Calls that ended in a fault.
+    /// Faults: of calls, of answers, and of questions that could not be asked.
     pub faults: u64,
 }
 
 impl HookMetrics {
-    pub(crate) fn record(&self, time: Duration, faulted: bool) {
+    pub(crate) fn called(&self, time: Duration) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-        if faulted {
-            self.faults.fetch_add(1, Ordering::Relaxed);
-        }
+    }
+
+    pub(crate) fn faulted(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reads the counters; they are not read at one instant.

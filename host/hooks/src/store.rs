@@ -4,11 +4,16 @@
 //! session only, so that a plugin cannot name another.
 
 use crate::bindings::chaperone::plugin::host;
-use crate::limits::Limits;
+use crate::engine::{INSTANCES_PER_COMPONENT, TABLES_PER_COMPONENT};
+use crate::limits::{Limits, MAX_ANSWER_BYTES, MAX_TABLE_ELEMENTS, plain_line, ticks};
 use chaperone_core::identity::CallerKind;
 use std::sync::Arc;
+use std::time::Duration;
 use wasmtime::component::Resource;
-use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+
+/// The longest line that a plugin may log, in characters.
+const MAX_LOG_CHARACTERS: usize = 512;
 
 /// The facts of a session that a plugin may know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,32 +58,74 @@ impl StoreData {
             deadline_hit: false,
         }
     }
+
+    /// Lines over the budget are one line that says how many they were.
+    pub(crate) fn tell_dropped_lines(&mut self) {
+        let dropped = std::mem::take(&mut self.log_dropped);
+        if dropped > 0 {
+            tracing::warn!(plugin = &*self.plugin, dropped, "a plugin logged more lines than one call may");
+        }
+    }
+}
+
+/// A store with all bounds on: memory, tables, time, and what an answer may cost. Time runs from the next [`arm`].
+pub(crate) fn bounded(engine: &Engine, data: StoreData) -> Store<StoreData> {
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| &mut data.memory);
+    store.set_hostcall_fuel(MAX_ANSWER_BYTES);
+    store.epoch_deadline_callback(|mut context| {
+        let data = context.data_mut();
+        data.ticks_left = data.ticks_left.saturating_sub(1);
+        if data.ticks_left == 0 {
+            data.deadline_hit = true;
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        // Other sessions of this thread get their turn at each tick.
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store
+}
+
+/// Gives the next call its budget of time and log lines.
+pub(crate) fn arm(store: &mut Store<StoreData>, deadline: Duration, log_lines: u32) {
+    let data = store.data_mut();
+    data.log_budget = log_lines;
+    data.ticks_left = ticks(deadline);
+    data.memory.refused = false;
+    store.set_epoch_deadline(1);
 }
 
 /// Refuses to grow over the ceiling, and remembers that it did: the fault is then told apart from other traps.
+///
+/// The pool bounds memories, tables and instances as well, but `configure` runs outside of the pool.
 pub(crate) struct MemoryGuard {
-    limits: StoreLimits,
+    memory_bytes: usize,
+    table_elements_left: usize,
     pub(crate) refused: bool,
 }
 
 impl MemoryGuard {
     fn new(memory_bytes: usize) -> Self {
-        // One memory, and a few small tables and instances, is what a component made by wasm32-wasip2 has.
-        let limits = StoreLimitsBuilder::new().memory_size(memory_bytes).build();
-        MemoryGuard { limits, refused: false }
+        MemoryGuard { memory_bytes, table_elements_left: MAX_TABLE_ELEMENTS, refused: false }
     }
 }
 
 impl ResourceLimiter for MemoryGuard {
     fn memory_growing(
         &mut self,
-        current: usize,
+        _current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = self.limits.memory_growing(current, desired, maximum)?;
+        let allowed = desired <= self.memory_bytes.min(maximum.unwrap_or(usize::MAX));
         self.refused |= !allowed;
         Ok(allowed)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        // The pool's ceiling was below the plugin's own.
+        self.refused = true;
+        Ok(())
     }
 
     fn table_growing(
@@ -87,7 +134,24 @@ impl ResourceLimiter for MemoryGuard {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.limits.table_growing(current, desired, maximum)
+        let more = desired.saturating_sub(current);
+        let allowed = more <= self.table_elements_left && desired <= maximum.unwrap_or(usize::MAX);
+        if allowed {
+            self.table_elements_left -= more;
+        }
+        Ok(allowed)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_PER_COMPONENT
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_PER_COMPONENT
     }
 }
 
@@ -98,8 +162,7 @@ impl host::Host for StoreData {
             return;
         }
         self.log_budget -= 1;
-        // A plugin's words are not the gateway's: control characters could forge lines in an operator's terminal.
-        let line: String = message.chars().take(512).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = plain_line(&message, MAX_LOG_CHARACTERS);
         match level {
             host::Level::Error => tracing::error!(plugin = &*self.plugin, "{line}"),
             host::Level::Warn => tracing::warn!(plugin = &*self.plugin, "{line}"),

@@ -6,10 +6,11 @@
 
 use crate::store::StoreData;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, LinkerInstance, Val};
+use wasmtime::component::{Component, Linker, ResourceType, Val};
 use wasmtime::{Engine, Result};
 
-/// Satisfies every `wasi:` import of `component`, and only those that have a harmless constant answer without a trap.
+/// Satisfies every `wasi:` import of `component`: a constant where there is a harmless one, else a trap. Other imports are
+/// left alone: what the contract does not offer has to fail at load.
 pub(crate) fn close(engine: &Engine, linker: &mut Linker<StoreData>, component: &Component) -> Result<()> {
     for (name, item) in component.component_type().imports(engine) {
         let (Some(interface), ComponentItem::ComponentInstance(instance)) = (wasi_interface(name), item.ty)
@@ -17,13 +18,29 @@ pub(crate) fn close(engine: &Engine, linker: &mut Linker<StoreData>, component: 
             continue;
         };
         let mut stub = linker.instance(name)?;
-        for (function, item) in instance.exports(engine) {
-            if let ComponentItem::ComponentFunc(_) = item.ty {
-                constant(&mut stub, interface, function)?;
+        for (export, item) in instance.exports(engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => match constant(interface, export) {
+                    Some(answer) => stub.func_new(export, move |_, _, _, results| {
+                        if let Some(result) = results.first_mut() {
+                            *result = answer.clone();
+                        }
+                        Ok(())
+                    })?,
+                    None => {
+                        let called =
+                            format!("it called `{name}#{export}`, which no plugin may (a panic prints)");
+                        stub.func_new(export, move |_, _, _, _| Err(wasmtime::Error::msg(called.clone())))?;
+                    }
+                },
+                ComponentItem::Resource(_) => {
+                    stub.resource(export, ResourceType::host::<()>(), |_, _| Ok(()))?;
+                }
+                _ => {}
             }
         }
     }
-    linker.define_unknown_imports_as_traps(component)
+    Ok(())
 }
 
 /// `wasi:random/insecure-seed@0.2.6` -> `random/insecure-seed`.
@@ -32,8 +49,9 @@ fn wasi_interface(name: &str) -> Option<&str> {
     Some(rest.split_once('@').map_or(rest, |(interface, _)| interface))
 }
 
-fn constant(stub: &mut LinkerInstance<'_, StoreData>, interface: &str, function: &str) -> Result<()> {
-    let answer = match (interface, function) {
+/// The answer of a function that has a harmless one.
+fn constant(interface: &str, function: &str) -> Option<Val> {
+    Some(match (interface, function) {
         ("cli/environment", "get-environment" | "get-arguments") => Val::List(Vec::new()),
         ("cli/environment", "initial-cwd") => Val::Option(None),
         ("random/insecure-seed", "insecure-seed" | "get-insecure-seed") => {
@@ -43,13 +61,7 @@ fn constant(stub: &mut LinkerInstance<'_, StoreData>, interface: &str, function:
             Val::U64(SEED)
         }
         ("clocks/monotonic-clock", "now" | "resolution") => Val::U64(1),
-        _ => return Ok(()),
-    };
-    stub.func_new(function, move |_, _, _, results| {
-        if let Some(result) = results.first_mut() {
-            *result = answer.clone();
-        }
-        Ok(())
+        _ => return None,
     })
 }
 

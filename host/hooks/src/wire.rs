@@ -325,13 +325,27 @@ impl Shape {
     pub(crate) fn of(batch: &Batch) -> Self {
         Shape { values: batch.len(), bytes: batch.bytes.len() }
     }
+
+    fn most_bytes(self) -> usize {
+        self.bytes.saturating_mul(MASK_GROWTH).saturating_add(MASK_SLACK_BYTES)
+    }
+
+    /// What the answer may cost the host: its values, an offset and a bit for each, and what holds them together.
+    pub(crate) fn most(self) -> usize {
+        let offsets = (self.values + 1).saturating_mul(size_of::<u32>());
+        let nulls = self.values.div_ceil(8);
+        self.most_bytes()
+            .saturating_add(offsets)
+            .saturating_add(nulls)
+            .saturating_add(size_of::<column_mask::Masked>())
+    }
 }
 
 pub(crate) fn masked(answer: column_mask::Masked, asked: Shape) -> Checked<Masked> {
     if answer.offsets.len() != asked.values + 1 || answer.nulls.len() != asked.values.div_ceil(8) {
         return bad("a masked batch has another number of values than the batch had");
     }
-    if answer.bytes.len() > asked.bytes.saturating_mul(MASK_GROWTH).saturating_add(MASK_SLACK_BYTES) {
+    if answer.bytes.len() > asked.most_bytes() {
         return bad("a masked batch is far larger than the batch was");
     }
     let rising = answer.offsets.is_sorted();
@@ -339,6 +353,15 @@ pub(crate) fn masked(answer: column_mask::Masked, asked: Shape) -> Checked<Maske
         && answer.offsets.last().is_some_and(|end| usize::try_from(*end) == Ok(answer.bytes.len()));
     if !rising || !whole {
         return bad("the offsets of a masked batch do not fit its bytes");
+    }
+    if usize::try_from(answer.changed).map_or(true, |changed| changed > asked.values) {
+        return bad("a masked batch has more changed values than values");
+    }
+    let null_with_bytes = answer.offsets.array_windows().enumerate().any(|(index, [start, end])| {
+        start != end && answer.nulls.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0)
+    });
+    if null_with_bytes {
+        return bad("a NULL of a masked batch has bytes");
     }
     Ok(Masked { bytes: answer.bytes, offsets: answer.offsets, nulls: answer.nulls, changed: answer.changed })
 }
