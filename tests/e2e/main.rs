@@ -3,6 +3,7 @@
 
 mod attack;
 mod holds;
+mod engine;
 mod main_job;
 mod masking;
 mod postgres;

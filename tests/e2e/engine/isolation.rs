@@ -1,0 +1,116 @@
+//! Sessions among each other: nothing shared, nobody held up.
+
+use super::{ask, breaks, fault, tell};
+use chaperone_hooks::FaultKind;
+use chaperone_tests::guests::{engine, facts, hasty, hostile_chain, patient};
+use std::cell::RefCell;
+
+#[tokio::test]
+async fn state_stays_within_its_session() {
+    let engine = engine(2).unwrap();
+    let chain = hostile_chain(&engine, patient()).await.unwrap();
+    let mut one = chain.open(facts()).await.unwrap();
+    let mut other = chain.open(facts()).await.unwrap();
+    for calls in ["1", "2", "3"] {
+        assert_eq!(tell(&mut one, "count").await, calls);
+    }
+    assert_eq!(tell(&mut other, "count").await, "1");
+    breaks(&mut one, "panic", FaultKind::Trapped).await;
+    assert_eq!(tell(&mut other, "count").await, "2", "another session's fault replaced this instance");
+}
+
+/// The pool has one slot, so that the next session gets the memory of the one before.
+#[tokio::test]
+async fn memory_of_a_session_is_gone_with_it() {
+    let engine = engine(1).unwrap();
+    let chain = hostile_chain(&engine, patient()).await.unwrap();
+    let count = |text: String| text.parse::<u32>().unwrap();
+
+    // The first search shows how many copies the search itself leaves in memory.
+    let mut empty = chain.open(facts()).await.unwrap();
+    let own = count(tell(&mut empty, "search").await);
+    assert!(own < 16, "{own} markers before there was any");
+    drop(empty);
+
+    let mut marked = chain.open(facts()).await.unwrap();
+    tell(&mut marked, "mark").await;
+    let found = count(tell(&mut marked, "search").await);
+    assert!(found >= 1 << 20, "the search does not find what is there: {found}");
+    drop(marked);
+    let mut next = chain.open(facts()).await.unwrap();
+    assert_eq!(count(tell(&mut next, "search").await), own, "a session reads what another left");
+    drop(next);
+
+    // The same within a session, after a fault.
+    let mut broken = chain.open(facts()).await.unwrap();
+    tell(&mut broken, "mark").await;
+    fault(&mut broken, "panic").await;
+    assert_eq!(
+        count(tell(&mut broken, "search").await),
+        own,
+        "a new instance reads what the broken one left"
+    );
+}
+
+#[tokio::test]
+async fn as_many_sessions_as_instances_and_not_one_more() {
+    const MOST: u32 = 40;
+    let engine = engine(MOST).unwrap();
+    let chain = hostile_chain(&engine, patient()).await.unwrap();
+    let mut sessions = Vec::new();
+    for _ in 0..MOST {
+        let mut session = chain.open(facts()).await.unwrap();
+        assert_eq!(tell(&mut session, "count").await, "1");
+        sessions.push(session);
+    }
+    let Err(full) = chain.open(facts()).await else { panic!("one session too many") };
+    assert_eq!((full.kind, full.hook), (FaultKind::NoInstance, "instantiate"), "{full}");
+    // Those that are there do not notice, and one that breaks gets its own slot back.
+    breaks(&mut sessions[0], "panic", FaultKind::Trapped).await;
+    assert_eq!(tell(&mut sessions[1], "count").await, "2");
+    sessions.pop();
+    chain.open(facts()).await.unwrap();
+}
+
+/// One thread, and the plugin that never ends is asked first.
+#[tokio::test]
+async fn a_plugin_that_never_ends_does_not_hold_up_other_sessions() {
+    let engine = engine(2).unwrap();
+    let chain = hostile_chain(&engine, hasty()).await.unwrap();
+    let mut bad = chain.open(facts()).await.unwrap();
+    let mut good = chain.open(facts()).await.unwrap();
+    let ended = RefCell::new(Vec::new());
+    let looping = async {
+        let fault = fault(&mut bad, "loop").await;
+        ended.borrow_mut().push(fault.kind.as_str().to_owned());
+    };
+    let working = async {
+        for _ in 0..100 {
+            let calls = tell(&mut good, "count").await;
+            ended.borrow_mut().push(calls);
+        }
+    };
+    tokio::join!(biased; looping, working);
+    let ended = ended.into_inner();
+    assert_eq!(ended.len(), 101);
+    assert_eq!(
+        ended.last().map(String::as_str),
+        Some("deadline"),
+        "all others had to wait for it: {ended:?}"
+    );
+}
+
+/// A session that is cut in the middle of a call, and goes on: the half-done instance is not called again.
+#[tokio::test]
+async fn a_call_that_is_given_up_costs_only_its_instance() {
+    let engine = engine(1).unwrap();
+    let chain = hostile_chain(&engine, patient()).await.unwrap();
+    let mut session = chain.open(facts()).await.unwrap();
+    assert_eq!(tell(&mut session, "count").await, "1");
+    tokio::select! {
+        biased;
+        answer = ask(&mut session, "loop") => panic!("{answer:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert_eq!(tell(&mut session, "count").await, "1");
+}
