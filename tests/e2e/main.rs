@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attack;
-mod holds;
 mod engine;
+mod holds;
 mod main_job;
 mod masking;
 mod postgres;

@@ -261,11 +261,12 @@ impl Wire {
         stream.write_all(&out).await?;
         let mut wire = Wire { stream, seen: Vec::new(), at: 0, key: [0; 8] };
         let first = wire.next().await?.context("closed before it asked for a password")?;
-        if first.kind == b'R' {
-            wire.send(Out::new().message(b'p', &zero_terminated(&[token]))).await?;
+        if first.kind != b'R' {
+            return Ok(Login::Refused(wire.seen));
         }
+        wire.send(Out::new().message(b'p', &zero_terminated(&[token]))).await?;
         let prompt = wire.at;
-        while first.kind == b'R' {
+        loop {
             match wire.next().await? {
                 Some(message) if message.kind == b'K' => wire.key.copy_from_slice(&message.body),
                 Some(message) if message.kind == b'Z' => return Ok(Login::In(Box::new(wire))),
@@ -273,7 +274,6 @@ impl Wire {
                 None => return Ok(Login::Refused(wire.seen.split_off(prompt))),
             }
         }
-        Ok(Login::Refused(wire.seen))
     }
 
     /// Sends messages.
