@@ -178,6 +178,8 @@ mod tests {
             while lane.output.len() < HIGH_WATER_BYTES {
                 lane.output.bytes.extend_from_slice(&[7; 4096]);
             }
+            // A task that has used up its turn would find the pipe full while it is empty.
+            tokio::task::yield_now().await;
             let _ = std::future::poll_fn(|cx| Poll::Ready(lane.poll_drain(cx))).await;
             theirs.read_exact(&mut taken).await.unwrap();
         }
