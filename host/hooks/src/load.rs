@@ -235,6 +235,8 @@ fn discover(plugin: &mut Plugin) -> Result<(), LoadError> {
             }
         }
     }
+    // A component lists its exports in an order of its linker's choice.
+    plugin.stamp.hooks.sort_unstable();
     if plugin.stamp.hooks.is_empty() { Err(LoadError::NoHook) } else { Ok(()) }
 }
 
