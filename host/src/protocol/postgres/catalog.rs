@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long an answer counts.
-const FRESH: Duration = Duration::from_secs(10);
+pub(super) const FRESH: Duration = Duration::from_secs(10);
 
 /// One look-up, connecting included.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,13 +3,14 @@
 use super::super::frame::{Body, Frame, Malformed};
 use super::pending::Asker;
 use super::responses::Finished;
-use super::statements::{Portal, ResultPlan, Statement};
+use super::statements::{Described, Portal, ResultPlan, Statement};
 use super::{Relay, drift};
 use crate::session::{EventKind, Judged, Planned, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::sql::{Column, Format};
 use serde_json::json;
 use std::rc::Rc;
+use std::time::Instant;
 
 impl Relay<'_> {
     /// A description of a prepared statement: remembered, so that every Execute knows its columns.
@@ -21,7 +22,7 @@ impl Relay<'_> {
         epoch: u64,
     ) -> Result<Finished, SessionStop> {
         let columns: Rc<[Column]> = self.columns(frame).await?.into();
-        *statement.columns.borrow_mut() = Some((epoch, columns));
+        *statement.columns.borrow_mut() = Some(Described { epoch, at: Instant::now(), columns });
         statement.plans.borrow_mut().clear();
         if statement.asked.get().is_some_and(|(asked, _)| asked == epoch) {
             statement.asked.set(None);

@@ -259,6 +259,7 @@ impl Relay<'_> {
         if name.len() > MAX_NAME_BYTES {
             return self.refuse_extended(frame, 0, long_name());
         }
+        self.statements.make_room();
         if self.statements.is_full() {
             let refusal =
                 Refusal::new(RefusalCode::LimitReached, "too many prepared statements in this session")
@@ -416,7 +417,7 @@ impl Relay<'_> {
     /// Knows the result's columns before it runs where that matters: a statement that writes cannot be taken back.
     async fn result_plan_before(&mut self, portal: &Rc<Portal>, name: &[u8]) -> Result<Before, SessionStop> {
         let statement = Rc::clone(&portal.statement);
-        if statement.columns_in(self.epoch).is_none() {
+        if statement.is_stale(self.epoch) {
             let now = Some((self.epoch, self.segment));
             if statement.asked.get() != now {
                 frame::message(&mut self.target.output.bytes, b'D', |out| {

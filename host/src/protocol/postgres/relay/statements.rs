@@ -4,12 +4,14 @@
 //! that exists (which the target refuses) would leave a harmless text here and a dangerous one there. A message that
 //! names a statement whose Parse is still unanswered from before the last Sync therefore waits.
 
+use super::super::catalog::FRESH;
 use crate::session::{Judged, MaskPlan, Ruling};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::sql::Column;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Prepared statements or portals of one session; each is a few hundred bytes here and more at the target.
 pub(super) const MAX_NAMES: usize = 4096;
@@ -22,11 +24,18 @@ pub(super) const MAX_NAME_BYTES: usize = 63;
 pub(super) struct Statement {
     pub(super) judged: Rc<Judged>,
     /// Result columns, formats left at text, and the epoch that they were described in; none: not described yet.
-    pub(super) columns: RefCell<Option<(u64, Rc<[Column]>)>>,
+    pub(super) columns: RefCell<Option<Described>>,
     /// Plans by result formats; few, since a client sticks to one.
     pub(super) plans: RefCell<Vec<PlanFor>>,
     /// A Describe is on its way: the epoch and the segment that it was sent in.
     pub(super) asked: Cell<Option<(u64, u64)>>,
+}
+
+/// A description, and when it was one.
+pub(super) struct Described {
+    pub(super) epoch: u64,
+    pub(super) at: Instant,
+    pub(super) columns: Rc<[Column]>,
 }
 
 /// A plan, and the result formats that it was made for.
@@ -97,7 +106,16 @@ impl Statement {
     /// The columns, when they were described in `epoch`.
     pub(super) fn columns_in(&self, epoch: u64) -> Option<Rc<[Column]>> {
         let columns = self.columns.borrow();
-        columns.as_ref().filter(|(described, _)| *described == epoch).map(|(_, columns)| Rc::clone(columns))
+        columns
+            .as_ref()
+            .filter(|described| described.epoch == epoch)
+            .map(|described| Rc::clone(&described.columns))
+    }
+
+    /// Whether it has to be described again before it runs: another session may have renamed what it reads.
+    pub(super) fn is_stale(&self, epoch: u64) -> bool {
+        let columns = self.columns.borrow();
+        columns.as_ref().is_none_or(|described| described.epoch != epoch || described.at.elapsed() > FRESH)
     }
 }
 
@@ -192,6 +210,14 @@ impl<T> Names<T> {
 }
 
 impl Names<Statement> {
+    /// Makes room by forgetting what needs no approval: its name then stands for a statement of which nothing is known, and
+    /// masks treat that as the worst case. (DEALLOCATE ALL and DISCARD ALL free names at the target, unseen by us.)
+    pub(super) fn make_room(&mut self) {
+        if self.is_full() {
+            self.confirmed.retain(|_, statement| !matches!(statement.judged.ruling, Ruling::Allow));
+        }
+    }
+
     /// PREPARE in SQL shares the protocol's names: what a name means is not known any more. The unnamed statement has no
     /// name in SQL.
     pub(super) fn distrust(&mut self) {
@@ -251,5 +277,25 @@ mod tests {
     fn an_unknown_name_is_said_to_be_unknown() {
         let (names, ..) = names();
         assert!(matches!(names.meaning(b"x", 0), Known::No));
+    }
+
+    #[test]
+    fn room_is_made_of_what_needs_no_approval() {
+        let mut names = Names::<Statement>::default();
+        let held = Statement::new(Rc::new(Judged {
+            ruling: Ruling::Hold(Vec::new()),
+            ..Judged::clone(&Statement::unseen().judged)
+        }));
+        names.send(b"held", held, 0);
+        names.confirm();
+        for number in 1..MAX_NAMES {
+            names.send(format!("s{number}").as_bytes(), Statement::unseen(), 0);
+            names.confirm();
+        }
+        assert!(names.is_full());
+        names.make_room();
+        assert!(!names.is_full());
+        assert!(matches!(names.meaning(b"s1", 1), Known::No));
+        assert!(matches!(names.meaning(b"held", 1), Known::Yes(_)));
     }
 }
