@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attack;
+mod bad_input;
 mod engine;
 mod holds;
 mod main_job;
 mod masking;
 mod postgres;
+mod recordings;
 mod refusals;
 mod structure;
 mod tour;

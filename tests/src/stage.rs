@@ -6,7 +6,7 @@
 use crate::process::{Ran, run};
 use crate::psql::Psql;
 use crate::tools;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use chaperone::config;
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ShopLogin};
@@ -14,9 +14,10 @@ use chaperone::gateway::run::{self as gateway, Running};
 use chaperone::recorder::{Event, EventKind, Library, Reader};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// The tenant of all tokens.
@@ -125,6 +126,39 @@ impl Stage {
         (self.address, self.api) = (running.postgres, running.api);
         self.running = Some(running);
         Ok(())
+    }
+
+    /// Stops the gateway of this process and runs `chaperone serve` instead, on the same state and recordings. Its
+    /// certificate is not known here: only clients that do not verify it get in, and no API is there.
+    pub async fn serve(&mut self) -> Result<Serving> {
+        self.stop().await;
+        let mut child = Command::new(tools::chaperone()?)
+            .args(["serve", "--config"])
+            .arg(self.path("chaperone.yaml"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
+        let mut log = String::new();
+        for line in lines.by_ref() {
+            let line = line?;
+            log.push_str(&line);
+            log.push('\n');
+            if let Some((_, rest)) = line.split_once("postgres=").filter(|_| line.contains("listening")) {
+                let address = rest.split_whitespace().next().unwrap_or_default();
+                self.address = address.parse().with_context(|| line.clone())?;
+                // Read on, or it would wait for us at its next line.
+                let log = std::thread::spawn(move || {
+                    lines.map_while(Result::ok).fold(log, |log, line| log + &line + "\n")
+                });
+                return Ok(Serving { child, log });
+            }
+        }
+        let _ = child.kill();
+        child.wait()?;
+        bail!("`chaperone serve` did not start: {log}")
     }
 
     /// Stops the gateway as SIGTERM would.
@@ -264,6 +298,27 @@ impl Stage {
     /// A file of the stage.
     pub fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
+    }
+}
+
+/// `chaperone serve` as a process.
+pub struct Serving {
+    child: Child,
+    log: std::thread::JoinHandle<String>,
+}
+
+impl Serving {
+    /// Sends a signal, such as `KILL` or `TERM`.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let id = self.child.id().to_string();
+        ensure!(Command::new("kill").args(["-s", signal, &id]).status()?.success(), "no signal was sent");
+        Ok(())
+    }
+
+    /// Waits for its end: how it ended, and what it logged.
+    pub fn ended(mut self) -> Result<(ExitStatus, String)> {
+        let status = tokio::task::block_in_place(|| self.child.wait())?;
+        Ok((status, self.log.join().unwrap_or_default()))
     }
 }
 

@@ -1,0 +1,224 @@
+//! What was done is in a recording that verifies: also when the gateway is killed, told to stop, or cannot write.
+
+use chaperone::recorder::{Ending, EventKind, Library, Status, verify};
+use chaperone_tests::python::python;
+use chaperone_tests::raw::{Out, Wire, rows, shape};
+use chaperone_tests::stage::{Setting, Stage, object_id};
+use std::collections::BTreeSet;
+
+fn logs_statements() -> Setting {
+    let server = vec![("log_statement".to_owned(), "all".to_owned())];
+    Setting { server, trigger: "{ threshold: 100, approvers: dba }".into(), ..Setting::default() }
+}
+
+async fn script(environment: Vec<(String, String)>, script: &'static str) -> anyhow::Result<String> {
+    tokio::task::spawn_blocking(move || {
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+        python(script, &environment)?.success()
+    })
+    .await?
+}
+
+/// Every mark of a statement in a text: `mark-3-17`.
+fn marks(text: &str) -> BTreeSet<String> {
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
+    let whole = text.match_indices("mark-").map(|(at, _)| text[at..].split(ends).next().unwrap_or_default());
+    whole.filter(|mark| mark.ends_with(|c: char| c.is_ascii_digit())).map(str::to_owned).collect()
+}
+
+fn recorded_marks(stage: &Stage) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for recorded in stage.recorded().unwrap() {
+        for kind in [EventKind::Operation, EventKind::Parameters] {
+            for body in recorded.of(kind) {
+                all.extend(marks(&body.replace('\0', " ")));
+            }
+        }
+    }
+    all
+}
+
+fn statuses(stage: &Stage) -> Vec<Status> {
+    let paths = Library::new(stage.recordings()).paths(usize::MAX).unwrap();
+    paths.iter().map(|path| verify(path).unwrap().status).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_says_who_did_what_and_what_was_decided() {
+    let mut stage = Stage::start(logs_statements()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    assert_eq!(rows(&wire.query("select name from customers where id = 1").await.unwrap()), ["Ada Abbott"]);
+    assert_eq!(shape(&wire.query("drop table customers").await.unwrap()), "E:42501 ZI");
+    let out = Out::new().run("select ssn, id from customers where id = $1 and name <> $2", &["2", "nobody"]);
+    assert_eq!(rows(&wire.ask(out.sync()).await.unwrap()), ["[redacted]|2"]);
+    assert_eq!(shape(&wire.query("select 1/0").await.unwrap()), "E:22012 ZI");
+    wire.send(Out::new().message(b'X', b"")).await.unwrap();
+    assert!(wire.next().await.unwrap().is_none());
+    stage.until("a sealed recording", |stage| Ok(!stage.recorded()?[0].end().is_empty())).await.unwrap();
+
+    assert_eq!(statuses(&stage), [Status::Intact(Ending::Sealed)]);
+    let recorded = stage.recorded().unwrap().remove(0);
+    let head = recorded.head();
+    for part in
+        ["test/", &object_id(1), "\"shop\"", "win_", "req_", "\"guard\"", "\"mask\"", "digest", "config_hash"]
+    {
+        assert!(head.contains(part), "the head lacks {part}: {head}");
+    }
+    let operations = recorded.of(EventKind::Operation).join("\n");
+    for text in ["select name from customers", "drop table customers", "where id = $1 and name <> $2"] {
+        assert!(operations.contains(text), "{operations}");
+    }
+    assert!(recorded.of(EventKind::Parameters).join("").contains("nobody"));
+    let decisions = recorded.of(EventKind::Decision);
+    assert_eq!(decisions.len(), 4, "{decisions:?}");
+    assert!(decisions[1].contains("\"refuse\"") && decisions[1].contains("ddl.drop"), "{}", decisions[1]);
+    assert!(recorded.of(EventKind::Refusal).join("").contains("ddl.drop"));
+    assert!(recorded.of(EventKind::Rows).join("").contains("Ada Abbott"), "what the client saw is not there");
+    assert!(recorded.of(EventKind::Mask).join("").contains("ssn"));
+    assert!(recorded.of(EventKind::Result).join("").contains("\"rows\":1"));
+    assert!(recorded.of(EventKind::Error).join("").contains("22012"));
+    assert!(recorded.end().contains("client-closed"), "{}", recorded.end());
+    // An operation and its decision come before anything of its result.
+    for event in recorded.events.iter().filter(|event| event.kind == EventKind::Result) {
+        let of = |kind| {
+            recorded.events.iter().position(|one| one.kind == kind && one.operation == event.operation)
+        };
+        let begun = of(EventKind::Operation).or(of(EventKind::Execute));
+        assert!(begun < of(EventKind::Result), "operation {}", event.operation);
+    }
+    stage.stop().await;
+}
+
+/// Statements with a mark each, as text and as parameters, until the gateway is gone.
+const LOAD: &str = r#"
+import psycopg, sys, threading
+
+def load(number):
+    try:
+        with psycopg.connect("", autocommit=True) as connection:
+            insert = "insert into orders (customer_id, item, total, status) values (1, %s, 1, 'open')"
+            for n in range(1000000):
+                if n % 2:
+                    connection.execute(insert, [f"mark-{number}-{n}"])
+                else:
+                    psycopg.ClientCursor(connection).execute(insert, [f"mark-{number}-{n}"])
+    except psycopg.Error:
+        pass
+
+threads = [threading.Thread(target=load, args=(number,)) for number in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("gone")
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_gateway_leaves_every_forwarded_operation_in_recordings_that_verify() {
+    let mut stage = Stage::start(logs_statements()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let serving = stage.serve().await.unwrap();
+    let load = tokio::spawn(script(stage.driver_environment(&token), LOAD));
+    let busy = |stage: &Stage| {
+        let count = stage.real("select count(*) from orders where item like 'mark-%'")?;
+        Ok(count.trim().parse::<u32>()? > 300)
+    };
+    stage.until("a load", busy).await.unwrap();
+    serving.signal("KILL").unwrap();
+    assert!(!serving.ended().unwrap().0.success());
+    assert_eq!(load.await.unwrap().unwrap().trim(), "gone");
+    assert!(statuses(&stage).contains(&Status::Unsealed), "nothing was open when it was killed");
+
+    stage.restart().await.unwrap();
+    let recovered = statuses(&stage);
+    assert_eq!(recovered.len(), 4);
+    for status in recovered {
+        assert_eq!(status, Status::Intact(Ending::Interrupted));
+    }
+    // The server knows of nothing that is not recorded; what is recorded and was not forwarded any more may be there.
+    let (server, recorded) = (marks(&stage.postgres.log()), recorded_marks(&stage));
+    assert!(server.len() > 300, "only {} statements reached the server", server.len());
+    let lost: Vec<&String> = server.difference(&recorded).collect();
+    assert!(lost.is_empty(), "{lost:?} reached the server unrecorded");
+    // And the window is still open.
+    assert_eq!(stage.psql(&token).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
+    stage.stop().await;
+}
+
+const STOPPED: &str = r#"
+import psycopg, threading
+idle = psycopg.connect("", autocommit=True)
+idle.execute("select 1")
+result = []
+def busy():
+    with psycopg.connect("", autocommit=True) as connection:
+        result.append(connection.execute("select pg_sleep(1.5), 'finished'").fetchone()[1])
+thread = threading.Thread(target=busy)
+thread.start()
+thread.join()
+try:
+    idle.execute("select 2")
+    result.append("still there")
+except psycopg.errors.AdminShutdown as told:
+    result.append(str(told).splitlines()[0])
+print(result)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_told_to_stop_finishes_what_runs_and_seals_everything() {
+    let more = "limits: { shutdown_deadline: 4s }".into();
+    let mut stage = Stage::start(Setting { more, ..logs_statements() }).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let serving = stage.serve().await.unwrap();
+    let clients = tokio::spawn(script(stage.driver_environment(&token), STOPPED));
+    // One that sleeps far beyond the deadline.
+    let psql = stage.psql(&token).unwrap();
+    let endless = tokio::task::spawn_blocking(move || psql.run("select pg_sleep(600)"));
+    let sleeping = |stage: &Stage| {
+        let count = stage.real(
+            "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'",
+        )?;
+        Ok(count.trim() == "2")
+    };
+    stage.until("two sleepers", sleeping).await.unwrap();
+    serving.signal("TERM").unwrap();
+    let said = clients.await.unwrap().unwrap();
+    assert!(said.contains("'finished', 'the gateway is shutting down'"), "{said}");
+    let endless = endless.await.unwrap().unwrap();
+    assert!(endless.stderr.contains("FATAL:  the gateway is shutting down"), "{}", endless.stderr);
+    let (status, log) = serving.ended().unwrap();
+    assert!(status.success(), "{status} {log}");
+    assert_eq!(statuses(&stage), vec![Status::Intact(Ending::Sealed); 3]);
+    let ends: Vec<String> = stage.recorded().unwrap().iter().map(|recorded| recorded.end()).collect();
+    assert_eq!(ends.iter().filter(|end| end.contains("shutting-down")).count(), 3, "{ends:?}");
+    let alive = "select count(*) from pg_stat_activity where usename = 'shop_owner'";
+    stage.until("no backend", |stage| Ok(stage.real(alive)?.trim() == "0")).await.unwrap();
+    // Nothing that a client sent or saw, and no credential, is in the log.
+    for secret in [token.as_str(), &stage.login.password, "pg_sleep", "finished"] {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_recording_there_is_no_session() {
+    let server = vec![("log_connections".to_owned(), "on".to_owned())];
+    let mut stage = Stage::start(Setting { server, ..Setting::default() }).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    // Who may write everywhere cannot be kept out by permissions: a file stands where the folder has to be.
+    std::fs::remove_dir_all(stage.recordings()).unwrap();
+    std::fs::write(stage.recordings(), "in the way").unwrap();
+    let connections = |stage: &Stage| stage.postgres.log().matches("connection received").count();
+    let before = connections(&stage);
+    let refused = stage.psql(&token).unwrap().run("select 1").unwrap();
+    assert!(
+        refused.stderr.contains("FATAL:  the session cannot be recorded, so it does not start"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(connections(&stage), before, "the target was dialled");
+    // It is mended without a restart.
+    std::fs::remove_file(stage.recordings()).unwrap();
+    std::fs::create_dir(stage.recordings()).unwrap();
+    assert_eq!(stage.psql(&token).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
+    stage.stop().await;
+}
