@@ -306,6 +306,12 @@ impl Relay<'_> {
         let approved = settled
             .and_then(|settled| settled.judged)
             .is_some_and(|judged| Rc::ptr_eq(&judged, &statement.judged));
+        if !approved {
+            // Also of what is then refused or rejected: what was tried is what an auditor looks for.
+            let recorded = frame.total.min(MAX_RECORDED_PARAMETER_BYTES);
+            let bytes = self.client.input.bytes().get(frame::HEADER_BYTES..recorded).unwrap_or_default();
+            self.session.note_raw(EventKind::Parameters, statement.judged.operation, &[bytes]);
+        }
         if let Ruling::Refuse(refusal) = &statement.judged.ruling {
             return self.refuse_extended(frame, statement.judged.operation, refusal.clone());
         }
@@ -315,9 +321,6 @@ impl Relay<'_> {
             let bound = Box::<[u8]>::from(self.front(frame));
             return self.hold(&statement.judged, terms, &bound).await;
         }
-        let recorded = frame.total.min(MAX_RECORDED_PARAMETER_BYTES);
-        let bytes = self.client.input.bytes().get(frame::HEADER_BYTES..recorded).unwrap_or_default();
-        self.session.note_raw(EventKind::Parameters, statement.judged.operation, &[bytes]);
         self.portals.send(&name, Rc::new(Portal { statement, formats }), self.segment);
         self.forward(frame.total);
         self.open_segment = true;
