@@ -3,7 +3,7 @@
 use chaperone::recorder::{Ending, EventKind, Library, Status, verify};
 use chaperone_tests::python::python;
 use chaperone_tests::raw::{Out, Wire, rows, shape};
-use chaperone_tests::stage::{Setting, Stage, object_id};
+use chaperone_tests::stage::{Recorded, Setting, Stage, object_id};
 use std::collections::BTreeSet;
 
 fn logs_statements() -> Setting {
@@ -56,7 +56,8 @@ async fn a_recording_says_who_did_what_and_what_was_decided() {
     assert_eq!(shape(&wire.query("select 1/0").await.unwrap()), "E:22012 ZI");
     wire.send(Out::new().message(b'X', b"")).await.unwrap();
     assert!(wire.next().await.unwrap().is_none());
-    stage.until("a sealed recording", |stage| Ok(!stage.recorded()?[0].end().is_empty())).await.unwrap();
+    let sealed = |one: &Recorded| !one.end().is_empty();
+    stage.until("a sealed recording", |stage| Ok(stage.recorded()?.first().is_some_and(sealed))).await.unwrap();
 
     assert_eq!(statuses(&stage), [Status::Intact(Ending::Sealed)]);
     let recorded = stage.recorded().unwrap().remove(0);

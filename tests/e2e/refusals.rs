@@ -4,7 +4,7 @@
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::python::python;
 use chaperone_tests::raw::{Message, Out, Wire, errors, rows, shape};
-use chaperone_tests::stage::{Setting, Stage};
+use chaperone_tests::stage::{Recorded, Setting, Stage};
 
 /// DELETE runs here, so that what is prepared and run is about refusals only.
 const TRIGGER: &str = "{ threshold: 100, approvers: dba }";
@@ -149,7 +149,8 @@ async fn an_unknown_message_ends_the_session(case: Case) {
     let answer = wire.ask(Out::new().message(b'y', b"?")).await.unwrap();
     assert_eq!(shape(&answer), "E:08P01");
     assert_eq!(answer[0].field(b'S').unwrap(), "FATAL");
-    let ended = |stage: &Stage| Ok(stage.recorded_of(case.number)?[0].end().contains("protocol-violation"));
+    let says = |one: &Recorded| one.end().contains("protocol-violation");
+    let ended = |stage: &Stage| Ok(stage.recorded_of(case.number)?.first().is_some_and(says));
     case.stage.until("a recording that says so", ended).await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::raw::{Login, Message, Out, Wire, errors, rows, shape};
-use chaperone_tests::stage::{AGENTS, ASKERS, Setting, Stage};
+use chaperone_tests::stage::{AGENTS, ASKERS, Recorded, Setting, Stage};
 use std::time::Duration;
 
 /// Long enough to get in and start something, short enough to wait for.
@@ -69,7 +69,8 @@ async fn expect_gone(case: &Case, closes: Timestamp, name: &str) {
     assert!(!gone().is_negative(), "cut before the window's end");
     case.stage.until("the backend's end", |stage| Ok(stage.backends(name)? == 0)).await.unwrap();
     assert!(gone().unsigned_abs() < LATE, "cut {:?} after the window's end", gone());
-    let sealed = |stage: &Stage| Ok(stage.recorded_of(case.number)?[0].end().contains("window-closed"));
+    let says = |one: &Recorded| one.end().contains("window-closed");
+    let sealed = |stage: &Stage| Ok(stage.recorded_of(case.number)?.first().is_some_and(says));
     case.stage.until("a sealed recording", sealed).await.unwrap();
 }
 

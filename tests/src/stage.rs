@@ -235,16 +235,32 @@ impl Stage {
         Ok(())
     }
 
-    /// Every recording: its file, and its events as JSON, verified as they are read.
+    /// Every recording: its file, and its events as JSON, verified as they are read. A session that is sealed while
+    /// this looks renames its file (`.chrec.open` to `.chrec`): then everything is listed again, so that none is missed.
     pub fn recorded(&self) -> Result<Vec<Recorded>> {
+        for _ in 0..100 {
+            if let Some(all) = self.recorded_at_once()? {
+                return Ok(all);
+            }
+        }
+        anyhow::bail!("the recordings' folder never held still")
+    }
+
+    /// None when a file that was listed was renamed before it was opened.
+    fn recorded_at_once(&self) -> Result<Option<Vec<Recorded>>> {
         let mut all = Vec::new();
         for path in Library::new(self.recordings()).paths(usize::MAX)? {
-            let reader = Reader::new(std::io::BufReader::new(std::fs::File::open(&path)?));
+            let file = match std::fs::File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let reader = Reader::new(std::io::BufReader::new(file));
             // A recording that is still written ends somewhere.
             let events: Vec<Event> = reader.events().map_while(Result::ok).collect();
             all.push(Recorded { path, events });
         }
-        Ok(all)
+        Ok(Some(all))
     }
 
     /// The recordings of one principal, by the number of its token; newest first.
