@@ -213,7 +213,7 @@ pub struct Limits {
     pub session: Duration,
     /// What running operations get at shutdown before they are cut.
     pub shutdown_deadline: Duration,
-    /// Threads that carry sessions; none = one for each core.
+    /// Threads that carry sessions; none = one for each core but one.
     pub session_threads: Option<u16>,
 }
 
