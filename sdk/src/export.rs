@@ -33,6 +33,7 @@ macro_rules! export {
                         version: <$plugin as $crate::Plugin>::VERSION.into(),
                         summary: <$plugin as $crate::Plugin>::SUMMARY.into(),
                         config_schema: <$plugin as $crate::Plugin>::CONFIG_SCHEMA.into(),
+                        deterministic: <$plugin as $crate::Plugin>::DETERMINISTIC,
                     }
                 }
 

@@ -35,6 +35,9 @@ pub trait Plugin: Sized + 'static {
     const SUMMARY: &'static str;
     /// JSON Schema of [`Plugin::Config`].
     const CONFIG_SCHEMA: &'static str;
+    /// Set to true when `check`, `decide` and `plan` answer the same question in the same way throughout a session, whatever
+    /// the time and whatever was asked before. The host then asks less often: it uses an answer again, for ten seconds at most.
+    const DETERMINISTIC: bool = false;
 
     /// Checks the configuration and builds the plugin; all mistakes at once.
     fn configure(config: Self::Config) -> Result<Self, Vec<ConfigError>>;

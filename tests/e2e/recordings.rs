@@ -57,7 +57,10 @@ async fn a_recording_says_who_did_what_and_what_was_decided() {
     wire.send(Out::new().message(b'X', b"")).await.unwrap();
     assert!(wire.next().await.unwrap().is_none());
     let sealed = |one: &Recorded| !one.end().is_empty();
-    stage.until("a sealed recording", |stage| Ok(stage.recorded()?.first().is_some_and(sealed))).await.unwrap();
+    stage
+        .until("a sealed recording", |stage| Ok(stage.recorded()?.first().is_some_and(sealed)))
+        .await
+        .unwrap();
 
     assert_eq!(statuses(&stage), [Status::Intact(Ending::Sealed)]);
     let recorded = stage.recorded().unwrap().remove(0);

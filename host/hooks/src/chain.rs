@@ -130,6 +130,15 @@ pub enum PlanOutcome {
 }
 
 impl SessionHooks {
+    /// Whether every plugin of a hook says that it answers the same question in the same way: an answer may be used again.
+    pub fn is_deterministic(&self, hook: Hook) -> bool {
+        self.instances
+            .iter()
+            .map(Instance::plugin)
+            .filter(|plugin| plugin.has(hook))
+            .all(|it| it.deterministic)
+    }
+
     /// Asks all check plugins about a text.
     pub async fn check_sql(&mut self, text: &str, now_ms: u64) -> Result<SqlJudgement, Fault> {
         let hook = Hook::SqlCheck;

@@ -124,6 +124,8 @@ pub struct Plugin {
     pub(crate) approval_trigger: Option<approval_trigger::GuestIndices>,
     pub(crate) column_mask: Option<column_mask::GuestIndices>,
     metrics: [HookMetrics; 3],
+    /// It says that it answers the same question in the same way throughout a session.
+    pub(crate) deterministic: bool,
 }
 
 impl Plugin {
@@ -205,9 +207,12 @@ impl Engine {
             pre,
             _engine: self.clone(),
             metrics: Default::default(),
+            deterministic: false,
         };
         discover(&mut plugin)?;
-        plugin.stamp.version = plugin.try_out().await?;
+        let about = plugin.try_out().await?;
+        plugin.stamp.version = about.version.chars().filter(char::is_ascii_graphic).take(64).collect();
+        plugin.deterministic = about.deterministic;
         Ok(Arc::new(plugin))
     }
 }
@@ -310,9 +315,9 @@ fn failed(store: &Store<StoreData>, error: &wasmtime::Error) -> LoadError {
 }
 
 impl Plugin {
-    /// Makes one instance, looks whether its hooks have the contract's types, and asks for its version. What is wrong with
-    /// a plugin has to show here, not when the first session opens.
-    async fn try_out(&self) -> Result<String, LoadError> {
+    /// Makes one instance, looks whether its hooks have the contract's types, and asks what it says of itself. What is wrong
+    /// with a plugin has to show here, not when the first session opens.
+    async fn try_out(&self) -> Result<lifecycle::Description, LoadError> {
         let lifecycle = lifecycle::GuestIndices::new(&self.pre).map_err(contract)?;
         let mut store = own_store(self.pre.engine(), &self.name, &self.limits);
         let instance = match self.pre.instantiate_async(&mut store).await {
@@ -324,10 +329,7 @@ impl Plugin {
             LoadError::Contract(format!("a hook does not have the types of this host's contract: {error:#}"))
         })?;
         let guest = lifecycle.load(&mut store, &instance).map_err(contract)?;
-        match guest.call_describe(&mut store).await {
-            Ok(about) => Ok(about.version.chars().filter(char::is_ascii_graphic).take(64).collect()),
-            Err(error) => Err(failed(&store, &error)),
-        }
+        guest.call_describe(&mut store).await.map_err(|error| failed(&store, &error))
     }
 }
 

@@ -124,6 +124,18 @@ impl Recording {
         self.json_at(at_us, kind, operation, body);
     }
 
+    /// The same with a body that is JSON already.
+    pub fn encoded_json(&mut self, kind: EventKind, operation: u64, body: &[u8]) {
+        let at_us = self.now_us();
+        self.json_with(at_us, kind, operation, |buffer| {
+            if body.is_empty() {
+                return Err(serde::ser::Error::custom("there is no JSON"));
+            }
+            buffer.extend_from_slice(body);
+            Ok(())
+        });
+    }
+
     /// Appends an event whose body is `parts`, one after the other, copied as they are. Rows and copied data beyond
     /// the caps are left out (see [`Caps`]).
     pub fn raw(&mut self, kind: EventKind, operation: u64, parts: &[&[u8]]) {
@@ -202,12 +214,22 @@ impl Recording {
     }
 
     fn json_at(&mut self, at_us: u64, kind: EventKind, operation: u64, body: &impl Serialize) {
+        self.json_with(at_us, kind, operation, |buffer| serde_json::to_writer(buffer, body));
+    }
+
+    fn json_with(
+        &mut self,
+        at_us: u64,
+        kind: EventKind,
+        operation: u64,
+        write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+    ) {
         if self.failure.is_some() {
             return;
         }
         let start = self.buffer.len();
         self.buffer.resize(start + FRAME_BYTES, 0);
-        let written = serde_json::to_writer(&mut self.buffer, body);
+        let written = write(&mut self.buffer);
         let length = self.buffer.len() - start - FRAME_BYTES;
         let problem = match written {
             Err(error) => Some(self.encoding_error(&error)),

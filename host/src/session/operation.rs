@@ -8,8 +8,10 @@ use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal};
 use chaperone_core::name::{HoldId, Principal};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::sql::StatementFacts;
-use chaperone_hooks::{Fault, OperationSummary};
+use chaperone_hooks::{Fault, Hook, OperationSummary};
+use serde::Serialize;
 use serde_json::json;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// What the host decided about an operation.
@@ -33,14 +35,29 @@ pub struct Judged {
     /// Highest risk.
     pub risk: u8,
     /// What a human should know.
-    pub findings: Vec<Finding>,
+    pub findings: Rc<[Finding]>,
     /// What each statement is and touches.
-    pub statements: Vec<StatementFacts>,
+    pub statements: Rc<[StatementFacts]>,
     /// The text that was judged.
     pub text: Rc<str>,
+    /// The recorded words of an allowed operation: the same for each that shares this judgement.
+    pub(super) allowed: Rc<OnceCell<Vec<u8>>>,
 }
 
 impl Judged {
+    /// Of a text that no plugin has judged here: nothing is known of it.
+    pub fn unseen(text: Rc<str>, ruling: Ruling) -> Self {
+        Judged {
+            operation: 0,
+            ruling,
+            risk: 0,
+            findings: Rc::default(),
+            statements: Rc::default(),
+            text,
+            allowed: Rc::default(),
+        }
+    }
+
     /// Whether every statement only reads, as far as the checks could tell.
     pub fn only_reads(&self) -> bool {
         !self.statements.is_empty()
@@ -63,6 +80,16 @@ impl Judged {
         };
         if self.statements.iter().any(elsewhere) { &[] } else { &self.statements }
     }
+}
+
+/// A decision as it is recorded.
+#[derive(Serialize)]
+struct Decision<'a> {
+    decision: &'static str,
+    risk: u8,
+    findings: &'a [Finding],
+    refusal: Option<&'a Refusal>,
+    statements: &'a [StatementFacts],
 }
 
 /// A parked operation.
@@ -100,31 +127,43 @@ impl Session {
     pub async fn judge_sql(&mut self, kind: &str, text: &str) -> Judged {
         let operation = self.next_operation();
         self.note_raw(EventKind::Operation, operation, &[kind.as_bytes(), b"\0", text.as_bytes()]);
-        let now_ms = self.now_ms();
-        let mut judged = Judged {
-            operation,
-            ruling: Ruling::Allow,
-            risk: 0,
-            findings: Vec::new(),
-            statements: Vec::new(),
-            text: text.into(),
-        };
-        match self.hooks.check_sql(text, now_ms).await {
-            Err(fault) => judged.ruling = Ruling::Refuse(self.fault(operation, &fault)),
-            Ok(judgement) => {
-                judged.risk = judgement.risk;
-                judged.findings = judgement.findings;
-                judged.statements = judgement.statements;
-                judged.ruling = match judgement.refusal {
-                    Some(rule) => Ruling::Refuse(rule_refusal(RefusalCode::OperationRefused, &rule)),
-                    None => self.ask_triggers(&judged, now_ms).await,
-                };
+        if let Some(judged) = self.memo.recall(text, operation) {
+            return judged;
+        }
+        match self.ask_plugins(operation, text).await {
+            Ok(judged) => {
+                if self.hooks.is_deterministic(Hook::SqlCheck)
+                    && self.hooks.is_deterministic(Hook::ApprovalTrigger)
+                {
+                    self.memo.remember(&judged);
+                }
+                judged
+            }
+            Err(fault) => {
+                let ruling = Ruling::Refuse(self.fault(operation, &fault));
+                Judged { operation, ..Judged::unseen(text.into(), ruling) }
             }
         }
-        judged
     }
 
-    async fn ask_triggers(&mut self, judged: &Judged, now_ms: u64) -> Ruling {
+    async fn ask_plugins(&mut self, operation: u64, text: &str) -> Result<Judged, Fault> {
+        let now_ms = self.now_ms();
+        let judgement = self.hooks.check_sql(text, now_ms).await?;
+        let mut judged = Judged {
+            operation,
+            risk: judgement.risk,
+            findings: judgement.findings.into(),
+            statements: judgement.statements.into(),
+            ..Judged::unseen(text.into(), Ruling::Allow)
+        };
+        judged.ruling = match judgement.refusal {
+            Some(rule) => Ruling::Refuse(rule_refusal(RefusalCode::OperationRefused, &rule)),
+            None => self.ask_triggers(&judged, now_ms).await?,
+        };
+        Ok(judged)
+    }
+
+    async fn ask_triggers(&mut self, judged: &Judged, now_ms: u64) -> Result<Ruling, Fault> {
         let summary = OperationSummary {
             protocol: self.protocol,
             text: &judged.text,
@@ -133,28 +172,25 @@ impl Session {
             findings: &judged.findings,
             now_ms,
         };
-        match self.hooks.holds(&summary).await {
-            Err(fault) => Ruling::Refuse(self.fault(judged.operation, &fault)),
-            Ok(holds) if holds.is_empty() => Ruling::Allow,
-            Ok(holds) => Ruling::Hold(holds),
-        }
+        let holds = self.hooks.holds(&summary).await?;
+        Ok(if holds.is_empty() { Ruling::Allow } else { Ruling::Hold(holds) })
     }
 
     /// Appends the decision; [`Session::commit`] comes before anything is forwarded.
     pub fn note_decision(&mut self, judged: &Judged) {
-        let (decision, rule) = match &judged.ruling {
+        let (decision, refusal) = match &judged.ruling {
             Ruling::Allow => ("allow", None),
             Ruling::Refuse(refusal) => ("refuse", Some(refusal)),
             Ruling::Hold(_) => ("hold", None),
         };
-        let body = json!({
-            "decision": decision,
-            "risk": judged.risk,
-            "findings": judged.findings,
-            "refusal": rule,
-            "statements": judged.statements,
-        });
-        self.note(EventKind::Decision, judged.operation, &body);
+        let Judged { risk, findings, statements, .. } = judged;
+        let body = Decision { decision, risk: *risk, findings, refusal, statements };
+        if !matches!(judged.ruling, Ruling::Allow) {
+            return self.note(EventKind::Decision, judged.operation, &body);
+        }
+        // An encoding that failed leaves no JSON, and the recording takes that for a fault of its own (fails closed).
+        let words = judged.allowed.get_or_init(|| serde_json::to_vec(&body).unwrap_or_default());
+        self.recording.encoded_json(EventKind::Decision, judged.operation, words);
     }
 
     /// A broken plugin: recorded, logged, and always a refusal.
@@ -191,7 +227,7 @@ impl Session {
             summary: shown,
             digest: bytes,
             risk: judged.risk,
-            findings: judged.findings.clone(),
+            findings: judged.findings.to_vec(),
             terms: terms.to_vec(),
         };
         let hold = self.grants.hold(&self.permit, request, Timestamp::now()).await?;

@@ -4,7 +4,7 @@ use super::Session;
 use super::operation::{Judged, rule_refusal};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::sql::Column;
-use chaperone_hooks::{Batch, MaskPlan, Masked, PlanOutcome};
+use chaperone_hooks::{Batch, Hook, MaskPlan, Masked, PlanOutcome};
 
 /// How a result is treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,11 @@ impl Session {
             }
             Err(fault) => Planned::Refuse(self.fault(judged.operation, &fault)),
         }
+    }
+
+    /// Whether a plan may be used again for the same facts and columns.
+    pub fn plans_are_deterministic(&self) -> bool {
+        self.hooks.is_deterministic(Hook::ColumnMask)
     }
 
     /// Masks one batch for each masked column of the plan.

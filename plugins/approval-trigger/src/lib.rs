@@ -16,6 +16,7 @@ impl Plugin for Trigger {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &'static str = "Holds risky operations until humans have approved them.";
     const CONFIG_SCHEMA: &'static str = include_str!("../config.schema.json");
+    const DETERMINISTIC: bool = true;
 
     fn configure(config: Self::Config) -> Result<Self, Vec<ConfigError>> {
         config::check(&config).map(Trigger)

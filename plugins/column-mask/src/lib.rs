@@ -21,6 +21,7 @@ impl Plugin for ColumnMasker {
     const SUMMARY: &'static str =
         "Hides sensitive columns, and content that looks sensitive, in result sets.";
     const CONFIG_SCHEMA: &'static str = include_str!("../config.schema.json");
+    const DETERMINISTIC: bool = true;
     fn configure(config: Self::Config) -> Result<Self, Vec<ConfigError>> {
         policy::Policy::new(config).map(ColumnMasker)
     }

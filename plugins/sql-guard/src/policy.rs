@@ -33,6 +33,7 @@ impl Plugin for SqlGuard {
     const SUMMARY: &'static str =
         "Reads PostgreSQL statements and allows or refuses them by class, relation and function.";
     const CONFIG_SCHEMA: &'static str = SCHEMA;
+    const DETERMINISTIC: bool = true;
 
     fn configure(config: Config) -> Result<Self, Vec<ConfigError>> {
         Ok(SqlGuard { settings: config.build()? })

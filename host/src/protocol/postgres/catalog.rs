@@ -13,6 +13,7 @@ use crate::target::Lease;
 use chaperone_core::name::TargetName;
 use chaperone_core::sql::Origin;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,6 +52,8 @@ pub(super) struct Catalog {
 
 struct Shared {
     known: Mutex<HashMap<u32, (Instant, Arc<Relation>)>>,
+    /// Counts how often all was forgotten.
+    generation: AtomicU64,
     questions: mpsc::Sender<Question>,
 }
 
@@ -97,7 +100,7 @@ impl Catalogs {
         let shared = by_target.entry(name).or_insert_with(|| {
             let (questions, asked) = mpsc::channel(QUEUE);
             self.runtime.spawn(answer_all(asked));
-            Arc::new(Shared { known: Mutex::default(), questions })
+            Arc::new(Shared { known: Mutex::default(), generation: AtomicU64::new(0), questions })
         });
         Arc::new(Catalog { shared: Arc::clone(shared), lease: Arc::new(lease) })
     }
@@ -135,6 +138,12 @@ impl Catalog {
     /// Names may mean something else now.
     pub(super) fn forget(&self) {
         self.lock().clear();
+        self.shared.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes whenever names may mean something else: what was looked up in another generation does not count.
+    pub(super) fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, (Instant, Arc<Relation>)>> {

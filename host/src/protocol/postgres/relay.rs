@@ -11,6 +11,7 @@ mod lane;
 mod messages;
 mod pending;
 mod plans;
+mod recent;
 mod requests;
 mod responses;
 mod rows;
@@ -21,12 +22,13 @@ use super::cancel::CancelEntry;
 use super::catalog::Catalog;
 use super::refuse::{self, Severity};
 use super::stream::TargetStream;
-use crate::session::{HeldOperation, HeldOutcome, Judged, Session, SessionStop};
+use crate::session::{HeldOperation, HeldOutcome, Judged, Session, SessionStop, Watch};
 use crate::tls::ServerTls;
 use chaperone_core::name::HoldId;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use lane::{HIGH_WATER_BYTES, Lane};
 use pending::Pending;
+use recent::{Descriptions, Plans};
 use statements::{Names, Portal, Statement};
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -106,6 +108,9 @@ struct Relay<'s> {
     skipping: bool,
     /// The target waits for CopyData.
     copy_in: bool,
+    /// What the target and the masks said a moment ago.
+    descriptions: Descriptions,
+    plans: Plans,
     parked: Option<Parked>,
     settled: Option<Settled>,
     /// The frame at the front of the client's input waits for an answer of the target.
@@ -137,6 +142,8 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         open_segment: false,
         skipping: false,
         copy_in: false,
+        descriptions: Descriptions::default(),
+        plans: Plans::default(),
         parked: None,
         settled: None,
         stalled: false,
@@ -169,17 +176,17 @@ fn drift(what: &str) -> SessionStop {
 
 impl Relay<'_> {
     async fn run(&mut self) -> Result<SessionStop, SessionStop> {
-        let mut must_end = Box::pin(self.session.must_end());
-        let mut should_end = Box::pin(self.session.should_end());
+        let mut must_end = self.session.must_end();
+        let mut should_end = self.session.should_end();
         loop {
             let wake = std::future::poll_fn(|cx| {
                 // While something runs it may finish; the shutdown deadline is in `must_end`.
                 if self.is_idle()
-                    && let Poll::Ready(refusal) = should_end.as_mut().poll(cx)
+                    && let Poll::Ready(refusal) = Pin::new(&mut should_end).poll(cx)
                 {
                     return Poll::Ready(Wake::MustEnd(refusal));
                 }
-                self.poll_wake(cx, must_end.as_mut())
+                self.poll_wake(cx, &mut must_end)
             })
             .await;
             if let Wake::MustEnd(refusal) = wake {
@@ -188,7 +195,7 @@ impl Relay<'_> {
             // Plugins and catalog look-ups may take their time: the session's end does not wait for them.
             tokio::select! {
                 biased;
-                refusal = must_end.as_mut() => return Ok(SessionStop::Cut(refusal)),
+                refusal = &mut must_end => return Ok(SessionStop::Cut(refusal)),
                 handled = self.handle(wake) => {
                     if let Some(stop) = handled? {
                         return Ok(stop);
@@ -226,12 +233,8 @@ impl Relay<'_> {
         Ok(None)
     }
 
-    fn poll_wake(
-        &mut self,
-        cx: &mut Context<'_>,
-        must_end: Pin<&mut impl Future<Output = Refusal>>,
-    ) -> Poll<Wake> {
-        if let Poll::Ready(refusal) = must_end.poll(cx) {
+    fn poll_wake(&mut self, cx: &mut Context<'_>, must_end: &mut Watch) -> Poll<Wake> {
+        if let Poll::Ready(refusal) = Pin::new(must_end).poll(cx) {
             return Poll::Ready(Wake::MustEnd(refusal));
         }
         if let Poll::Ready(Err(_)) = self.client.poll_drain(cx) {

@@ -35,6 +35,7 @@ impl lifecycle::Guest for Hostile {
             version: "6.6.6\u{1b}[31m\n".into(),
             summary: String::new(),
             config_schema: "{}".into(),
+            deterministic: false,
         }
     }
 

@@ -27,7 +27,7 @@ impl Relay<'_> {
     /// description: both are planned before they run. Fails closed.
     async fn refused_result(&mut self, judged: &Judged) -> Option<Refusal> {
         let mut columns = Vec::new();
-        for facts in &judged.statements {
+        for facts in judged.statements.iter() {
             let Some(copy) = &facts.copy_out else { continue };
             match &copy.relation {
                 None => columns.push(computed()),

@@ -2,6 +2,7 @@
 
 use super::super::frame::{Body, Frame, Malformed};
 use super::pending::Asker;
+use super::recent::Description;
 use super::responses::Finished;
 use super::statements::{Described, Portal, ResultPlan, Statement};
 use super::{Relay, drift};
@@ -21,9 +22,12 @@ impl Relay<'_> {
         asker: Asker,
         epoch: u64,
     ) -> Result<Finished, SessionStop> {
-        let columns: Rc<[Column]> = self.columns(frame).await?.into();
-        *statement.columns.borrow_mut() = Some(Described { epoch, at: Instant::now(), columns });
-        statement.plans.borrow_mut().clear();
+        let columns = self.columns(frame, epoch).await?;
+        let same = statement.columns_in(epoch).is_some_and(|known| Rc::ptr_eq(&known, &columns));
+        if !same {
+            *statement.columns.borrow_mut() = Some(Described { epoch, at: Instant::now(), columns });
+            statement.plans.borrow_mut().clear();
+        }
         if statement.asked.get().is_some_and(|(asked, _)| asked == epoch) {
             statement.asked.set(None);
         }
@@ -36,19 +40,19 @@ impl Relay<'_> {
         Ok(Finished::No)
     }
 
-    /// Reads a RowDescription (or NoData: no columns), with the origin of each column.
-    pub(super) async fn columns(&mut self, frame: Frame) -> Result<Vec<Column>, SessionStop> {
+    /// Reads a RowDescription (or NoData: no columns), with the origin of each column. Clients have the same statement
+    /// described each time that they run it: the same bytes, in the same epoch, are looked up once.
+    pub(super) async fn columns(&mut self, frame: Frame, epoch: u64) -> Result<Rc<[Column]>, SessionStop> {
         if frame.kind == b'n' {
-            return Ok(Vec::new());
+            return Ok(Rc::default());
         }
-        let fields = self
-            .target
-            .input
-            .bytes()
-            .get(..frame.total)
-            .ok_or(Malformed("a frame that is not whole"))
-            .and_then(read_fields)
-            .map_err(|Malformed(what)| drift(what))?;
+        let generation = self.catalog.generation();
+        let bytes = self.target.input.bytes().get(..frame.total).unwrap_or_default();
+        if let Some(known) = self.descriptions.recall(bytes, epoch, generation) {
+            return Ok(known);
+        }
+        let fields = read_fields(bytes).map_err(|Malformed(what)| drift(what))?;
+        let bytes = Box::from(bytes);
         let mut columns = Vec::with_capacity(fields.len());
         for field in fields {
             columns.push(Column {
@@ -58,25 +62,41 @@ impl Relay<'_> {
                 format: field.format,
             });
         }
+        let columns: Rc<[Column]> = columns.into();
+        self.descriptions.remember(Description {
+            bytes,
+            generation,
+            described: Described { epoch, at: Instant::now(), columns: Rc::clone(&columns) },
+        });
         Ok(columns)
     }
 
-    pub(super) async fn make_plan(&mut self, judged: &Judged, columns: Rc<[Column]>) -> ResultPlan {
-        match self.session.plan(judged, &columns).await {
-            Planned::Refuse(refusal) => ResultPlan::Refuse(refusal),
-            Planned::Show(plan) => {
-                let masked: Box<[usize]> = plan.masked_columns().collect();
-                if !masked.is_empty() {
-                    let names: Vec<&str> = masked
-                        .iter()
-                        .filter_map(|index| columns.get(*index))
-                        .map(|column| column.name.as_str())
-                        .collect();
-                    self.session.note(EventKind::Mask, judged.operation, &json!({ "columns": names }));
+    /// Asks the masks how a result is treated, unless they have just said so of the same columns of such a statement.
+    pub(super) async fn make_plan(&mut self, judged: &Judged, columns: &Rc<[Column]>) -> Rc<ResultPlan> {
+        let plan = match self.plans.recall(judged, columns) {
+            Some(plan) => plan,
+            None => {
+                let plan = Rc::new(match self.session.plan(judged, columns).await {
+                    Planned::Refuse(refusal) => ResultPlan::Refuse(refusal),
+                    Planned::Show(plan) => {
+                        let masked = plan.masked_columns().collect();
+                        ResultPlan::Show { plan, masked, columns: Rc::clone(columns) }
+                    }
+                });
+                if self.session.plans_are_deterministic() {
+                    self.plans.remember(judged, columns, &plan);
                 }
-                ResultPlan::Show { plan, masked, columns }
+                plan
             }
+        };
+        if let ResultPlan::Show { masked, .. } = &*plan
+            && !masked.is_empty()
+        {
+            let names = masked.iter().filter_map(|index| columns.get(*index));
+            let names: Vec<&str> = names.map(|column| column.name.as_str()).collect();
+            self.session.note(EventKind::Mask, judged.operation, &json!({ "columns": names }));
         }
+        plan
     }
 
     /// The plan of a portal's result; kept with the statement, by result formats. Only a description of the same epoch
@@ -100,7 +120,7 @@ impl Relay<'_> {
             return plan;
         }
         let columns: Rc<[Column]> = with_formats(&described, &portal.formats);
-        let plan = Rc::new(self.make_plan(&statement.judged, columns).await);
+        let plan = self.make_plan(&statement.judged, &columns).await;
         let mut plans = statement.plans.borrow_mut();
         if plans.len() >= 4 {
             plans.clear();

@@ -9,7 +9,7 @@ use super::{Relay, Settled, violation};
 use crate::session::EventKind;
 use crate::session::{Judged, Ruling, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use serde_json::json;
+use serde::Serialize;
 use std::rc::Rc;
 
 /// The longest Query or Parse that is judged; DESIGN: what is not understood is refused, and nobody reads a longer one.
@@ -405,7 +405,7 @@ impl Relay<'_> {
             Before::Refuse(refusal) => return self.refuse_extended(frame, judged.operation, refusal),
         }
         let operation = self.session.next_operation();
-        self.session.note(EventKind::Execute, operation, &json!({ "of": judged.operation }));
+        self.session.note(EventKind::Execute, operation, &Executed { of: judged.operation });
         self.forward(frame.total);
         self.open_segment = true;
         self.executed = true;
@@ -529,6 +529,13 @@ impl Relay<'_> {
 fn long_name() -> Refusal {
     Refusal::new(RefusalCode::LimitReached, "the name of a statement or portal is longer than 63 bytes")
         .hint("PostgreSQL ignores the rest of a longer name. Use a shorter one.")
+}
+
+/// An Execute as it is recorded.
+#[derive(Serialize)]
+struct Executed {
+    /// The operation that judged its statement.
+    of: u64,
 }
 
 /// Whether an Execute may be forwarded.

@@ -12,7 +12,7 @@ use super::{Relay, drift, words};
 use crate::session::EventKind;
 use crate::session::{Judged, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::Column;
+use serde::Serialize;
 use serde_json::json;
 use std::rc::Rc;
 
@@ -220,8 +220,8 @@ impl Relay<'_> {
     }
 
     async fn query_described(&mut self, frame: Frame, judged: &Rc<Judged>) -> Result<Finished, SessionStop> {
-        let columns: Rc<[Column]> = self.columns(frame).await?.into();
-        let plan = Rc::new(self.make_plan(judged, columns).await);
+        let columns = self.columns(frame, self.epoch).await?;
+        let plan = self.make_plan(judged, &columns).await;
         self.begin_result(judged.operation);
         match &*plan {
             ResultPlan::Refuse(refusal) => {
@@ -340,11 +340,9 @@ impl Relay<'_> {
             self.begin_result(operation);
         }
         let tag = self.target.input.bytes().get(frame::HEADER_BYTES..frame.total).unwrap_or_default();
-        let tag =
-            String::from_utf8_lossy(tag.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+        let tag = String::from_utf8_lossy(tag.split(|byte| *byte == 0).next().unwrap_or_default());
         let micros = self.session.elapsed_micros().saturating_sub(self.result.started_micros);
-        let body =
-            json!({ "tag": tag, "rows": self.result.rows, "masked": self.result.masked, "micros": micros });
+        let body = Completed { tag: &tag, rows: self.result.rows, masked: self.result.masked, micros };
         self.session.note(EventKind::Result, operation, &body);
         if self.result.hidden {
             self.drop_answer(frame);
@@ -502,6 +500,15 @@ impl Relay<'_> {
             self.pending.pop_front();
         }
     }
+}
+
+/// A result as it is recorded.
+#[derive(Serialize)]
+struct Completed<'a> {
+    tag: &'a str,
+    rows: u64,
+    masked: u64,
+    micros: u64,
 }
 
 fn unseen_copy() -> SessionStop {

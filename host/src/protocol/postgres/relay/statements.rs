@@ -38,6 +38,13 @@ pub(super) struct Described {
     pub(super) columns: Rc<[Column]>,
 }
 
+impl Described {
+    /// Whether it still counts in `epoch`: another session may have renamed what it speaks of.
+    pub(super) fn counts(&self, epoch: u64) -> bool {
+        self.epoch == epoch && self.at.elapsed() <= FRESH
+    }
+}
+
 /// A plan, and the result formats that it was made for.
 pub(super) type PlanFor = (Box<[i16]>, Rc<ResultPlan>);
 
@@ -75,32 +82,21 @@ impl Statement {
     /// One that was made where the relay could not see it (PREPARE or DECLARE in SQL, where it was judged): nothing is
     /// known of it, and masks treat that as the worst case.
     pub(super) fn unseen() -> Rc<Self> {
-        Statement::new(Rc::new(Judged {
-            operation: 0,
-            ruling: Ruling::Allow,
-            risk: 0,
-            findings: Vec::new(),
-            statements: Vec::new(),
-            text: "".into(),
-        }))
+        Statement::new(Rc::new(Judged::unseen("".into(), Ruling::Allow)))
     }
 
     /// One whose name may mean another text by now. If it needed approval, it does not run under this name any more:
     /// approvers would see a text that is perhaps not what runs (invariant 7).
     fn distrusted(&self) -> Rc<Self> {
-        let unseen = Statement::unseen();
         if matches!(self.judged.ruling, Ruling::Allow) {
-            return unseen;
+            return Statement::unseen();
         }
         let refusal = Refusal::new(
             RefusalCode::OperationRefused,
             "this prepared statement needs approval, and PREPARE, DEALLOCATE or DISCARD may have changed it",
         );
-        let judged = Judged {
-            ruling: Ruling::Refuse(refusal.hint("Prepare it again, or run it directly.")),
-            ..Judged::clone(&unseen.judged)
-        };
-        Statement::new(Rc::new(judged))
+        let ruling = Ruling::Refuse(refusal.hint("Prepare it again, or run it directly."));
+        Statement::new(Rc::new(Judged::unseen("".into(), ruling)))
     }
 
     /// The columns, when they were described in `epoch`.
@@ -115,7 +111,7 @@ impl Statement {
     /// Whether it has to be described again before it runs: another session may have renamed what it reads.
     pub(super) fn is_stale(&self, epoch: u64) -> bool {
         let columns = self.columns.borrow();
-        columns.as_ref().is_none_or(|described| described.epoch != epoch || described.at.elapsed() > FRESH)
+        columns.as_ref().is_none_or(|described| !described.counts(epoch))
     }
 }
 
@@ -282,10 +278,7 @@ mod tests {
     #[test]
     fn room_is_made_of_what_needs_no_approval() {
         let mut names = Names::<Statement>::default();
-        let held = Statement::new(Rc::new(Judged {
-            ruling: Ruling::Hold(Vec::new()),
-            ..Judged::clone(&Statement::unseen().judged)
-        }));
+        let held = Statement::new(Rc::new(Judged::unseen("".into(), Ruling::Hold(Vec::new()))));
         names.send(b"held", held, 0);
         names.confirm();
         for number in 1..MAX_NAMES {
