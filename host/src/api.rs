@@ -122,7 +122,7 @@ pub fn router(identities: Arc<dyn Identify>, grants: Grants, sessions: Arc<dyn L
 }
 
 /// No answer is kept, guessed at, or shown inside another page.
-async fn harden(mut response: Response) -> Response {
+pub(crate) async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),

@@ -4,12 +4,14 @@
 //! out: no permit without an identity, no lease without a permit and an open recording, no session without all of them.
 
 pub mod run;
-mod serve_api;
+mod serve_http;
+mod serve_metrics;
 mod sessions;
 
 use crate::grant::Grants;
 use crate::identity::Identities;
 use crate::listener::{Connection, ListenerLimits};
+use crate::metrics::{self, Metrics};
 use crate::protocol::{Hello, Protocol};
 use crate::recorder::{Recorder, Recording};
 use crate::session::{Session, SessionParts, SessionStop};
@@ -34,6 +36,8 @@ pub struct Gateway {
     pub targets: Targets,
     /// Sessions that are running now.
     pub live: Arc<LiveRegistry>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Bounds of the listeners.
     pub limits: ListenerLimits,
     /// The longest session, whatever window and token allow.
@@ -57,12 +61,16 @@ impl Gateway {
             Ok(Err(goodbye)) => {
                 return tracing::debug!(why = goodbye.why, "a connection ended before its login");
             }
-            Err(_) => return tracing::debug!("a connection did not finish its login in time"),
+            Err(_) => {
+                self.metrics.refused.count(metrics::LOGIN_TIMEOUT);
+                return tracing::debug!("a connection did not finish its login in time");
+            }
         };
         match self.open(protocol, &hello).await {
             Ok(opened) => self.carry(protocol, hello, opened).await,
             Err(refusal) => {
                 tracing::info!(peer = %hello.peer(), code = %refusal.code, "refused");
+                self.metrics.refused.count(refusal.code.as_str());
                 protocol.refuse(hello, &refusal).await;
             }
         }
@@ -127,11 +135,18 @@ impl Gateway {
     /// Sealing waits for the disk, so it does not happen on a thread that carries sessions.
     fn seal(&self, recording: Recording, stop: &SessionStop) {
         let (id, end, reason) = (recording.id(), sessions::end_of(stop), stop.as_str());
+        let metrics = Arc::clone(&self.metrics);
         self.seals.spawn_blocking_on(
             move || match recording.seal(&end) {
-                Ok(_) => tracing::info!(session = %id, reason, "sealed"),
+                Ok(_) => {
+                    metrics.sealed.count();
+                    tracing::info!(session = %id, reason, "sealed");
+                }
                 // What was forwarded was written before; the next start recovers the file as interrupted.
-                Err(error) => tracing::error!(session = %id, %error, "a recording could not be sealed"),
+                Err(error) => {
+                    metrics.unsealed.count();
+                    tracing::error!(session = %id, %error, "a recording could not be sealed");
+                }
             },
             &self.control,
         );

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod grant;
 pub mod identity;
 pub mod listener;
+pub mod metrics;
 pub mod protocol;
 pub mod recorder;
 pub mod session;

@@ -5,6 +5,7 @@
 //! greeting are bounded apart (a slow handshake must not use up the places of sessions), and accepting never waits
 //! for a handshake.
 
+use crate::metrics::{self, Metrics};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ pub async fn accept<F, Fut>(
     listener: TcpListener,
     limits: &ListenerLimits,
     threads: Arc<SessionThreads>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
     serve: F,
 ) where
@@ -130,10 +132,12 @@ pub async fn accept<F, Fut>(
         };
         // Fails closed: over the bound a connection is dropped without a word, which costs us nothing.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            metrics.refused.count(metrics::CONNECTION_LIMIT);
             tracing::warn!(%peer, "refused a connection: the bound of {} is reached", limits.connections);
             continue;
         };
         let Ok(greeting) = Arc::clone(&greetings).try_acquire_owned() else {
+            metrics.refused.count(metrics::LOGIN_LIMIT);
             tracing::warn!(%peer, "refused a connection: too many others have not logged in yet");
             continue;
         };
@@ -148,6 +152,7 @@ pub async fn accept<F, Fut>(
             serve(Connection { stream, peer, place, greeting }).await;
         };
         if threads.spawn(next, job).is_err() {
+            metrics.refused.count(metrics::THREAD_QUEUE);
             tracing::warn!(%peer, "refused a connection: a session thread's queue is full");
         }
     }

@@ -70,6 +70,23 @@ pub struct State {
     node: String,
 }
 
+/// What is open now, on all gateways that share the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenCounts {
+    /// Windows that are open.
+    pub windows: i64,
+    /// Access requests that wait for people.
+    pub requests: i64,
+    /// Held operations that wait for people.
+    pub holds: i64,
+}
+
+/// Each part is answered from an index of what is still ahead; what is past is not read.
+const OPEN_COUNTS: &str = "SELECT \
+     (SELECT count(*) FROM windows WHERE opens <= $1 AND closes > $1 AND ended IS NULL) AS windows, \
+     (SELECT count(*) FROM approvals WHERE state = 'pending' AND deadline > $1 AND kind = 'request') AS requests, \
+     (SELECT count(*) FROM approvals WHERE state = 'pending' AND deadline > $1 AND kind = 'hold') AS holds";
+
 impl State {
     /// Opens or creates a SQLite file, readable by its owner only. `node` names this gateway in rows that die with it.
     pub async fn sqlite(path: &Path, node: &str) -> Result<Self, StateError> {
@@ -107,6 +124,16 @@ impl State {
     pub async fn ping(&self) -> Result<(), StateError> {
         sqlx::query("SELECT 1").fetch_one(&self.read).await?;
         Ok(())
+    }
+
+    /// How much is open.
+    pub async fn open_counts(&self, now: Timestamp) -> Result<OpenCounts, StateError> {
+        let row = sqlx::query(OPEN_COUNTS).bind(micros(now)).fetch_one(&self.read).await?;
+        Ok(OpenCounts {
+            windows: row.try_get("windows")?,
+            requests: row.try_get("requests")?,
+            holds: row.try_get("holds")?,
+        })
     }
 
     /// Closes all connections, so that a SQLite file is left without its log.

@@ -7,6 +7,7 @@ mod engine;
 mod holds;
 mod main_job;
 mod masking;
+mod metrics;
 mod postgres;
 mod recordings;
 mod refusals;

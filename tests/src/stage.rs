@@ -85,6 +85,8 @@ pub struct Stage {
     pub address: SocketAddr,
     /// Where the HTTPS API is.
     pub api: SocketAddr,
+    /// Where the metrics are.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Stage {
@@ -93,7 +95,7 @@ impl Stage {
         let (mut stage, file) = Stage::prepare(setting).await?;
         let running = gateway::start(config::load(&file)?.0).await?;
         std::fs::write(stage.folder.path().join("gateway.pem"), running.certificate_pem.as_str())?;
-        (stage.address, stage.api) = (running.postgres, running.api);
+        (stage.address, stage.api, stage.metrics) = (running.postgres, running.api, running.metrics);
         stage.running = Some(running);
         Ok(stage)
     }
@@ -114,7 +116,8 @@ impl Stage {
         let file = folder.path().join("chaperone.yaml");
         std::fs::write(&file, configuration(&setting, &issuer, &login, postgres.address()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let stage = Stage { folder, postgres, login, issuer, running: None, address: nowhere, api: nowhere };
+        let (running, address, api, metrics) = (None, nowhere, nowhere, None);
+        let stage = Stage { folder, postgres, login, issuer, running, address, api, metrics };
         Ok((stage, file))
     }
 
@@ -123,7 +126,7 @@ impl Stage {
         self.stop().await;
         let running = gateway::start(config::load(&self.path("chaperone.yaml"))?.0).await?;
         std::fs::write(self.path("gateway.pem"), running.certificate_pem.as_str())?;
-        (self.address, self.api) = (running.postgres, running.api);
+        (self.address, self.api, self.metrics) = (running.postgres, running.api, running.metrics);
         self.running = Some(running);
         Ok(())
     }
@@ -389,7 +392,7 @@ fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: 
     let names: String = setting.more_plugins.iter().map(|(name, _)| format!(", {name}")).collect();
     let plugins: String = setting.more_plugins.iter().map(|(_, entry)| format!("  - {entry}\n")).collect();
     format!(
-        r#"listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0" }}
+        r#"listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0", metrics: "127.0.0.1:0" }}
 tls: self-signed
 providers:
   - name: test

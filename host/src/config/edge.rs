@@ -14,6 +14,8 @@ pub struct Listen {
     pub postgres: SocketAddr,
     /// The HTTPS API.
     pub api: SocketAddr,
+    /// The metrics, over plain HTTP and without authentication; none: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Listen {
@@ -21,6 +23,7 @@ impl Default for Listen {
         Listen {
             postgres: SocketAddr::from(([127, 0, 0, 1], 6432)),
             api: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            metrics: None,
         }
     }
 }
@@ -30,7 +33,7 @@ impl Listen {
         let mut listen = Listen::default();
         let Some(mut fields) = item.and_then(|item| item.fields()) else { return Some(listen) };
         const ADDRESS: &str = "an address and a port, such as `127.0.0.1:6432` or `[::]:6432`";
-        let (postgres, api) = (fields.get("postgres"), fields.get("api"));
+        let (postgres, api, metrics) = (fields.get("postgres"), fields.get("api"), fields.get("metrics"));
         for (item, address) in [(&postgres, &mut listen.postgres), (&api, &mut listen.api)] {
             if let Some(value) = item.as_ref().and_then(|item| item.parsed::<SocketAddr>(ADDRESS)) {
                 *address = value;
@@ -38,10 +41,27 @@ impl Listen {
         }
         if listen.postgres == listen.api && listen.api.port() != 0 {
             let at = api.or(postgres).unwrap_or_else(|| fields.item().clone());
-            at.invalid("both listeners have the same address", "give one of them another port");
+            at.invalid("two listeners have the same address", "give one of them another port");
+        }
+        if let Some(item) = metrics {
+            listen.metrics = item.parsed::<SocketAddr>(ADDRESS);
+            listen.check_metrics(&item);
         }
         fields.finish();
         Some(listen)
+    }
+
+    fn check_metrics(&self, item: &Item<'_>) {
+        let Some(address) = self.metrics else { return };
+        if address.port() != 0 && [self.postgres, self.api].contains(&address) {
+            item.invalid("two listeners have the same address", "give one of them another port");
+        }
+        if !address.ip().is_loopback() {
+            item.risk(
+                "the metrics have no authentication and no encryption: whoever reaches this address reads them",
+                "listen on 127.0.0.1, or let a firewall allow the monitoring system alone",
+            );
+        }
     }
 
     fn only_loopback(&self) -> bool {

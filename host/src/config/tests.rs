@@ -418,7 +418,23 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
     (
         "state: state.db",
         "state: s\nlisten: { api: \"127.0.0.1:6432\" }",
-        "28:16 error both listeners have the same address | give one of them another port",
+        "28:16 error two listeners have the same address | give one of them another port",
+    ),
+    (
+        "state: state.db",
+        "state: s\nlisten: { metrics: \"127.0.0.1:8443\" }",
+        "28:20 error two listeners have the same address | give one of them another port",
+    ),
+    (
+        "state: state.db",
+        "state: s\nlisten: { metrics: localhost }",
+        "28:20 error `localhost` is not an address and a port, such as `127.0.0.1:6432` or `[::]:6432` | ",
+    ),
+    (
+        "state: state.db",
+        "state: s\nlisten: { metrics: \"0.0.0.0:9464\" }",
+        "28:20 warning the metrics have no authentication and no encryption: whoever reaches this address reads them | \
+         listen on 127.0.0.1, or let a firewall allow the monitoring system alone",
     ),
     (
         "state: state.db",

@@ -4,12 +4,14 @@
 //! taken. Shutdown stops accepting, lets running operations finish up to the deadline, cuts what is left, and seals
 //! every recording before the process ends.
 
-use super::{Gateway, LiveRegistry, serve_api};
+use super::serve_http::{self, Transport};
+use super::{Gateway, LiveRegistry, serve_metrics};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::{Grants, Policy, SystemClock};
 use crate::identity::{self, Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
+use crate::metrics::Metrics;
 use crate::protocol::postgres::Postgres;
 use crate::recorder::{Caps, Recorder, RecorderConfig};
 use crate::state::State;
@@ -59,12 +61,16 @@ pub struct Running {
     pub postgres: SocketAddr,
     /// Where the HTTPS API is.
     pub api: SocketAddr,
+    /// Where the metrics are, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// The gateway's certificate, for clients that shall trust it.
     pub certificate_pem: Arc<String>,
     gateway: Arc<Gateway>,
     threads: Arc<SessionThreads>,
     stop: CancellationToken,
     accepting: TaskTracker,
+    watched: TaskTracker,
+    gone: CancellationToken,
     deadline: Duration,
 }
 
@@ -80,13 +86,18 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     identities.spawn_refresh(&control, &stop);
     let postgres = bind(config.listen.postgres, "PostgreSQL").await?;
     let api = bind(config.listen.api, "the API").await?;
+    let watching = match config.listen.metrics {
+        Some(address) => Some(bind(address, "the metrics").await?),
+        None => None,
+    };
     let state = state(&config, postgres.1).await?;
     let policy = policy(&config, &api_url(api.1));
     let grants = Grants::start(policy, state.clone(), Arc::new(SystemClock::new()))
         .await
         .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
     let recorder = recorder(&config.recording)?;
-    let live = Arc::new(LiveRegistry::new(state, control.clone()));
+    let metrics = Arc::new(Metrics::default());
+    let live = Arc::new(LiveRegistry::new(state, control.clone(), Arc::clone(&metrics)));
     let limits = ListenerLimits {
         connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
         greet_timeout: config.limits.handshake_timeout,
@@ -97,6 +108,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         recorder,
         targets,
         live: Arc::clone(&live),
+        metrics: Arc::clone(&metrics),
         limits: limits.clone(),
         longest_session: config.limits.session,
         draining: CancellationToken::new(),
@@ -117,21 +129,34 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             let (gateway, protocol) = (Arc::clone(&serving), Arc::clone(&protocol));
             async move { gateway.serve(&*protocol, connection).await }
         };
-        listener::accept(postgres.0, &limits, accept_threads, accept_stop, serve).await;
+        listener::accept(postgres.0, &limits, accept_threads, metrics, accept_stop, serve).await;
     });
     let router = crate::api::router(identities, grants, live);
-    accepting.spawn(serve_api::serve(api.0, Arc::clone(&tls), router, stop.clone()));
+    let api_places = serve_http::API_CONNECTIONS;
+    let transport = Transport::Tls(Arc::clone(&tls));
+    accepting.spawn(serve_http::serve(api.0, transport, api_places, router, stop.clone()));
+    let (watched, gone) = (TaskTracker::new(), CancellationToken::new());
+    let metrics = watching.map(|(listener, address)| {
+        let router = serve_metrics::router(Arc::clone(&gateway), plugins.into_values().collect());
+        let places = serve_http::METRICS_CONNECTIONS;
+        watched.spawn(serve_http::serve(listener, Transport::Clear, places, router, gone.clone()));
+        tracing::info!(%address, "metrics, for whoever reaches them");
+        address
+    });
     let certificate_pem = tls.certificate_pem();
     accepting.spawn(watch_certificate(tls, stop.clone()));
     tracing::info!(postgres = %postgres.1, api = %api.1, "listening");
     Ok(Running {
         postgres: postgres.1,
         api: api.1,
+        metrics,
         certificate_pem,
         gateway,
         threads,
         stop,
         accepting,
+        watched,
+        gone,
         deadline: config.limits.shutdown_deadline,
     })
 }
@@ -139,7 +164,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 impl Running {
     /// Stops accepting, drains, cuts, seals.
     pub async fn stop(self) {
-        let Running { gateway, threads, stop, accepting, deadline, .. } = self;
+        let Running { gateway, threads, stop, accepting, watched, gone, deadline, .. } = self;
         stop.cancel();
         gateway.draining.cancel();
         let drained = async {
@@ -169,6 +194,10 @@ impl Running {
         if tokio::time::timeout(SEAL_TIMEOUT, sealed).await.is_err() {
             tracing::error!("not every recording was sealed in time; the next start recovers them");
         }
+        // The last to go: until here a balancer reads that this gateway drains.
+        gone.cancel();
+        watched.close();
+        watched.wait().await;
         gateway.grants.state().close().await;
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::api::{EndOutcome, LiveSession, LiveSessions};
 use crate::grant::Permit;
+use crate::metrics::Metrics;
 use crate::recorder::{EndReason, PluginStamp, SessionEnd, SessionHead};
 use crate::session::SessionStop;
 use crate::state::{SessionStart, State};
@@ -20,6 +21,7 @@ pub struct LiveRegistry {
     live: Mutex<HashMap<SessionId, Live>>,
     state: State,
     runtime: Handle,
+    metrics: Arc<Metrics>,
 }
 
 struct Live {
@@ -37,8 +39,8 @@ pub(super) struct Entry {
 
 impl LiveRegistry {
     /// An empty registry; the store is told of sessions on `runtime`, so that no session waits for it.
-    pub fn new(state: State, runtime: Handle) -> Self {
-        LiveRegistry { live: Mutex::default(), state, runtime }
+    pub fn new(state: State, runtime: Handle, metrics: Arc<Metrics>) -> Self {
+        LiveRegistry { live: Mutex::default(), state, runtime, metrics }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
@@ -73,6 +75,7 @@ impl LiveRegistry {
             }
         });
         self.lock().insert(head.session, Live { session, revoke: revoke.clone() });
+        self.metrics.started.count();
         Entry { id: head.session, revoke, registry: Arc::clone(self), stop: "broken" }
     }
 
@@ -97,6 +100,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.registry.lock().remove(&self.id);
+        self.registry.metrics.ended.count(self.stop);
         let (state, id, stop) = (self.registry.state.clone(), self.id, self.stop);
         self.registry.runtime.spawn(async move {
             if let Err(error) = state.session_ended(id, stop, Timestamp::now()).await {

@@ -471,6 +471,25 @@ async fn sessions_are_kept_and_a_restart_settles_what_was_left() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn what_is_open_is_counted_and_what_is_over_is_not() {
+    for Store { state, .. } in &stores().await {
+        let open = |seconds| state.open_counts(at(seconds));
+        assert_eq!(open(0).await.unwrap(), OpenCounts { windows: 0, requests: 0, holds: 0 });
+        // Until 300 and 600; the request waits until 600, the hold until 60.
+        new(state, by_policy(300, at(0)), at(0)).await;
+        let second = new(state, by_policy(600, at(100)), at(100)).await;
+        new(state, asked(500, 1), at(0)).await;
+        state.hold(held(), at(0)).await.unwrap();
+        assert_eq!(open(59).await.unwrap(), OpenCounts { windows: 1, requests: 1, holds: 1 });
+        assert_eq!(open(100).await.unwrap(), OpenCounts { windows: 2, requests: 1, holds: 0 });
+        let by = human("oz").principal;
+        state.end_window(second.window.unwrap(), &by, "over", at(200)).await.unwrap();
+        assert_eq!(open(200).await.unwrap(), OpenCounts { windows: 1, requests: 1, holds: 0 });
+        assert_eq!(open(600).await.unwrap(), OpenCounts { windows: 0, requests: 0, holds: 0 });
+    }
+}
+
+#[tokio::test]
 async fn a_sqlite_file_survives_a_restart_and_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

@@ -1,19 +1,23 @@
-//! Serves the HTTPS API: TLS on every connection, bounded in number, header size and time.
+//! Serves HTTP, the API's behind TLS and the metrics' in the clear: bounded in connections, header size and time.
 
 use crate::tls::{Alpn, TlsServer};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at one moment: people and agents that wait for approvals, not bulk traffic.
-const MAX_CONNECTIONS: usize = 2048;
+/// Connections of the API at one moment: people and agents that wait for approvals, not bulk traffic.
+pub(super) const API_CONNECTIONS: usize = 2048;
 
-/// For the TLS handshake, and for each request's header.
+/// Connections to the metrics at one moment: a scraper or two, and a probe.
+pub(super) const METRICS_CONNECTIONS: usize = 16;
+
+/// For a TLS handshake, and for each request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A token of 16 KiB and the headers around it.
@@ -22,13 +26,23 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// How long open requests get when the gateway stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What the bytes travel in.
+#[derive(Clone)]
+pub(super) enum Transport {
+    /// For everything that carries a credential or names anybody.
+    Tls(Arc<TlsServer>),
+    /// For numbers alone.
+    Clear,
+}
+
 pub(super) async fn serve(
     listener: TcpListener,
-    tls: Arc<TlsServer>,
+    transport: Transport,
+    connections_at_once: usize,
     router: axum::Router,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(connections_at_once));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -41,9 +55,9 @@ pub(super) async fn serve(
             continue;
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (tls, router, stop) = (Arc::clone(&tls), router.clone(), stop.clone());
+        let (transport, router, stop) = (transport.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
-            carry(stream, &tls, router, stop).await;
+            carry(stream, &transport, router, stop).await;
             drop(place);
         });
     }
@@ -51,10 +65,23 @@ pub(super) async fn serve(
     let _ = tokio::time::timeout(STOP_TIMEOUT, connections.wait()).await;
 }
 
-async fn carry(stream: TcpStream, tls: &TlsServer, router: axum::Router, stop: CancellationToken) {
+async fn carry(stream: TcpStream, transport: &Transport, router: axum::Router, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream, Some(Alpn::Http)));
-    let Ok(Ok(stream)) = handshake.await else { return };
+    match transport {
+        Transport::Clear => answer(stream, router, stop).await,
+        Transport::Tls(tls) => {
+            let handshake = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream, Some(Alpn::Http)));
+            let Ok(Ok(stream)) = handshake.await else { return };
+            answer(stream, router, stop).await;
+        }
+    }
+}
+
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: axum::Router,
+    stop: CancellationToken,
+) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

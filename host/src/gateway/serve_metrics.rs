@@ -1,0 +1,126 @@
+//! What a monitoring system reads: `/metrics` in Prometheus' text format, and `/healthz`.
+//!
+//! There is no credential: whoever reaches the listener reads the numbers. So there is nothing in them that is anybody's:
+//! labels are names of plugins from the configuration and fixed words. The listener is off unless it is configured, and
+//! it outlives the others in a shutdown, so that a balancer sees the 503 while sessions still drain.
+
+use super::Gateway;
+use crate::metrics::text::{CONTENT_TYPE, Kind, Text};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use chaperone_hooks::{Hook, HookReading, Plugin};
+use std::sync::Arc;
+
+/// What the handlers read.
+#[derive(Clone)]
+struct Watched {
+    gateway: Arc<Gateway>,
+    plugins: Arc<[Arc<Plugin>]>,
+    /// One reader asks the store at a time: its few connections are for permits.
+    asking: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The two paths. Plugins are listed in the order of their names.
+pub(super) fn router(gateway: Arc<Gateway>, plugins: Vec<Arc<Plugin>>) -> Router {
+    let watched = Watched { gateway, plugins: plugins.into(), asking: Arc::default() };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .layer(axum::middleware::map_response(crate::api::harden))
+        .with_state(watched)
+}
+
+/// Whether new connections are served. What they need of others (state, keys, targets) is not asked here.
+async fn health(State(watched): State<Watched>) -> Response {
+    match watched.gateway.draining.is_cancelled() {
+        false => (StatusCode::OK, "serving\n").into_response(),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
+    }
+}
+
+async fn metrics(State(watched): State<Watched>) -> Response {
+    let mut text = Text::default();
+    text.metric("chaperone_build_info", Kind::Gauge, "The running version; the value is always 1.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    own(&mut text, &watched.gateway);
+    store(&mut text, &watched).await;
+    plugins(&mut text, &watched.plugins);
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text.finish()).into_response()
+}
+
+/// What this process counted.
+fn own(text: &mut Text, gateway: &Gateway) {
+    let metrics = &gateway.metrics;
+    let mut refused = text.metric(
+        "chaperone_connections_refused_total",
+        Kind::Counter,
+        "Connections that did not become a session, by reason.",
+    );
+    for (reason, count) in metrics.refused.read() {
+        refused.sample(&[("reason", reason)], count);
+    }
+    text.metric("chaperone_sessions_live", Kind::Gauge, "Sessions that run now.")
+        .sample(&[], gateway.live.count());
+    text.metric("chaperone_sessions_started_total", Kind::Counter, "Sessions that began.")
+        .sample(&[], metrics.started.read());
+    let mut ended =
+        text.metric("chaperone_sessions_ended_total", Kind::Counter, "Sessions that ended, by reason.");
+    for (reason, count) in metrics.ended.read() {
+        ended.sample(&[("reason", reason)], count);
+    }
+    text.metric("chaperone_recordings_sealed_total", Kind::Counter, "Recordings that were sealed.")
+        .sample(&[], metrics.sealed.read());
+    text.metric(
+        "chaperone_recordings_unsealed_total",
+        Kind::Counter,
+        "Recordings that could not be sealed; the next start recovers them.",
+    )
+    .sample(&[], metrics.unsealed.read());
+}
+
+/// What all gateways on one store have open. Left out when the store does not answer: an old number would be a lie.
+async fn store(text: &mut Text, watched: &Watched) {
+    let _alone = watched.asking.lock().await;
+    let grants = &watched.gateway.grants;
+    let open = grants.state().open_counts(grants.clock().now()).await;
+    text.metric("chaperone_state_up", Kind::Gauge, "1 when the state store answers, else 0.")
+        .sample(&[], u8::from(open.is_ok()));
+    let Ok(open) = open else { return };
+    text.metric("chaperone_windows_open", Kind::Gauge, "Open windows, of all gateways on this store.")
+        .sample(&[], open.windows);
+    text.metric(
+        "chaperone_approvals_pending",
+        Kind::Gauge,
+        "Access requests and held operations that wait for people, of all gateways on this store.",
+    )
+    .sample(&[("kind", "request")], open.requests)
+    .sample(&[("kind", "hold")], open.holds);
+}
+
+/// What each plugin counted, for each hook that it has.
+fn plugins(text: &mut Text, plugins: &[Arc<Plugin>]) {
+    type Value = fn(&HookReading) -> String;
+    let metrics: [(&'static str, &'static str, Value); 3] = [
+        ("chaperone_plugin_calls_total", "Calls of a plugin's hook, those that failed included.", |read| {
+            read.calls.to_string()
+        }),
+        ("chaperone_plugin_seconds_total", "Seconds inside a plugin's hook and across its border.", |read| {
+            read.time.as_secs_f64().to_string()
+        }),
+        ("chaperone_plugin_faults_total", "Faults of a plugin's hook; each refused its operation.", |read| {
+            read.faults.to_string()
+        }),
+    ];
+    for (name, help, value) in metrics {
+        let mut samples = text.metric(name, Kind::Counter, help);
+        for plugin in plugins {
+            for hook in Hook::ALL.into_iter().filter(|hook| plugin.has(*hook)) {
+                let labels = [("plugin", plugin.stamp().name.as_str()), ("hook", hook.as_str())];
+                samples.sample(&labels, value(&plugin.metrics(hook).read()));
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What the gateway counts about itself, for operators: connections, sessions, recordings. Plugins count their own calls.
+//!
+//! Numbers and fixed words only: no principal, no target, no text of a statement. So nothing here is secret, and the
+//! number of series does not grow with what clients do. Nothing is counted for each row or message; what is counted once
+//! a connection stands behind a lock, everything else is a plain atomic.
+//!
+//! What may go wrong: counters are read one after the other, so a reading taken while a session begins may show the one
+//! number moved and the other not yet.
+
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Reasons for a refused connection that are always shown. Prometheus cannot see the first step of a series that begins
+/// with 1, so the usual ones begin with 0.
+const REFUSED: &[&str] = &[
+    CONNECTION_LIMIT,
+    LOGIN_LIMIT,
+    THREAD_QUEUE,
+    LOGIN_TIMEOUT,
+    "credential-missing",
+    "credential-invalid",
+    "credential-expired",
+    "provider-unavailable",
+    "not-granted",
+    "no-window",
+    "plugin-fault",
+    "recorder-failed",
+    "target-unavailable",
+    "internal",
+];
+
+/// Ends of sessions that are always shown.
+const ENDED: &[&str] = &[
+    "client-closed",
+    "target-closed",
+    "window-closed",
+    "credential-expired",
+    "revoked",
+    "shutting-down",
+    "limit-reached",
+    "protocol-violation",
+    "recorder-failed",
+    "target-unavailable",
+    "broken",
+];
+
+/// The bound of all connections is reached.
+pub const CONNECTION_LIMIT: &str = "connection-limit";
+/// Too many others have not logged in yet.
+pub const LOGIN_LIMIT: &str = "login-limit";
+/// The session thread cannot take more.
+pub const THREAD_QUEUE: &str = "thread-queue";
+/// The credential did not come in time.
+pub const LOGIN_TIMEOUT: &str = "login-timeout";
+
+/// The gateway's own counters.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Connections that did not become a session, by reason.
+    pub refused: Family,
+    /// Sessions that began.
+    pub started: Counter,
+    /// Sessions that ended, by reason.
+    pub ended: Family,
+    /// Recordings that were sealed.
+    pub sealed: Counter,
+    /// Recordings that could not be sealed; the next start recovers them.
+    pub unsealed: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics {
+            refused: Family::new(REFUSED),
+            started: Counter::default(),
+            ended: Family::new(ENDED),
+            sealed: Counter::default(),
+            unsealed: Counter::default(),
+        }
+    }
+}
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters by a word of the program's own. Their number is bounded by the words in the program: they are `'static`.
+#[derive(Debug)]
+pub struct Family(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Family {
+    fn new(words: &[&'static str]) -> Self {
+        Family(Mutex::new(words.iter().map(|word| (*word, 0)).collect()))
+    }
+
+    /// One more of this word.
+    pub fn count(&self, word: &'static str) {
+        // The map is whole after any panic: the change is one addition.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(word).or_default() += 1;
+    }
+
+    /// How many there were of each word.
+    pub fn read(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_not_listed_is_counted_too() {
+        let family = Family::new(&["known"]);
+        family.count("unheard-of");
+        family.count("unheard-of");
+        let read = family.read();
+        assert_eq!((read["known"], read["unheard-of"]), (0, 2));
+    }
+}
