@@ -164,5 +164,5 @@ struct Opened {
 fn unrecorded(error: &dyn std::error::Error) -> Refusal {
     tracing::error!(%error, "a recording could not be opened");
     Refusal::new(RefusalCode::RecorderFailed, "the session cannot be recorded, so it does not start")
-        .hint("This is the operator's to mend; your token and window are fine.")
+        .hint("Tell the operator; your token and your window are fine.")
 }

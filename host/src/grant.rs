@@ -191,7 +191,7 @@ impl Inner {
     ) -> Result<Permit, Refusal> {
         let facts = identity.facts();
         if now >= facts.expires_at {
-            return Err(Refusal::new(RefusalCode::CredentialExpired, "The token has expired.")
+            return Err(Refusal::new(RefusalCode::CredentialExpired, "the token has expired")
                 .hint("Get a new token and connect again."));
         }
         let covering: Vec<&Grant> = self.policy.covering(facts, &target).collect();

@@ -169,7 +169,7 @@ impl Session {
         self.recording.commit().map_err(|error| {
             tracing::error!(session = %self.recording.id(), %error, "the recording cannot be written");
             Refusal::new(RefusalCode::RecorderFailed, "the session's recording cannot be written")
-                .hint("Nothing runs unrecorded. This is the operator's to mend.")
+                .hint("Tell the operator: nothing runs unrecorded.")
         })
     }
 

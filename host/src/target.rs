@@ -86,6 +86,7 @@ impl Targets {
     pub fn of(&self, permit: &Permit) -> Result<&Arc<Target>, Refusal> {
         self.by_name.get(permit.target()).ok_or_else(|| {
             Refusal::new(RefusalCode::Internal, "the target of this window is not configured on this gateway")
+                .hint("Tell the operator; your token and your window are fine.")
         })
     }
 
@@ -98,7 +99,7 @@ impl Targets {
                 RefusalCode::TargetUnavailable,
                 "the gateway cannot read its credential for the target",
             )
-            .hint("This is the operator's to mend; your token and window are fine.")
+            .hint("Tell the operator; your token and your window are fine.")
         })?;
         Ok(Lease { target: Arc::clone(target), password })
     }

@@ -95,7 +95,7 @@ async fn a_token_that_proves_nothing_is_refused_by_its_class(case: Case) {
 async fn rows_of(case: &Case) -> bool {
     // Not let in to anything: only that the credential is known.
     let other = case.stage.token(CallerKind::Agent, AGENTS, 0xf1).unwrap();
-    refused(case, &other, "shop", &[]).await.contains("You have no open window")
+    refused(case, &other, "shop", &[]).await.contains("you have no open window")
 }
 
 async fn a_target_that_is_not_granted_and_one_that_is_not_there_look_the_same(case: Case) {

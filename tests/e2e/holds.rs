@@ -119,7 +119,7 @@ async fn a_rejected_statement_does_not_run_and_the_client_reads_why(case: Case) 
     rejected.success().unwrap();
     let answer = wire.answer().await.unwrap();
     assert_eq!(shape(&answer), "E:42501 ZI");
-    assert!(errors(&answer).contains("They said: ask Eve first"), "{}", errors(&answer));
+    assert!(errors(&answer).contains("The approver said: ask Eve first"), "{}", errors(&answer));
     assert_eq!(rows(&wire.query("select 7").await.unwrap()), ["7"]);
     assert!(order(&case.stage, 2));
     gone(&case.stage, &id).await;
@@ -131,7 +131,7 @@ async fn a_statement_that_nobody_answers_for_is_refused(case: Case) {
     let id = held(&mut wire, Out::new().query("select id from orders where id = 3 for update")).await;
     let answer = wire.answer().await.unwrap();
     assert_eq!(shape(&answer), "E:42501 ZI");
-    assert!(errors(&answer).contains("Nobody approved this operation in time."), "{}", errors(&answer));
+    assert!(errors(&answer).contains("nobody approved this operation in time"), "{}", errors(&answer));
     assert_eq!(rows(&wire.query("select 7").await.unwrap()), ["7"]);
     let late = approve(&case.stage, &id);
     assert!(!late.status.success(), "{}", late.stdout);

@@ -14,3 +14,4 @@ mod refusals;
 mod structure;
 mod tour;
 mod windows;
+mod wording;

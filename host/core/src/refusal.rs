@@ -2,6 +2,10 @@
 //!
 //! One type for every protocol: a protocol only words it (PostgreSQL: ERROR with SQLSTATE; HTTP: RFC 9457). The code
 //! is stable and machine-readable; the texts may be improved at any time. A refusal never says whether a target exists.
+//!
+//! The texts follow PostgreSQL's "Error Message Style Guide" (manual, "PostgreSQL Coding Conventions"): the message begins
+//! in lower case and has no full stop, since clients print it behind `ERROR:`; detail and hint are whole sentences, and a
+//! hint says what to do next. Where a message stands alone, [`sentence`] makes one of it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -103,11 +107,11 @@ impl Serialize for RefusalCode {
 pub struct Refusal {
     /// The stable class.
     pub code: RefusalCode,
-    /// One sentence: what was refused.
+    /// What was refused: lower case, no full stop.
     pub message: String,
-    /// Why: the rule, the reason. May be empty.
+    /// Why: the rule, the reason. Whole sentences, or empty.
     pub detail: String,
-    /// What to do next. May be empty.
+    /// What to do next. Whole sentences, or empty.
     pub hint: String,
 }
 
@@ -132,9 +136,21 @@ impl Refusal {
     }
 }
 
+/// A message as a sentence of its own: a capital first, a full stop last.
+pub fn sentence(message: &str) -> String {
+    let mut rest = message.chars();
+    let mut sentence: String = rest.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();
+    sentence.push_str(rest.as_str());
+    if !sentence.is_empty() && !sentence.ends_with(['.', '!', '?']) {
+        sentence.push('.');
+    }
+    sentence
+}
+
 impl fmt::Display for Refusal {
+    /// As running text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.message)?;
+        f.write_str(&sentence(&self.message))?;
         for part in [&self.detail, &self.hint] {
             if !part.is_empty() {
                 write!(f, " {part}")?;
@@ -156,4 +172,21 @@ pub enum Side {
     Gateway,
     /// A plugin.
     Plugin,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_reads_as_sentences_where_it_stands_alone() {
+        let refusal =
+            Refusal::new(RefusalCode::NoWindow, "you have no window").detail("Why.").hint("Ask for one.");
+        assert_eq!(refusal.to_string(), "You have no window. Why. Ask for one.");
+        for (message, expected) in
+            [("", ""), ("it ended.", "It ended."), ("\u{e9}t\u{e9}", "\u{c9}t\u{e9}."), ("why?", "Why?")]
+        {
+            assert_eq!(sentence(message), expected);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chaperone_core::approval::ApprovalProblem;
-use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use serde::Serialize;
 
 /// An error answer.
@@ -84,7 +84,8 @@ impl From<Refusal> for Problem {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let detail = [refusal.detail, refusal.hint].join(" ");
-        let problem = Problem::new(status, refusal.code.as_str(), refusal.message).detail(detail.trim());
+        let problem =
+            Problem::new(status, refusal.code.as_str(), sentence(&refusal.message)).detail(detail.trim());
         if status == StatusCode::UNAUTHORIZED {
             // The same words for every reason: the reason class is in the body.
             problem.challenge(r#"Bearer realm="chaperone", error="invalid_token""#)

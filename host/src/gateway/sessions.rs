@@ -8,7 +8,7 @@ use crate::session::SessionStop;
 use crate::state::{SessionStart, State};
 use chaperone_core::Timestamp;
 use chaperone_core::name::{Principal, SessionId};
-use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use chaperone_hooks::{Fault, SessionFacts};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -174,7 +174,7 @@ pub(super) fn facts(permit: &Permit, requested_role: &str) -> SessionFacts {
 pub(super) fn no_plugins(fault: &Fault) -> Refusal {
     tracing::error!(%fault, "a session's plugins could not be started");
     Refusal::new(RefusalCode::PluginFault, "the plugins that judge this target could not be started")
-        .hint("Try again in a moment; tell the operator if it stays so.")
+        .hint("Connect again in a moment; tell the operator if it stays so.")
 }
 
 /// The recording's last event.
@@ -191,7 +191,7 @@ pub(super) fn end_of(stop: &SessionStop) -> SessionEnd {
                 RefusalCode::TargetUnavailable | RefusalCode::PluginFault => EndReason::Refused,
                 _ => EndReason::Broken,
             };
-            (reason, Some(refusal.code.as_str().to_owned()), refusal.message.clone())
+            (reason, Some(refusal.code.as_str().to_owned()), sentence(&refusal.message))
         }
     };
     SessionEnd { ended: Timestamp::now(), reason, code, detail }

@@ -9,7 +9,7 @@ use chaperone_core::approval::{
 use chaperone_core::decision::{Finding, HoldTerms, merge_holds};
 use chaperone_core::grant::MAX_PATIENCE;
 use chaperone_core::name::{HoldId, Principal};
-use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use chaperone_core::window::between;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,16 +57,16 @@ impl HoldOutcome {
         match self {
             HoldOutcome::Approved { .. } => None,
             HoldOutcome::Rejected { comment, .. } => {
-                let refusal = Refusal::new(RefusalCode::HoldRejected, "An approver rejected this operation.");
-                Some(if comment.is_empty() {
-                    refusal
-                } else {
-                    refusal.detail(format!("They said: {comment}"))
+                let refusal = Refusal::new(RefusalCode::HoldRejected, "an approver rejected this operation");
+                let refusal = refusal.hint("Ask the approver before you send it again.");
+                Some(match comment.is_empty() {
+                    true => refusal,
+                    false => refusal.detail(sentence(&format!("The approver said: {comment}"))),
                 })
             }
             HoldOutcome::TimedOut => Some(
-                Refusal::new(RefusalCode::HoldTimedOut, "Nobody approved this operation in time.")
-                    .hint("Try again when an approver is there."),
+                Refusal::new(RefusalCode::HoldTimedOut, "nobody approved this operation in time")
+                    .hint("Send it again when an approver is there."),
             ),
         }
     }
@@ -92,7 +92,8 @@ impl Grants {
         now: Timestamp,
     ) -> Result<Hold, Refusal> {
         if !permit.made_by(self) {
-            return Err(Refusal::new(RefusalCode::Internal, "The permit belongs to another gateway."));
+            return Err(Refusal::new(RefusalCode::Internal, "the permit belongs to another gateway")
+                .hint("Connect again; tell the operator if it stays so."));
         }
         let (inner, permit) = (self.inner.clone(), permit.clone());
         self.at_home(async move { inner.hold(permit, operation, now).await }).await?
@@ -140,8 +141,8 @@ impl Inner {
                 Ok(Hold { id, digest, deadline, grants: self, settled: false })
             }
             None => {
-                Err(Refusal::new(RefusalCode::LimitReached, "Too many of your operations wait for approval.")
-                    .hint("Wait until one is answered."))
+                Err(Refusal::new(RefusalCode::LimitReached, "too many of your operations wait for approval")
+                    .hint("Wait until one is answered, or withdraw one by cancelling it."))
             }
         }
     }
@@ -238,20 +239,20 @@ impl Drop for Hold {
 fn cannot_be_shown() -> Refusal {
     Refusal::new(
         RefusalCode::OperationRefused,
-        "This operation needs approval, but it cannot be shown to an approver.",
+        "this operation needs approval, but it cannot be shown to an approver",
     )
     .detail("It is longer than 64 KiB or holds control characters.")
     .hint("Split it, or pass long values as parameters.")
 }
 
 fn nobody_to_ask(alias: &str) -> Refusal {
-    Refusal::new(RefusalCode::OperationRefused, "This operation needs approval, but nobody can give it.")
+    Refusal::new(RefusalCode::OperationRefused, "this operation needs approval, but nobody can give it")
         .detail(format!("The approver group `{alias}` is not defined in the gateway's configuration."))
-        .hint("Tell an operator.")
+        .hint("Tell the operator.")
 }
 
 fn unusable(problem: &chaperone_core::approval::AskProblem) -> Refusal {
-    Refusal::new(RefusalCode::OperationRefused, "This operation needs approval, but it cannot be asked for.")
-        .detail(format!("Terms of the approval: {problem}."))
-        .hint("Tell an operator.")
+    Refusal::new(RefusalCode::OperationRefused, "this operation needs approval, but it cannot be asked for")
+        .detail(format!("The terms of the approval are wrong: {problem}."))
+        .hint("Tell the operator.")
 }

@@ -9,7 +9,7 @@ use crate::state::EndedWindow;
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{Grant, Match, Recorded};
 use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
-use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use chaperone_core::window::{Window, between};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,16 +64,15 @@ impl PermitEnd {
     pub fn refusal(&self) -> Refusal {
         match self {
             PermitEnd::WindowClosed => {
-                Refusal::new(RefusalCode::WindowClosed, "Your window on this target closed.")
+                Refusal::new(RefusalCode::WindowClosed, "your window on this target closed")
                     .hint("Request a new window and connect again.")
             }
-            PermitEnd::TokenExpired => {
-                Refusal::new(RefusalCode::CredentialExpired, "Your token has expired.")
-                    .hint("Get a new token and connect again.")
-            }
+            PermitEnd::TokenExpired => Refusal::new(RefusalCode::CredentialExpired, "your token has expired")
+                .hint("Get a new token and connect again."),
             PermitEnd::Revoked { by, reason } => {
-                Refusal::new(RefusalCode::Revoked, "Your window on this target was ended.")
-                    .detail(format!("Ended by {by}: {reason}"))
+                Refusal::new(RefusalCode::Revoked, "your window on this target was ended")
+                    .detail(sentence(&format!("It was ended by {by}: {reason}")))
+                    .hint("Ask an operator before you request another.")
             }
         }
     }

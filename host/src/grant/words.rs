@@ -59,7 +59,7 @@ fn shell_word(name: &str) -> String {
 
 /// No grant, or no such target: one text, so that nobody learns which targets exist.
 pub(super) fn not_granted() -> Refusal {
-    Refusal::new(RefusalCode::NotGranted, "Access to this target is not granted to you.")
+    Refusal::new(RefusalCode::NotGranted, "access to this target is not granted to you")
         .detail(
             "Either there is no such target, or no grant names you, one of your groups or your app roles.",
         )
@@ -68,14 +68,14 @@ pub(super) fn not_granted() -> Refusal {
 
 /// A grant, but no open window.
 pub(super) fn no_window(next: &NextStep) -> Refusal {
-    Refusal::new(RefusalCode::NoWindow, "You have no open window on this target.")
+    Refusal::new(RefusalCode::NoWindow, "you have no open window on this target")
         .hint(format!("To request one: {next}"))
 }
 
 /// A grant, no open window, and a request that waits.
 pub(super) fn still_pending(api_url: &str, target: &TargetName, id: RequestId) -> Refusal {
     let url = format!("{}/api/v1/requests/{id}?wait=30s", api_url.trim_end_matches('/'));
-    Refusal::new(RefusalCode::NoWindow, "You have no open window on this target yet.")
+    Refusal::new(RefusalCode::NoWindow, "you have no open window on this target yet")
         .detail(format!("Your request {id} for {target} waits for approval."))
         .hint(format!("To wait for it: GET {url} with your token as bearer."))
 }
@@ -83,11 +83,11 @@ pub(super) fn still_pending(api_url: &str, target: &TargetName, id: RequestId) -
 /// The store does not answer. Nothing is granted then: fails closed.
 pub(super) fn store_failed(error: StateError) -> Refusal {
     tracing::error!(%error, source = ?std::error::Error::source(&error).map(ToString::to_string), "state store");
-    Refusal::new(RefusalCode::Internal, "The gateway cannot read or write its state.")
-        .hint("Try again; if it stays so, tell an operator.")
+    Refusal::new(RefusalCode::Internal, "the gateway cannot read or write its state")
+        .hint("Try again; tell the operator if it stays so.")
 }
 
 /// The gateway's runtime is going away.
 pub(super) fn shutting_down() -> Refusal {
-    Refusal::new(RefusalCode::ShuttingDown, "The gateway is shutting down.").hint("Try again in a moment.")
+    Refusal::new(RefusalCode::ShuttingDown, "the gateway is shutting down").hint("Try again in a moment.")
 }

@@ -89,9 +89,9 @@ struct Told {
 
 const ASK_FOR_ACCESS_TOKEN: &str = "Present an access token for this gateway's application.";
 const ASK_AGAIN: &str = "Ask the identity provider for a new token.";
-const UNTRUSTED: &str = "The token is not signed by an identity provider that this gateway trusts.";
+const UNTRUSTED: &str = "the token is not signed by an identity provider that this gateway trusts";
 const MANIFEST: &str =
-    "The application's manifest must ask for this claim; see the gateway's identity documentation.";
+    "Ask for this claim in the application's manifest; see the gateway's identity documentation.";
 
 impl TokenProblem {
     /// The stable word for logs, recordings and the audit trail.
@@ -154,7 +154,7 @@ impl TokenProblem {
         }
         if self.may_be_a_cut() && super::looks_cut(token_bytes) {
             refusal = refusal.hint(
-                "It is exactly 4095 bytes long, where psql's password prompt cuts: set PGPASSWORD, or use a password file.",
+                "Set PGPASSWORD, or use a password file: the token is exactly 4095 bytes long, where psql's password prompt cuts.",
             );
         }
         refusal
@@ -176,75 +176,73 @@ impl TokenProblem {
         use RefusalCode::{CredentialExpired, CredentialInvalid, CredentialMissing, ProviderUnavailable};
         use TokenProblem as P;
         let (code, message, hint) = match self {
-            P::Absent => (CredentialMissing, "No token was presented.", ASK_FOR_ACCESS_TOKEN),
-            P::NotAToken => (CredentialMissing, "What was presented is not a token.", ASK_FOR_ACCESS_TOKEN),
+            P::Absent => (CredentialMissing, "no token was presented", ASK_FOR_ACCESS_TOKEN),
+            P::NotAToken => (CredentialMissing, "what was presented is not a token", ASK_FOR_ACCESS_TOKEN),
             P::TooLong => {
-                (CredentialInvalid, "The token is too long.", "Ask for a token with fewer groups in it.")
+                (CredentialInvalid, "the token is too long", "Ask for a token with fewer groups in it.")
             }
             P::Encrypted => {
-                (CredentialInvalid, "The token is encrypted.", "Present a signed, unencrypted token.")
+                (CredentialInvalid, "the token is encrypted", "Present a signed, unencrypted token.")
             }
-            P::Encoding | P::NotJson => (CredentialInvalid, "The token is damaged.", ASK_AGAIN),
-            P::DuplicateMember => (CredentialInvalid, "The token names something twice.", ASK_AGAIN),
-            P::HeaderUnsupported => (
-                CredentialInvalid,
-                "The token's header asks for something unsupported.",
-                ASK_FOR_ACCESS_TOKEN,
-            ),
+            P::Encoding | P::NotJson => (CredentialInvalid, "the token is damaged", ASK_AGAIN),
+            P::DuplicateMember => (CredentialInvalid, "the token names something twice", ASK_AGAIN),
+            P::HeaderUnsupported => {
+                (CredentialInvalid, "the token's header asks for something unsupported", ASK_FOR_ACCESS_TOKEN)
+            }
             P::Algorithm => (
                 CredentialInvalid,
-                "The token's algorithm is not accepted.",
+                "the token's algorithm is not accepted",
                 "Present a token signed with RS256.",
             ),
-            P::Type => (CredentialInvalid, "The token is of another kind.", ASK_FOR_ACCESS_TOKEN),
-            P::KeyId => (CredentialInvalid, "The token names no usable signing key.", ASK_AGAIN),
+            P::Type => (CredentialInvalid, "the token is of another kind", ASK_FOR_ACCESS_TOKEN),
+            P::KeyId => (CredentialInvalid, "the token names no usable signing key", ASK_AGAIN),
             // One text for all four, or the gateway could be asked which tenants it trusts.
             P::IssuerUnknown | P::KeyUnknown | P::KeyOfOtherIssuer | P::Signature => {
                 (CredentialInvalid, UNTRUSTED, ASK_FOR_ACCESS_TOKEN)
             }
             P::KeysUnavailable => (
                 ProviderUnavailable,
-                "The identity provider's keys cannot be fetched now.",
+                "the identity provider's keys cannot be fetched now",
                 "Try again in a few minutes.",
             ),
-            P::ClaimMissing("idtyp") => (CredentialInvalid, "The token lacks a required claim.", MANIFEST),
+            P::ClaimMissing("idtyp") => (CredentialInvalid, "the token lacks a required claim", MANIFEST),
             P::ClaimMissing(_) => {
-                (CredentialInvalid, "The token lacks a required claim.", ASK_FOR_ACCESS_TOKEN)
+                (CredentialInvalid, "the token lacks a required claim", ASK_FOR_ACCESS_TOKEN)
             }
-            P::ClaimMistyped(_) => (CredentialInvalid, "A claim of the token has the wrong type.", ASK_AGAIN),
+            P::ClaimMistyped(_) => (CredentialInvalid, "a claim of the token has the wrong type", ASK_AGAIN),
             P::ClaimMalformed(_) => {
-                (CredentialInvalid, "A claim of the token has an impossible value.", ASK_AGAIN)
+                (CredentialInvalid, "a claim of the token has an impossible value", ASK_AGAIN)
             }
             P::ProofOfPossession => (
                 CredentialInvalid,
-                "The token is bound to a key, which this gateway cannot check.",
+                "the token is bound to a key, which this gateway cannot check",
                 "Present a bearer token.",
             ),
             P::IdToken => (
                 CredentialInvalid,
-                "This is an ID token, which says who signed in and opens nothing.",
+                "this is an ID token, which says who signed in and opens nothing",
                 ASK_FOR_ACCESS_TOKEN,
             ),
             P::AudienceGraph | P::HeaderNonce => (
                 CredentialInvalid,
-                "The token is for Microsoft Graph, not for this gateway.",
+                "the token is for Microsoft Graph, not for this gateway",
                 ASK_FOR_ACCESS_TOKEN,
             ),
             P::AudienceOther => {
-                (CredentialInvalid, "The token is for another application.", ASK_FOR_ACCESS_TOKEN)
+                (CredentialInvalid, "the token is for another application", ASK_FOR_ACCESS_TOKEN)
             }
-            P::TenantMismatch => (CredentialInvalid, "The token's tenant is not its issuer's.", ASK_AGAIN),
-            P::VersionMismatch => (CredentialInvalid, "The token's version is not its issuer's.", ASK_AGAIN),
+            P::TenantMismatch => (CredentialInvalid, "the token's tenant is not its issuer's", ASK_AGAIN),
+            P::VersionMismatch => (CredentialInvalid, "the token's version is not its issuer's", ASK_AGAIN),
             P::IssuedInFuture | P::NotYetValid => {
-                (CredentialInvalid, "The token is not valid yet.", "Check the clocks, or wait.")
+                (CredentialInvalid, "the token is not valid yet", "Check the clocks, or wait until it is.")
             }
-            P::Expired => (CredentialExpired, "The token has expired.", ASK_AGAIN),
-            P::LifetimeTooLong => (CredentialInvalid, "The token is valid for too long.", ASK_AGAIN),
-            P::TooOld => (CredentialExpired, "The token was issued too long ago.", ASK_AGAIN),
+            P::Expired => (CredentialExpired, "the token has expired", ASK_AGAIN),
+            P::LifetimeTooLong => (CredentialInvalid, "the token is valid for too long", ASK_AGAIN),
+            P::TooOld => (CredentialExpired, "the token was issued too long ago", ASK_AGAIN),
             P::GroupsByName => (
                 CredentialInvalid,
-                "The token gives groups by name.",
-                "The application's manifest must ask for group ids.",
+                "the token gives groups by name",
+                "Ask for group ids in the application's manifest.",
             ),
         };
         Told { code, message, hint }
@@ -290,8 +288,8 @@ mod tests {
         let text = |problem: TokenProblem| problem.refusal(900).to_string();
         assert_eq!(
             text(TokenProblem::ClaimMissing("idtyp")),
-            "The token lacks a required claim. The claim is `idtyp`. The application's manifest must ask for this \
-             claim; see the gateway's identity documentation."
+            "The token lacks a required claim. The claim is `idtyp`. Ask for this claim in the application's manifest; \
+             see the gateway's identity documentation."
         );
         assert_eq!(
             text(TokenProblem::Expired),

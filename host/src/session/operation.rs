@@ -116,7 +116,10 @@ impl HeldOperation {
             (None, HoldOutcome::Approved { by }) => HeldOutcome::Approved(by),
             (Some(refusal), _) => HeldOutcome::Refused(refusal),
             // Fails closed: an outcome that is neither an approval nor says why is none.
-            (None, _) => HeldOutcome::Refused(Refusal::new(RefusalCode::HoldRejected, "not approved")),
+            (None, _) => HeldOutcome::Refused(Refusal::new(
+                RefusalCode::HoldRejected,
+                "the operation was not approved",
+            )),
         }
     }
 }
@@ -204,8 +207,8 @@ impl Session {
         });
         self.note(EventKind::Fault, operation, &body);
         Refusal::new(RefusalCode::PluginFault, "this operation could not be judged, so it was refused")
-            .detail(format!("plugin {} failed in {}: {}", fault.plugin, fault.hook, fault.kind.as_str()))
-            .hint("Other operations go on. Tell the operator; the recording has the details.")
+            .detail(format!("The plugin {} failed in {}: {}.", fault.plugin, fault.hook, fault.kind.as_str()))
+            .hint("Tell the operator, for whom the recording has the details. Other operations go on.")
     }
 
     /// Parks an operation. `shown` is what approvers read, parameters included; `parameters` are the bytes that were bound
@@ -250,5 +253,7 @@ impl Session {
 
 /// A plugin's refusal in the client's words.
 pub(super) fn rule_refusal(code: RefusalCode, rule: &RuleRefusal) -> Refusal {
-    Refusal::new(code, rule.reason.clone()).detail(format!("rule {}", rule.rule)).hint(rule.hint.clone())
+    Refusal::new(code, rule.reason.clone())
+        .detail(format!("The rule is {}.", rule.rule))
+        .hint(rule.hint.clone())
 }

@@ -62,7 +62,7 @@ pub(crate) fn fault(fault: Fault) -> Refusal {
         Fault::ChangesReading => refuse(
             "session.reading",
             "the statement would change, or may change, how the server reads later statements",
-            "standard_conforming_strings stays on and client_encoding stays UTF8 for the whole session.",
+            "Leave standard_conforming_strings on and client_encoding UTF8 for the whole session.",
         ),
     }
 }

@@ -142,7 +142,10 @@ async fn a_held_operation_waits_for_its_answer() {
         decide(gateway, &human("ann", "dba"), id, Verdict::Reject).await.unwrap();
         let refusal = soon(rejected.outcome()).await.refusal().unwrap();
         assert_eq!(refusal.code, RefusalCode::HoldRejected);
-        assert_eq!(refusal.to_string(), "An approver rejected this operation. They said: seen");
+        assert_eq!(
+            refusal.to_string(),
+            "An approver rejected this operation. The approver said: seen. Ask the approver before you send it again."
+        );
         let mut late = hold().await;
         let id = ApprovalId::Hold(late.id());
         gateway.clock.pass(Duration::from_secs(60));

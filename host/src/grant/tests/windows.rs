@@ -49,7 +49,8 @@ async fn ending_a_window_cuts_its_permits_and_only_them() {
         assert_eq!(cut, PermitEnd::Revoked { by: "corp/t/oz".into(), reason: "incident".into() });
         assert_eq!(
             cut.refusal().to_string(),
-            "Your window on this target was ended. Ended by corp/t/oz: incident"
+            "Your window on this target was ended. It was ended by corp/t/oz: incident. Ask an operator before you request \
+             another."
         );
         assert_eq!(other.end(), None);
         assert!(matches!(end(&human("oz", "ops")).await, Err(AskError::AlreadyOver)));
@@ -115,7 +116,7 @@ async fn the_store_that_fails_gives_no_permit() {
         assert_eq!(refusal.code, RefusalCode::Internal);
         assert_eq!(
             refusal.to_string(),
-            "The gateway cannot read or write its state. Try again; if it stays so, tell an operator."
+            "The gateway cannot read or write its state. Try again; tell the operator if it stays so."
         );
     }
 }

@@ -8,17 +8,17 @@ use chaperone_core::refusal::RefusalCode;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const UNTRUSTED: &str = "The token is not signed by an identity provider that this gateway trusts.";
-const HEADER: &str = "The token's header asks for something unsupported.";
-const ALGORITHM: &str = "The token's algorithm is not accepted.";
-const KEY_ID: &str = "The token names no usable signing key.";
-const DAMAGED: &str = "The token is damaged.";
-const TWICE: &str = "The token names something twice.";
-const LACKS: &str = "The token lacks a required claim.";
-const MISTYPED: &str = "A claim of the token has the wrong type.";
-const IMPOSSIBLE: &str = "A claim of the token has an impossible value.";
-const GRAPH: &str = "The token is for Microsoft Graph, not for this gateway.";
-const ID_TOKEN: &str = "This is an ID token, which says who signed in and opens nothing.";
+const UNTRUSTED: &str = "the token is not signed by an identity provider that this gateway trusts";
+const HEADER: &str = "the token's header asks for something unsupported";
+const ALGORITHM: &str = "the token's algorithm is not accepted";
+const KEY_ID: &str = "the token names no usable signing key";
+const DAMAGED: &str = "the token is damaged";
+const TWICE: &str = "the token names something twice";
+const LACKS: &str = "the token lacks a required claim";
+const MISTYPED: &str = "a claim of the token has the wrong type";
+const IMPOSSIBLE: &str = "a claim of the token has an impossible value";
+const GRAPH: &str = "the token is for Microsoft Graph, not for this gateway";
+const ID_TOKEN: &str = "this is an ID token, which says who signed in and opens nothing";
 
 /// Decodes one part, changes it as text, and leaves the signature as it was.
 fn tampered(token: &str, part: usize, change: impl Fn(String) -> String) -> String {
@@ -53,19 +53,19 @@ async fn refused(scene: &Scene, cases: Vec<(&str, String, TokenProblem, &str)>) 
 async fn what_is_no_token_at_all() {
     let scene = Scene::new().await;
     let good = scene.token(&agent());
-    let no_token = "What was presented is not a token.";
+    let no_token = "what was presented is not a token";
     let cases = vec![
-        ("empty", String::new(), TokenProblem::Absent, "No token was presented."),
+        ("empty", String::new(), TokenProblem::Absent, "no token was presented"),
         ("a password", "hunter2".to_owned(), TokenProblem::NotAToken, no_token),
         ("two parts", good.rsplit_once('.').unwrap().0.to_owned(), TokenProblem::NotAToken, no_token),
         ("four parts", format!("{good}.x"), TokenProblem::NotAToken, no_token),
-        ("five parts", "a.b.c.d.e".to_owned(), TokenProblem::Encrypted, "The token is encrypted."),
+        ("five parts", "a.b.c.d.e".to_owned(), TokenProblem::Encrypted, "the token is encrypted"),
         ("dots", "..".to_owned(), TokenProblem::NotJson, DAMAGED),
         (
             "oversize",
             format!("{good}{}", "A".repeat(MAX_TOKEN_BYTES)),
             TokenProblem::TooLong,
-            "The token is too long.",
+            "the token is too long",
         ),
         ("padded", format!("{good}=="), TokenProblem::Encoding, DAMAGED),
         ("white space", format!("{good}\n"), TokenProblem::Encoding, DAMAGED),
@@ -104,20 +104,15 @@ async fn headers() {
         ("b64", with("b64", json!(false)), unsupported, HEADER),
         ("zip", with("zip", json!("DEF")), unsupported, HEADER),
         ("nested", with("cty", json!("JWT")), unsupported, HEADER),
-        ("enc", with("enc", json!("A256GCM")), TokenProblem::Encrypted, "The token is encrypted."),
-        (
-            "typ of proofs",
-            with("typ", json!("dpop+jwt")),
-            TokenProblem::Type,
-            "The token is of another kind.",
-        ),
+        ("enc", with("enc", json!("A256GCM")), TokenProblem::Encrypted, "the token is encrypted"),
+        ("typ of proofs", with("typ", json!("dpop+jwt")), TokenProblem::Type, "the token is of another kind"),
         (
             "typ of logouts",
             with("typ", json!("logout+jwt")),
             TokenProblem::Type,
-            "The token is of another kind.",
+            "the token is of another kind",
         ),
-        ("typ mistyped", with("typ", json!(1)), TokenProblem::Type, "The token is of another kind."),
+        ("typ mistyped", with("typ", json!(1)), TokenProblem::Type, "the token is of another kind"),
         ("Graph's nonce", with("nonce", json!("x")), TokenProblem::HeaderNonce, GRAPH),
         ("kid absent", scene.token(&agent().without_header("kid")), TokenProblem::KeyId, KEY_ID),
         ("kid null", with("kid", Value::Null), TokenProblem::KeyId, KEY_ID),
@@ -283,19 +278,19 @@ async fn claims_of_impossible_value() {
             "groups by name",
             scene.token(&agent().groups(GroupsClaim::Listed(vec![GROUP.into(), "Admins".into()]))),
             TokenProblem::GroupsByName,
-            "The token gives groups by name.",
+            "the token gives groups by name",
         ),
         (
             "another tenant",
             with("tid", json!(OTHER_TENANT)),
             TokenProblem::TenantMismatch,
-            "The token's tenant is not its issuer's.",
+            "the token's tenant is not its issuer's",
         ),
         (
             "another version",
             with("ver", json!("1.0")),
             TokenProblem::VersionMismatch,
-            "The token's version is not its issuer's.",
+            "the token's version is not its issuer's",
         ),
     ];
     refused(&scene, cases).await;
@@ -305,8 +300,8 @@ async fn claims_of_impossible_value() {
 async fn tokens_for_something_else() {
     let scene = Scene::new().await;
     let with = |claim: &str, value: Value| scene.token(&agent().claim(claim, value));
-    let other = "The token is for another application.";
-    let bound = "The token is bound to a key, which this gateway cannot check.";
+    let other = "the token is for another application";
+    let bound = "the token is bound to a key, which this gateway cannot check";
     let mut cases = vec![
         ("another API", with("aud", json!(CLIENT)), TokenProblem::AudienceOther, other),
         ("a prefix", with("aud", json!(&AUDIENCE[..35])), TokenProblem::AudienceOther, other),
@@ -341,19 +336,19 @@ async fn times() {
         let at = |seconds| later(seconds).as_second();
         scene.token(&agent().claim("iat", at(iat)).claim("nbf", at(nbf)).claim("exp", at(exp)))
     };
-    let early = "The token is not valid yet.";
+    let early = "the token is not valid yet";
     let cases = vec![
         ("issued in the future", times(61, 0, 600), TokenProblem::IssuedInFuture, early),
         ("not yet", times(0, 61, 600), TokenProblem::NotYetValid, early),
-        ("expired", times(-600, -600, -60), TokenProblem::Expired, "The token has expired."),
-        ("too old", times(-7261, -7261, 600), TokenProblem::TooOld, "The token was issued too long ago."),
+        ("expired", times(-600, -600, -60), TokenProblem::Expired, "the token has expired"),
+        ("too old", times(-7261, -7261, 600), TokenProblem::TooOld, "the token was issued too long ago"),
         ("no life", times(0, 0, 0), TokenProblem::ClaimMalformed("exp"), IMPOSSIBLE),
         ("backwards", times(10, 0, 5), TokenProblem::ClaimMalformed("exp"), IMPOSSIBLE),
         (
             "three days",
             times(0, 0, 259_200),
             TokenProblem::LifetimeTooLong,
-            "The token is valid for too long.",
+            "the token is valid for too long",
         ),
         (
             "beyond time",

@@ -93,7 +93,7 @@ impl DialError {
             let message = format!("the target's {name} is not what statements are judged with");
             return Refusal::new(RefusalCode::TargetUnavailable, message)
                 .detail(super::settings::ONLY)
-                .hint("Tell the operator: the setting comes from the target's server, database or role.");
+                .hint("Tell the operator; the setting comes from the target's server, database or role.");
         }
         let message = match self {
             DialError::Connect(_) => "the target cannot be reached",
@@ -106,7 +106,7 @@ impl DialError {
         };
         Refusal::new(RefusalCode::TargetUnavailable, message)
             .detail("Your token and your window are fine; the failure is between the gateway and the target.")
-            .hint("Tell the operator: the gateway's log has the cause.")
+            .hint("Tell the operator; the gateway's log has the cause.")
     }
 }
 

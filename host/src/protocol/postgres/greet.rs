@@ -82,8 +82,8 @@ impl PostgresHello {
         let mut refusal = refusal.clone();
         if self.prompt_cut && refusal.code == RefusalCode::CredentialInvalid {
             refusal.hint =
-                "The token is exactly as long as psql's password prompt allows (4095 bytes), so it was \
-                            probably cut. Set PGPASSWORD instead."
+                "Set PGPASSWORD instead of typing the token: it is exactly as long as psql's password prompt \
+                            allows (4095 bytes), so it was probably cut."
                     .into();
         }
         goodbye(&mut self.stream, &refusal).await;
@@ -116,7 +116,8 @@ pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result
         Some(CANCEL_REQUEST) => return Err(postgres.cancels.request(&packet).await),
         Some(SSL_REQUEST | GSSENC_REQUEST) => {
             let refusal =
-                Refusal::new(RefusalCode::ProtocolViolation, "this connection is encrypted already");
+                Refusal::new(RefusalCode::ProtocolViolation, "this connection is encrypted already")
+                    .hint("Ask for encryption once.");
             goodbye(&mut stream, &refusal).await;
             return Err(Goodbye { why: "an encryption request inside TLS" });
         }
@@ -230,22 +231,25 @@ const HARMLESS_SETTINGS: [&str; 7] = [
 
 /// Reads a start-up packet (without its length).
 pub(super) fn startup(packet: &[u8]) -> Result<Startup, Refusal> {
-    let violation = |what: &str| Refusal::new(RefusalCode::ProtocolViolation, what.to_owned());
+    let violation = |what: &str| {
+        Refusal::new(RefusalCode::ProtocolViolation, what)
+            .hint("Use a driver that speaks version 3 of the PostgreSQL protocol.")
+    };
     let version = code(packet).unwrap_or(0);
     if version >> 16 != PROTOCOL_MAJOR {
-        return Err(violation("only version 3 of the PostgreSQL protocol is spoken here"));
+        return Err(violation("this version of the protocol is not spoken here"));
     }
     let mut parameters = packet.get(4..).unwrap_or_default();
     let mut startup = Startup::default();
     let mut unknown = Vec::new();
     loop {
         let name =
-            text(&mut parameters).ok_or_else(|| violation("a start-up packet that is not well formed"))?;
+            text(&mut parameters).ok_or_else(|| violation("the start-up packet is not well formed"))?;
         if name.is_empty() {
             break;
         }
         let value =
-            text(&mut parameters).ok_or_else(|| violation("a start-up packet that is not well formed"))?;
+            text(&mut parameters).ok_or_else(|| violation("the start-up packet is not well formed"))?;
         if name.starts_with("_pq_.") {
             unknown.push(name);
         } else {
@@ -253,7 +257,7 @@ pub(super) fn startup(packet: &[u8]) -> Result<Startup, Refusal> {
         }
     }
     if !parameters.is_empty() {
-        return Err(violation("bytes after the end of the start-up packet"));
+        return Err(violation("there are bytes after the end of the start-up packet"));
     }
     if startup.user.is_empty() {
         return Err(violation("the start-up packet names no user"));
@@ -289,8 +293,9 @@ fn setting(startup: &mut Startup, name: &str, value: String) -> Result<(), Refus
             _ => {
                 return Err(Refusal::new(
                     RefusalCode::OperationRefused,
-                    "replication connections are not allowed: they would bypass every check",
-                ));
+                    "replication connections are not allowed, since they would bypass every check",
+                )
+                .hint("Connect without the setting `replication`."));
             }
         },
         name if HARMLESS_SETTINGS.contains(&name) => startup.settings.push((name.to_owned(), value)),

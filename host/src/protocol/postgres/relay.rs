@@ -160,7 +160,10 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
 
 /// A break of the protocol by one of the sides.
 fn violation(what: &str) -> SessionStop {
-    SessionStop::Cut(Refusal::new(RefusalCode::ProtocolViolation, format!("the client sent {what}")))
+    SessionStop::Cut(
+        Refusal::new(RefusalCode::ProtocolViolation, format!("the client sent {what}"))
+            .hint("Connect again; if it stays so, report it to those who maintain the client's driver."),
+    )
 }
 
 /// The target answered with what nobody asked for: neither side may be believed any more.
@@ -170,7 +173,8 @@ fn drift(what: &str) -> SessionStop {
             RefusalCode::TargetUnavailable,
             "the target answered out of order, so the session was ended",
         )
-        .detail(what.to_owned()),
+        .detail(format!("It sent {what}."))
+        .hint("Connect again; tell the operator if it stays so."),
     )
 }
 
@@ -296,7 +300,8 @@ impl Relay<'_> {
             tokio::select! {
                 outcome = held.outcome() => outcome,
                 () = cancel.asked_since(asked) => HeldOutcome::Refused(
-                    Refusal::new(RefusalCode::Cancelled, "the held statement was withdrawn by a cancel request"),
+                    Refusal::new(RefusalCode::Cancelled, "the held statement was withdrawn by a cancel request")
+                        .hint("Send it again if it shall run after all."),
                 ),
             }
         };

@@ -188,7 +188,7 @@ fn prepared(recording: &mut Recording) {
 fn refused(recording: &mut Recording) {
     query(recording, 5, "delete from orders");
     let refusal = json!({
-        "code": "operation-refused", "message": "this DELETE has no WHERE", "detail": "rule delete.no-where",
+        "code": "operation-refused", "message": "this DELETE has no WHERE", "detail": "The rule is delete.no-where.",
         "hint": "Say which rows.",
     });
     let findings = [json!({ "rule": "delete.no-where", "detail": "all rows would go", "risk": 90 })];

@@ -68,7 +68,7 @@ impl Relay<'_> {
                     RefusalCode::MaskImpossible,
                     "this COPY would show values that have to be masked",
                 )
-                .hint("Read them with SELECT: the result is masked."),
+                .hint("Read them with SELECT, whose result is masked."),
             ),
             Planned::Show(_) => None,
         }

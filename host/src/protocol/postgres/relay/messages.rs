@@ -9,11 +9,13 @@ use chaperone_core::refusal::{Refusal, RefusalCode};
 fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(bytes).map_err(|_| {
         Refusal::new(RefusalCode::NotUnderstood, "the statement is not valid UTF-8, so it cannot be judged")
+            .hint("Send it in UTF-8.")
     })
 }
 
 fn malformed(wrong: Malformed) -> Refusal {
-    Refusal::new(RefusalCode::NotUnderstood, wrong.0)
+    Refusal::new(RefusalCode::NotUnderstood, format!("the client sent {}", wrong.0))
+        .hint("Report it to those who maintain the client's driver.")
 }
 
 pub(super) fn query_text(frame: &[u8]) -> Result<&str, Refusal> {

@@ -105,10 +105,13 @@ impl Relay<'_> {
         let statement = &portal.statement;
         let Some(described) = statement.columns_in(epoch) else {
             // Fails closed: rows whose columns are not known are not shown.
-            return Rc::new(ResultPlan::Refuse(Refusal::new(
+            let refusal = Refusal::new(
                 RefusalCode::MaskImpossible,
                 "the columns of this result are not known, so it cannot be shown",
-            )));
+            );
+            return Rc::new(ResultPlan::Refuse(
+                refusal.hint("Prepare the statement again, and run it then."),
+            ));
         };
         let known = statement
             .plans

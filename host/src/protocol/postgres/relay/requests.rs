@@ -263,7 +263,7 @@ impl Relay<'_> {
         if self.statements.is_full() {
             let refusal =
                 Refusal::new(RefusalCode::LimitReached, "too many prepared statements in this session")
-                    .hint("Close those that are not needed any more.");
+                    .hint("Close those that you do not need any more.");
             return self.refuse_extended(frame, 0, refusal);
         }
         let judged = Rc::new(self.judge("parse", &text).await);
@@ -300,7 +300,7 @@ impl Relay<'_> {
         };
         let (name, formats) = (Box::<[u8]>::from(bind.portal), bind.result_formats);
         if self.portals.is_full() {
-            let refusal = Refusal::new(RefusalCode::LimitReached, "too many open portals in this session");
+            let refusal = too_many_portals();
             return self.refuse_extended(frame, statement.judged.operation, refusal);
         }
         let approved = settled
@@ -389,8 +389,7 @@ impl Relay<'_> {
             Known::Yes(portal) => portal,
             Known::Wait => return Ok(Step::Wait),
             Known::No if self.portals.is_full() => {
-                let refusal =
-                    Refusal::new(RefusalCode::LimitReached, "too many open portals in this session");
+                let refusal = too_many_portals();
                 return self.refuse_extended(frame, 0, refusal);
             }
             Known::No => self.portals.adopt(&name),
@@ -528,7 +527,12 @@ impl Relay<'_> {
 
 fn long_name() -> Refusal {
     Refusal::new(RefusalCode::LimitReached, "the name of a statement or portal is longer than 63 bytes")
-        .hint("PostgreSQL ignores the rest of a longer name. Use a shorter one.")
+        .hint("Use a shorter one: PostgreSQL would ignore the rest.")
+}
+
+fn too_many_portals() -> Refusal {
+    Refusal::new(RefusalCode::LimitReached, "too many open portals in this session")
+        .hint("Close those that you do not need any more.")
 }
 
 /// An Execute as it is recorded.

@@ -512,10 +512,10 @@ struct Completed<'a> {
 }
 
 fn unseen_copy() -> SessionStop {
-    SessionStop::Cut(Refusal::new(
-        RefusalCode::NotUnderstood,
-        "the target copies data in a way that no check has seen",
-    ))
+    SessionStop::Cut(
+        Refusal::new(RefusalCode::NotUnderstood, "the target copies data in a way that no check has seen")
+            .hint("Connect again, and send COPY as a statement of its own."),
+    )
 }
 
 /// Whether an operation's response is complete.

@@ -99,7 +99,7 @@ fn rebuild_row(
         let mut value = body.value()?;
         if let Some((_, column)) = wanted.next_if(|(masked, _)| **masked == index) {
             // Fails closed: a missing value is never replaced by the one that had to be hidden.
-            value = column.value(number).ok_or(Malformed("a masked value is missing"))?;
+            value = column.value(number).ok_or(Malformed("a row to which a masked value is missing"))?;
         }
         match value {
             None => out.extend_from_slice(&(-1i32).to_be_bytes()),
