@@ -4,6 +4,7 @@
 //! words are those of `tests/guests/hostile`.
 
 mod answers;
+mod classes;
 mod gateway;
 mod isolation;
 mod loading;

@@ -1,7 +1,7 @@
 //! What a monitoring system reads, over plain HTTP as it does: the numbers move by what happened, and by nothing else.
 
 use anyhow::{Context, Result};
-use chaperone_tests::guests::{hostile, sha256_hex};
+use chaperone_tests::guests::hostile_entry;
 use chaperone_tests::raw::{Out, Wire};
 use chaperone_tests::stage::{Setting, Stage, object_id};
 use std::collections::BTreeMap;
@@ -47,13 +47,7 @@ fn plugin(what: &str, plugin: &str, hook: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_numbers_move_by_exactly_what_happened() {
-    let path = hostile();
-    let entry = format!(
-        "{{ name: hostile, source: {:?}, sha256: {:?}, config: {{}} }}",
-        path.display(),
-        sha256_hex(&path).unwrap()
-    );
-    let setting = Setting { more_plugins: vec![("hostile".into(), entry)], ..Setting::default() };
+    let setting = Setting { more_plugins: vec![hostile_entry().unwrap()], ..Setting::default() };
     let mut stage = Stage::start(setting).await.unwrap();
     let token = stage.agent().unwrap();
     let start = scrape(&stage).await.unwrap();

@@ -18,6 +18,14 @@ pub fn hostile() -> PathBuf {
     Path::new(env!("OUT_DIR")).join("hostile.wasm")
 }
 
+/// [`hostile`] under its own name, as `Setting::more_plugins` takes it.
+pub fn hostile_entry() -> Result<(String, String)> {
+    let path = hostile();
+    let pin = sha256_hex(&path)?;
+    let entry = format!("{{ name: hostile, source: {:?}, sha256: {pin:?}, config: {{}} }}", path.display());
+    Ok(("hostile".into(), entry))
+}
+
 /// The plugin that was built against the first track and is kept.
 pub fn kept() -> Result<PathBuf> {
     Ok(root()?.join("tests/guests/kept/plain-0.1.0.wasm"))

@@ -42,6 +42,8 @@ pub struct Setting {
     pub trigger: String,
     /// More entries under `plugins`, and their names for the target's list.
     pub more_plugins: Vec<(String, String)>,
+    /// The target's list in front of those.
+    pub plugins: String,
     /// Lifetime of both grants.
     pub lifetime: String,
     /// Whole top-level keys to add, e.g. `limits: { … }`.
@@ -61,6 +63,7 @@ impl Default for Setting {
             mask: r#"{ columns: [{ match: "public.customers.ssn", strategy: redact }, { match: "public.customers.card", strategy: partial }], content: [{ kind: card, strategy: partial }, { kind: ssn, strategy: redact }] }"#.into(),
             trigger: "{ threshold: 50, approvers: dba, timeout: 1m }".into(),
             more_plugins: Vec::new(),
+            plugins: "guard, mask, trigger".into(),
             lifetime: "15m".into(),
             more: String::new(),
             target_password: None,
@@ -387,7 +390,7 @@ pub fn first_id(text: &str, prefix: &str) -> Option<String> {
 }
 
 fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: SocketAddr) -> String {
-    let Setting { guard, mask, trigger, lifetime, more, .. } = setting;
+    let Setting { guard, mask, trigger, lifetime, more, plugins: order, .. } = setting;
     let address = setting.target_address.clone().unwrap_or_else(|| server.to_string());
     let names: String = setting.more_plugins.iter().map(|(name, _)| format!(", {name}")).collect();
     let plugins: String = setting.more_plugins.iter().map(|(_, entry)| format!("  - {entry}\n")).collect();
@@ -411,7 +414,7 @@ targets:
     user: {role}
     password: file:target.password
     tls: {{ mode: disabled }}
-    plugins: [guard, mask, trigger{names}]
+    plugins: [{order}{names}]
 plugins:
   - {{ name: guard, source: "builtin:sql-guard", config: {guard} }}
   - {{ name: mask, source: "builtin:column-mask", config: {mask} }}

@@ -98,13 +98,91 @@ pub struct StatementFacts {
     pub copy_out: Option<CopyOut>,
 }
 
+/// The classes there are; a longer one (`delete.no-where`) is one of these, too. `wit/README.md` has their meaning. `copy` and `session` are
+/// not in it: what they lack decides how they are handled.
+pub const CLASSES: [&str; 30] = [
+    "copy.file",
+    "copy.in",
+    "copy.out",
+    "copy.program",
+    "cursor",
+    "ddl",
+    "delete",
+    "empty",
+    "execute",
+    "explain",
+    "function",
+    "insert",
+    "listen",
+    "lock",
+    "maintenance",
+    "merge",
+    "notify",
+    "prepare",
+    "privilege",
+    "procedural",
+    "role",
+    "select",
+    "session.discard",
+    "session.reset",
+    "session.set",
+    "session.show",
+    "system",
+    "transaction",
+    "truncate",
+    "update",
+];
+
+/// The class of what may be anything. Every class that is not one of [`CLASSES`] is read as this one.
+pub const UNKNOWN: &str = "unknown";
+
 impl StatementFacts {
-    /// Whether the statement, or one that it holds, is of a class: `prepare` also means `prepare.…`.
-    pub fn is(&self, class: &str) -> bool {
-        let of =
-            |own: &str| own.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        self.classes.iter().any(|own| of(own)) || of(&self.class)
+    /// What is known of a statement about which no check said anything.
+    pub fn unknown() -> Self {
+        StatementFacts {
+            class: UNKNOWN.to_owned(),
+            classes: vec![UNKNOWN.to_owned()],
+            relations: Vec::new(),
+            columns: Vec::new(),
+            functions: Vec::new(),
+            opaque: true,
+            changes_session: true,
+            copy_out: None,
+        }
     }
+
+    /// Whether the statement, or one that it holds, is of a class or may be: `prepare` also means `prepare.…`. Fails
+    /// closed: what is not understood may be of every class.
+    pub fn is(&self, class: &str) -> bool {
+        !self.understood() || self.all_classes().any(|own| within(own, class))
+    }
+
+    /// Whether all of its classes are ones that the host knows the meaning of.
+    pub fn understood(&self) -> bool {
+        let known = |own: &str| CLASSES.iter().any(|class| within(own, class));
+        !self.classes.is_empty() && self.all_classes().all(known)
+    }
+
+    /// Whether it reads and nothing else, by these very words: a longer one says that there is more to it.
+    pub fn only_reads(&self) -> bool {
+        self.understood()
+            && !self.changes_session
+            && self.all_classes().all(|own| own == "select" || own == "session.show")
+    }
+
+    /// Whether names may mean something else afterwards.
+    pub fn may_change_session(&self) -> bool {
+        self.changes_session || !self.understood()
+    }
+
+    fn all_classes(&self) -> impl Iterator<Item = &str> {
+        self.classes.iter().map(String::as_str).chain([self.class.as_str()])
+    }
+}
+
+/// Whether a class is another one or below it.
+fn within(own: &str, class: &str) -> bool {
+    own.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// How a value is encoded on the wire.
@@ -151,4 +229,65 @@ pub enum Treatment {
     Mask(u32),
     /// The result must not be shown.
     Refuse(RuleRefusal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(classes: &[&str]) -> StatementFacts {
+        StatementFacts {
+            class: classes.first().copied().unwrap_or_default().to_owned(),
+            classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+            opaque: false,
+            changes_session: false,
+            ..StatementFacts::unknown()
+        }
+    }
+
+    #[test]
+    fn a_known_class_is_what_it_says_and_no_more() {
+        for class in CLASSES {
+            let (plain, longer) = (of(&[class]), of(&[&format!("{class}.of-mine")]));
+            for facts in [&plain, &longer] {
+                assert!(facts.understood() && facts.is(class) && !facts.may_change_session(), "{class}");
+                let others = CLASSES.iter().filter(|other| **other != class && facts.is(other));
+                assert_eq!(others.count(), 0, "{class}");
+                assert!(!facts.is(UNKNOWN), "{class}");
+            }
+            assert_eq!(plain.only_reads(), ["select", "session.show"].contains(&class), "{class}");
+            assert!(!longer.only_reads(), "{class}");
+        }
+    }
+
+    #[test]
+    fn a_class_that_is_not_known_may_be_all_of_them() {
+        for classes in [
+            &["reads"] as &[&str],
+            &["SELECT"],
+            &["selects"],
+            &["select "],
+            &["copy"],
+            &["copy.stdin"],
+            &["session"],
+            &["session.forget"],
+            &["x-custom.select"],
+            &["unknown"],
+            &[""],
+            &[],
+            &["select", "reads"],
+            &["reads", "select"],
+        ] {
+            let facts = of(classes);
+            assert!(!facts.understood() && !facts.only_reads() && facts.may_change_session(), "{classes:?}");
+            assert!(CLASSES.iter().chain([&UNKNOWN]).all(|class| facts.is(class)), "{classes:?}");
+        }
+    }
+
+    #[test]
+    fn the_class_counts_where_the_classes_leave_it_out() {
+        let facts = StatementFacts { class: "delete".into(), ..of(&["select"]) };
+        assert!(facts.is("delete") && !facts.only_reads());
+        assert!(!StatementFacts { class: "deletes".into(), ..of(&["select"]) }.understood());
+    }
 }

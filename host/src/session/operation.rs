@@ -60,16 +60,12 @@ impl Judged {
 
     /// Whether every statement only reads, as far as the checks could tell.
     pub fn only_reads(&self) -> bool {
-        !self.statements.is_empty()
-            && self.statements.iter().all(|facts| {
-                !facts.changes_session
-                    && (facts.classes.iter().all(|class| class == "select" || class == "session.show"))
-            })
+        !self.statements.is_empty() && self.statements.iter().all(StatementFacts::only_reads)
     }
 
     /// Whether names may mean something else after it ran.
     pub fn changes_session(&self) -> bool {
-        self.statements.is_empty() || self.statements.iter().any(|facts| facts.changes_session)
+        self.statements.is_empty() || self.statements.iter().any(StatementFacts::may_change_session)
     }
 
     /// What masks may rely on. A statement whose body is elsewhere (EXECUTE, FETCH) tells nothing, and then nothing is
@@ -151,7 +147,11 @@ impl Session {
 
     async fn ask_plugins(&mut self, operation: u64, text: &str) -> Result<Judged, Fault> {
         let now_ms = self.now_ms();
-        let judgement = self.hooks.check_sql(text, now_ms).await?;
+        let mut judgement = self.hooks.check_sql(text, now_ms).await?;
+        if judgement.statements.is_empty() && judgement.refusal.is_none() {
+            // Fails closed: allowed, and nothing is known of it. It may be anything.
+            judgement.statements.push(StatementFacts::unknown());
+        }
         let mut judged = Judged {
             operation,
             risk: judgement.risk,

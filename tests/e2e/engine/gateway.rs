@@ -1,18 +1,12 @@
 //! A plugin that breaks, seen from a client: that operation is refused, the next one works, the recording says it.
 
 use chaperone::recorder::{EventKind, Library, Reader};
-use chaperone_tests::guests::{hostile, sha256_hex};
+use chaperone_tests::guests::hostile_entry;
 use chaperone_tests::stage::{Setting, Stage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_plugin_refuses_its_operation_and_no_other() {
-    let path = hostile();
-    let entry = format!(
-        "{{ name: hostile, source: {:?}, sha256: {:?}, config: {{}} }}",
-        path.display(),
-        sha256_hex(&path).unwrap()
-    );
-    let setting = Setting { more_plugins: vec![("hostile".into(), entry)], ..Setting::default() };
+    let setting = Setting { more_plugins: vec![hostile_entry().unwrap()], ..Setting::default() };
     let mut stage = Stage::start(setting).await.unwrap();
     let token = stage.agent_with_window().unwrap();
     let words = [("panic", "trapped"), ("loop", "deadline"), ("eat", "memory"), ("risk-101", "bad-answer")];

@@ -39,6 +39,13 @@ fn statement(class: String) -> StatementFacts {
     }
 }
 
+/// A statement of one class, which says nothing else of it.
+fn of_class(class: &str) -> Response {
+    let mut response = allowed();
+    response.statements.push(StatementFacts { classes: vec![class.into()], ..statement(class.into()) });
+    response
+}
+
 pub(crate) fn answer(word: &str) -> Option<Response> {
     let mut response = allowed();
     match word {
@@ -61,6 +68,13 @@ pub(crate) fn answer(word: &str) -> Option<Response> {
         // A thousand texts that are one and the same megabyte: a gigabyte, once they are copied.
         "amplified" => return Some(with(aliases(1000).map(finding).collect())),
         "not-utf8" => return Some(found(broken())),
+        "class-select" => return Some(of_class("select")),
+        // Words of its own, for what the host has words for.
+        "class-foreign" => return Some(of_class("reads")),
+        "class-foreign-risky" => {
+            response = of_class("writes.much");
+            response.assessment.risk = 90;
+        }
         _ => return None,
     }
     Some(response)

@@ -4,7 +4,7 @@
 use super::Relay;
 use crate::session::{Judged, Planned, Ruling};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::{Column, Format};
+use chaperone_core::sql::{Column, Format, Place};
 
 impl Relay<'_> {
     /// Judges a text, and what only the gateway can see of it: results that masks would refuse after the fact.
@@ -51,9 +51,10 @@ impl Relay<'_> {
             .statements
             .iter()
             .any(|facts| ["insert", "update", "delete", "merge"].iter().any(|class| facts.is(class)))
-            && judged.statements.iter().any(|facts| {
-                facts.opaque
-                    || facts.columns.iter().any(|column| column.place == chaperone_core::sql::Place::Output)
+            && judged.statements.iter().any(|facts| match facts.understood() {
+                true => facts.opaque || facts.columns.iter().any(|column| column.place == Place::Output),
+                // Whatever it is: it returns what it wrote only with this keyword.
+                false => mentions(judged, "returning"),
             });
         if writes_and_returns {
             columns.push(computed());
@@ -77,7 +78,9 @@ impl Relay<'_> {
     /// PREPARE and EXECUTE in SQL would show approvers a text without its parameters, or parameters without their text.
     /// What was approved is what runs (invariant 7), so what needs approval goes neither way. Fails closed.
     fn hidden_from_approvers(&self, judged: &Judged) -> Option<Refusal> {
+        // What is not understood may be a PREPARE, but not without the keyword.
         let prepares = judged.statements.iter().any(|facts| facts.is("prepare"))
+            && mentions(judged, "prepare")
             && matches!(judged.ruling, Ruling::Hold(_));
         if matches!(judged.ruling, Ruling::Refuse(_)) || !(prepares || self.reaches_what_is_held(judged)) {
             return None;
