@@ -153,3 +153,22 @@ async fn strings_that_the_target_reads_differently_are_not_judged() {
     assert!(said.contains("standard_conforming_strings"), "{said}");
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_result_does_not_hide_a_setting() {
+    let (mut stage, mut wire) = attack().await;
+    let reported = |said: &str| -> Vec<String> {
+        let settings = said.lines().filter(|line| line.starts_with("S: "));
+        settings.map(|line| line.trim_start_matches("S: ").replace('\0', "=")).collect()
+    };
+    let both = "SELECT reverse(ssn) FROM customers; SET application_name = 'renamed'";
+    let said = ask(&mut wire, &[query(both)], 1);
+    hidden(&said);
+    assert!(said.contains("E: SERROR"), "{said}");
+    // The target ran both, and says so before its ReadyForQuery.
+    let settings = reported(&said);
+    assert!(settings.iter().any(|one| one.contains("application_name") && one.contains("renamed")), "{said}");
+    let said = ask(&mut wire, &[query("SHOW application_name")], 1);
+    assert!(said.contains("renamed"), "{said}");
+    stage.stop().await;
+}

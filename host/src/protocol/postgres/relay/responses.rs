@@ -113,10 +113,16 @@ impl Relay<'_> {
         *mark = output.len();
     }
 
+    /// Hands on a part of a result, unless it is hidden.
     pub(super) fn copy(&mut self, count: usize) {
-        if !self.result.hidden
-            && let Some(bytes) = self.target.input.bytes().get(..count)
-        {
+        match self.result.hidden {
+            true => self.target.input.consume(count),
+            false => self.pass(count),
+        }
+    }
+
+    fn pass(&mut self, count: usize) {
+        if let Some(bytes) = self.target.input.bytes().get(..count) {
             self.client.output.bytes.extend_from_slice(bytes);
         }
         self.target.input.consume(count);
@@ -152,7 +158,8 @@ impl Relay<'_> {
             }
             b'S' => {
                 self.watch_setting(frame)?;
-                self.copy(frame.total);
+                // No part of a result: what the session's settings are now, the client has to know also after a refusal.
+                self.pass(frame.total);
                 return Ok(Finished::No);
             }
             b'E' => return self.error(frame).await,
