@@ -21,8 +21,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use chaperone_core::grant::Recorded;
 pub use edge::{Limits, Listen, Recording, State, Tls};
-pub use grant::{Grant, Recorded, When};
+pub use grant::{Grant, When};
 pub use plugin::{Builtin, Plugin, PluginConfig, PluginLimits, PluginSource};
 pub use problem::{Mark, Problem, ProblemCode, Severity};
 pub(crate) use provider::is_loopback;

@@ -134,9 +134,9 @@ impl When {
 /// Whether sessions under a grant are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
-    /// Always; without a recording there is no session.
+    /// Everything, within the bounds of `recording`.
     Yes,
-    /// Not (`check` warns about it).
+    /// Statements, decisions and counts alone: there is no session without a recording.
     No,
 }
 

@@ -5,6 +5,7 @@ use super::names::{Kind, Names};
 use super::problem::{ProblemCode, Severity};
 use super::provider::Provider;
 use super::subject::{Subject, group_list};
+use chaperone_core::grant::{MAX_LIFETIME, MAX_NEEDED, MAX_REQUIREMENTS, Recorded};
 use chaperone_core::name::{GroupAlias, TargetName};
 use std::time::Duration;
 
@@ -12,14 +13,10 @@ use std::time::Duration;
 pub(crate) const MAX_GRANTS: usize = 5000;
 /// The most subjects of one grant.
 pub(crate) const MAX_SUBJECTS: usize = 256;
-/// The most distinct approvers that a grant may ask for.
-pub(crate) const MAX_NEEDED: u64 = 16;
-/// The most groups of approvers of one grant.
-pub(crate) const MAX_APPROVER_GROUPS: usize = 8;
+/// The most groups of approvers of one grant: each is a requirement.
+pub(crate) const MAX_APPROVER_GROUPS: usize = MAX_REQUIREMENTS;
 /// From here on a lifetime gets a warning.
 pub(crate) const NOT_JUST_IN_TIME: Duration = Duration::from_secs(24 * 3600);
-/// The longest lifetime there is.
-pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Who decides a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,15 +30,6 @@ pub enum When {
         /// Distinct persons needed, at least 1.
         needed: u8,
     },
-}
-
-/// Whether sessions under a grant are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
-    /// Everything, within the bounds of `recording`.
-    Yes,
-    /// Nothing of what was said; refused where policy demands a recording.
-    No,
 }
 
 /// One grant.
@@ -132,7 +120,7 @@ fn decode_recorded(item: &Item<'_>) -> Option<Recorded> {
         true => Recorded::Yes,
         false => {
             item.risk(
-                "sessions under this grant leave no recording",
+                "recordings under this grant have no parameters, rows or copied data",
                 "write `recorded: yes`; `recording` bounds how much of the responses is kept",
             );
             Recorded::No
@@ -149,7 +137,7 @@ fn decode_when<'a>(
     names: &mut Names<'a>,
 ) -> Option<When> {
     let own = approvers.map(|item| group_list(item, MAX_APPROVER_GROUPS, names));
-    let count = needed.map_or(Some(1), |item| item.number(1, MAX_NEEDED));
+    let count = needed.map_or(Some(1), |item| item.number(1, u64::from(MAX_NEEDED)));
     if decider == Decider::Policy {
         for item in [approvers, needed].into_iter().flatten() {
             item.no_effect(

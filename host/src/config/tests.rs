@@ -151,7 +151,7 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
     (
         "recorded: yes",
         "recorded: no",
-        "25:15 warning sessions under this grant leave no recording | write `recorded: yes`; `recording` bounds how much of the responses is kept",
+        "25:15 warning recordings under this grant have no parameters, rows or copied data | write `recorded: yes`; `recording` bounds how much of the responses is kept",
     ),
     ("recorded: yes", "recorded: 1", "25:15 error `1` is neither yes nor no | write `yes` or `no`"),
     ("recorded: yes", "recorded: [yes]", "25:15 error expected yes or no, found a list | "),

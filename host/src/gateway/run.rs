@@ -495,9 +495,6 @@ fn one_grant(grant: &config::Grant, groups: &BTreeMap<GroupAlias, policy::Subjec
         to: grant.to.iter().filter_map(subject).collect(),
         when,
         lifetime: grant.lifetime,
-        recorded: match grant.recorded {
-            config::Recorded::Yes => policy::Recorded::Yes,
-            config::Recorded::No => policy::Recorded::No,
-        },
+        recorded: grant.recorded,
     }
 }
