@@ -203,46 +203,6 @@ async fn a_cancel_request_for_no_session_is_answered_by_silence(case: Case) {
     assert_eq!(said, b"");
 }
 
-/// The client learns which side failed, the recording has the session, and nobody sees the credential.
-async fn failing_target(setting: Setting, says: &str) {
-    let wrong = setting.target_password.clone();
-    let mut stage = Stage::start(setting).await.unwrap();
-    let token = stage.agent_with_window().unwrap();
-    let said = stage.psql(&token).unwrap().run("select 1").unwrap().stderr;
-    assert!(said.contains("FATAL") && said.contains(says), "{said}");
-    assert!(said.contains("Your token and your window are fine"), "{said}");
-    stage
-        .until("a sealed recording", |stage| {
-            Ok(stage.recorded()?.first().is_some_and(|one| !one.end().is_empty()))
-        })
-        .await
-        .unwrap();
-    let recorded = stage.recorded().unwrap();
-    assert_eq!(recorded.len(), 1);
-    assert!(recorded[0].end().contains("target-unavailable"), "{}", recorded[0].end());
-    let bytes = String::from_utf8_lossy(&std::fs::read(&recorded[0].path).unwrap()).into_owned();
-    for secret in [Some(stage.login.password.clone()), wrong].into_iter().flatten() {
-        assert!(!said.contains(&secret) && !bytes.contains(&secret), "the credential was shown");
-    }
-    for private in ["shop_owner", &stage.postgres.address().to_string()] {
-        assert!(!said.contains(private), "{private} was shown: {said}");
-    }
-    stage.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_down_is_told_as_such_and_the_session_recorded() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let setting = Setting { target_address: Some(nobody.to_string()), ..Setting::default() };
-    failing_target(setting, "the target cannot be reached").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_target_password_is_told_as_such_and_never_shown() {
-    let setting = Setting { target_password: Some("wrong-horse-battery".into()), ..Setting::default() };
-    failing_target(setting, "the target refused the gateway's own login").await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_targets_credential_is_shown_by_no_statement() {
     let mut stage = Stage::start(Setting::default()).await.unwrap();

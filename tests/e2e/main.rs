@@ -3,6 +3,7 @@
 
 mod attack;
 mod bad_input;
+mod bad_target;
 mod engine;
 mod holds;
 mod main_job;

@@ -3,8 +3,7 @@
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::python::python;
 use chaperone_tests::raw::{self, Message, Out, Wire, rows, shape};
-use chaperone_tests::stage::{Setting, Stage};
-use std::path::Path;
+use chaperone_tests::stage::{Setting, Stage, files};
 
 /// Nothing is held here.
 const TRIGGER: &str = "{ threshold: 100, approvers: dba }";
@@ -39,26 +38,14 @@ async fn a_secret_never_leaves_however_it_is_asked_for() {
 
     // Nor is it in any byte of any recording, nor in the state.
     let secrets = secrets(&stage);
-    let mut files = 0;
-    search(stage.folder.path(), &mut |path, bytes| {
-        files += 1;
+    let files = files(stage.folder.path()).unwrap();
+    for (path, bytes) in &files {
         for secret in &secrets {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-            assert!(!found, "{secret} is in {}", path.display());
-        }
-    });
-    assert!(files > 12, "only {files} files were searched");
-}
-
-fn search(folder: &Path, look: &mut impl FnMut(&Path, &[u8])) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            search(&path, look);
-        } else {
-            look(&path, &std::fs::read(&path).unwrap());
+            assert!(!found, "{secret} is in {path}");
         }
     }
+    assert!(files.len() > 14, "only {} files were searched", files.len());
 }
 
 /// Every number and card of the shop.

@@ -68,6 +68,24 @@ impl Message {
     }
 }
 
+/// Bytes that a client got, as the messages that they are; what is cut off at the end is left out.
+pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while let Some((message, rest)) = first(bytes) {
+        messages.push(message);
+        bytes = rest;
+    }
+    messages
+}
+
+/// The first message, if it is there as a whole, and what follows it.
+fn first(bytes: &[u8]) -> Option<(Message, &[u8])> {
+    let ([kind, length @ ..], rest) = bytes.split_first_chunk::<5>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_sub(4)?;
+    let (body, rest) = rest.split_at_checked(length)?;
+    Some((Message { kind: *kind, body: body.to_vec() }, rest))
+}
+
 /// An answer in one line: type bytes, errors with SQLSTATE, ReadyForQuery with the transaction's state: `1 2 E:42501 ZI`.
 /// Rows and notices that follow each other count once.
 pub fn shape(messages: &[Message]) -> String {
@@ -285,13 +303,9 @@ impl Wire {
     /// The next message; none when the server has closed.
     pub async fn next(&mut self) -> Result<Option<Message>> {
         loop {
-            let rest = self.seen.get(self.at..).unwrap_or_default();
-            if let Some(([kind, l0, l1, l2, l3], body)) = rest.split_first_chunk::<5>() {
-                let length = usize::try_from(u32::from_be_bytes([*l0, *l1, *l2, *l3]))?;
-                if let Some(body) = length.checked_sub(4).and_then(|length| body.get(..length)) {
-                    self.at += 1 + length;
-                    return Ok(Some(Message { kind: *kind, body: body.to_vec() }));
-                }
+            if let Some((message, rest)) = first(self.seen.get(self.at..).unwrap_or_default()) {
+                self.at = self.seen.len() - rest.len();
+                return Ok(Some(message));
             }
             let mut buffer = [0; 16 * 1024];
             let read = tokio::time::timeout(LIMIT, self.stream.read(&mut buffer)).await;

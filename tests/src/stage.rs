@@ -9,7 +9,7 @@ use crate::tools;
 use anyhow::{Context, Result, bail, ensure};
 use chaperone::config;
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
-use chaperone::demo::postgres::{Postgres, PostgresOptions, ShopLogin};
+use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls, ShopLogin};
 use chaperone::gateway::run::{self as gateway, Running};
 use chaperone::recorder::{Event, EventKind, Library, Reader};
 use chaperone_core::Timestamp;
@@ -54,6 +54,23 @@ pub struct Setting {
     pub target_address: Option<String>,
     /// Settings of the PostgreSQL server.
     pub server: Vec<(String, String)>,
+    /// Whether that server speaks TLS; it has to be one that can, see [`tools::postgres_with_tls_bin`].
+    pub server_tls: ServerTls,
+    /// More targets, each with a grant for [`AGENTS`].
+    pub more_targets: Vec<OtherTarget>,
+}
+
+/// A target beside `shop`, with the same database, role and plugins.
+#[derive(Debug, Clone)]
+pub struct OtherTarget {
+    /// What clients ask for.
+    pub name: String,
+    /// `host:port`; a `{port}` in it is the real server's.
+    pub address: String,
+    /// The value of `tls`; the file `target-ca.pem` is the real server's authority, when it has one.
+    pub tls: String,
+    /// What the gateway takes for the role's password; `None` for the right one.
+    pub password: Option<String>,
 }
 
 impl Default for Setting {
@@ -69,6 +86,8 @@ impl Default for Setting {
             target_password: None,
             target_address: None,
             server: Vec::new(),
+            server_tls: ServerTls::Off,
+            more_targets: Vec::new(),
         }
     }
 }
@@ -97,7 +116,6 @@ impl Stage {
     pub async fn start(setting: Setting) -> Result<Self> {
         let (mut stage, file) = Stage::prepare(setting).await?;
         let running = gateway::start(config::load(&file)?.0).await?;
-        std::fs::write(stage.folder.path().join("gateway.pem"), running.certificate_pem.as_str())?;
         (stage.address, stage.api, stage.metrics) = (running.postgres, running.api, running.metrics);
         stage.running = Some(running);
         Ok(stage)
@@ -106,7 +124,11 @@ impl Stage {
     /// Everything but the gateway: the target, the issuer, the configuration's file.
     pub async fn prepare(setting: Setting) -> Result<(Self, PathBuf)> {
         let folder = tempfile::Builder::new().prefix("chaperone-test-").tempdir()?;
-        let options = PostgresOptions { settings: setting.server.clone(), ..PostgresOptions::default() };
+        let bin_dir = match setting.server_tls {
+            ServerTls::Off => None,
+            ServerTls::Offered | ServerTls::Required => tools::postgres_with_tls_bin(),
+        };
+        let options = PostgresOptions { bin_dir, tls: setting.server_tls, settings: setting.server.clone() };
         let (postgres, login) = tokio::task::spawn_blocking(move || {
             let postgres = Postgres::start(options)?;
             let login = postgres.load_shop()?;
@@ -116,6 +138,16 @@ impl Stage {
         let issuer = Issuer::start(TENANT).await?;
         let password = setting.target_password.as_ref().unwrap_or(&login.password);
         std::fs::write(folder.path().join("target.password"), password)?;
+        for target in &setting.more_targets {
+            let password = target.password.as_ref().unwrap_or(&login.password);
+            std::fs::write(folder.path().join(format!("{}.password", target.name)), password)?;
+        }
+        if let Some(authority) = postgres.ca_pem() {
+            std::fs::write(folder.path().join("target-ca.pem"), authority)?;
+        }
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        std::fs::write(folder.path().join("gateway.pem"), own.cert.pem())?;
+        std::fs::write(folder.path().join("gateway.key"), own.signing_key.serialize_pem())?;
         let file = folder.path().join("chaperone.yaml");
         std::fs::write(&file, configuration(&setting, &issuer, &login, postgres.address()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -128,33 +160,29 @@ impl Stage {
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await;
         let running = gateway::start(config::load(&self.path("chaperone.yaml"))?.0).await?;
-        std::fs::write(self.path("gateway.pem"), running.certificate_pem.as_str())?;
         (self.address, self.api, self.metrics) = (running.postgres, running.api, running.metrics);
         self.running = Some(running);
         Ok(())
     }
 
-    /// Stops the gateway of this process and runs `chaperone serve` instead, on the same state and recordings. Its
-    /// certificate is not known here: only clients that do not verify it get in, and no API is there.
+    /// Stops the gateway of this process and runs `chaperone serve` instead, on the same state and recordings.
     pub async fn serve(&mut self) -> Result<Serving> {
+        self.serve_by(Command::new(tools::chaperone()?)).await
+    }
+
+    /// As [`Stage::serve`], by a command to which `serve` and its arguments are added.
+    pub async fn serve_by(&mut self, mut command: Command) -> Result<Serving> {
         self.stop().await;
-        let mut child = Command::new(tools::chaperone()?)
-            .args(["serve", "--config"])
-            .arg(self.path("chaperone.yaml"))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        command.args(["serve", "--config"]).arg(self.path("chaperone.yaml")).env("NO_COLOR", "1");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
         let mut log = String::new();
         for line in lines.by_ref() {
             let line = line?;
             log.push_str(&line);
             log.push('\n');
-            if let Some((_, rest)) = line.split_once("postgres=").filter(|_| line.contains("listening")) {
-                let address = rest.split_whitespace().next().unwrap_or_default();
-                self.address = address.parse().with_context(|| line.clone())?;
+            if line.contains("listening postgres=") {
+                (self.address, self.api) = (named(&line, "postgres=")?, named(&line, "api=")?);
                 // Read on, or it would wait for us at its next line.
                 let log = std::thread::spawn(move || {
                     lines.map_while(Result::ok).fold(log, |log, line| log + &line + "\n")
@@ -211,7 +239,12 @@ impl Stage {
 
     /// Asks for a window, which has to be granted at once. Returns its id.
     pub fn open_window(&self, token: &str, duration: Option<&str>) -> Result<String> {
-        let mut arguments = vec!["request", "shop", "--reason", "a test", "--json"];
+        self.open_window_on("shop", token, duration)
+    }
+
+    /// As [`Stage::open_window`], on another target.
+    pub fn open_window_on(&self, target: &str, token: &str, duration: Option<&str>) -> Result<String> {
+        let mut arguments = vec!["request", target, "--reason", "a test", "--json"];
         if let Some(duration) = duration {
             arguments.extend(["--duration", duration]);
         }
@@ -375,6 +408,27 @@ pub fn object_id(number: u8) -> String {
     format!("7e570000-0000-4000-8000-0000000001{number:02x}")
 }
 
+/// Every file below a folder: its path and its bytes.
+pub fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push((path.display().to_string(), std::fs::read(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+/// The address behind a word of a log line.
+fn named(line: &str, word: &str) -> Result<SocketAddr> {
+    let rest = line.split_once(word).map(|(_, rest)| rest).unwrap_or_default();
+    let address = rest.split_whitespace().next().unwrap_or_default();
+    address.parse().with_context(|| format!("no address behind {word} in {line}"))
+}
+
 /// How often [`Stage::until`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -393,10 +447,25 @@ fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: 
     let Setting { guard, mask, trigger, lifetime, more, plugins: order, .. } = setting;
     let address = setting.target_address.clone().unwrap_or_else(|| server.to_string());
     let names: String = setting.more_plugins.iter().map(|(name, _)| format!(", {name}")).collect();
+    let target = |other: &OtherTarget| {
+        let OtherTarget { name, address, tls, .. } = other;
+        let address = address.replace("{port}", &server.port().to_string());
+        format!(
+            "  - {{ name: {name}, protocol: postgres, address: \"{address}\", database: {}, user: {}, \
+             password: \"file:{name}.password\", tls: {tls}, plugins: [{order}] }}\n",
+            login.database, login.role
+        )
+    };
+    let grant = |other: &OtherTarget| {
+        let name = &other.name;
+        format!("  - {{ grant: {name}, to: \"group:agents\", when: requested, lifetime: {lifetime} }}\n")
+    };
+    let targets: String = setting.more_targets.iter().map(target).collect();
+    let grants: String = setting.more_targets.iter().map(grant).collect();
     let plugins: String = setting.more_plugins.iter().map(|(_, entry)| format!("  - {entry}\n")).collect();
     format!(
         r#"listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0", metrics: "127.0.0.1:0" }}
-tls: self-signed
+tls: {{ certificate: gateway.pem, key: gateway.key }}
 providers:
   - name: test
     kind: entra
@@ -415,14 +484,14 @@ targets:
     password: file:target.password
     tls: {{ mode: disabled }}
     plugins: [{order}{names}]
-plugins:
+{targets}plugins:
   - {{ name: guard, source: "builtin:sql-guard", config: {guard} }}
   - {{ name: mask, source: "builtin:column-mask", config: {mask} }}
   - {{ name: trigger, source: "builtin:approval-trigger", config: {trigger} }}
 {plugins}grants:
   - {{ grant: shop, to: "group:agents", when: requested, lifetime: {lifetime}, recorded: yes }}
   - {{ grant: shop, to: "group:askers", when: approved, approvers: "group:dba", lifetime: {lifetime} }}
-recording: {{ directory: recordings }}
+{grants}recording: {{ directory: recordings }}
 state: state.db
 {more}
 "#,

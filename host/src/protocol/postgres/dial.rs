@@ -1,8 +1,9 @@
 //! Logging in to the target with the leased credential.
 //!
-//! TLS is verified as configured; the password is proved with SCRAM (bound to the TLS channel where the server offers it)
-//! or, for old servers, MD5; a server that asks for it in the clear gets it only inside TLS. Errors say that the target's
-//! side failed and show nothing of the credential: the server's own text goes to the log, not to the client.
+//! The target has to prove who it is: by its certificate, or without TLS by the server's side of SCRAM, which only who knows
+//! the password can play. So without TLS there is no other login than SCRAM; inside TLS also MD5 for old servers, the password in the
+//! clear, and none at all. SCRAM is bound to the TLS channel where the server offers it. Errors say that the target's side
+//! failed and show nothing of the credential: of what the server says, only the SQLSTATE goes to the log.
 
 use super::catalog::{Catalog, Catalogs};
 use super::frame::{Body, Frame, HEADER_BYTES};
@@ -79,6 +80,8 @@ pub(super) enum DialError {
     Refused(String),
     #[error("the target asks for a way to log in that is not supported or not safe: {0}")]
     Method(&'static str),
+    #[error("the target did not prove that it knows the password: {0}")]
+    Unproved(&'static str),
     #[error("the target broke the protocol: {0}")]
     Protocol(&'static str),
     #[error("its {0} is not what statements are judged with")]
@@ -99,6 +102,7 @@ impl DialError {
             DialError::Connect(_) => "the target cannot be reached",
             DialError::NoTls | DialError::Tls(_) => "the target's TLS certificate could not be verified",
             DialError::Refused(_) | DialError::Method(_) => "the target refused the gateway's own login",
+            DialError::Unproved(_) => "the target did not prove that it knows the gateway's password",
             DialError::Protocol(_) | DialError::Misread(_) => {
                 "the target answered with something that is not PostgreSQL"
             }
@@ -242,18 +246,24 @@ async fn authenticate(stream: &mut TargetStream, lease: &Lease) -> Result<(), Di
     let password = lease.password().expose_secret();
     let mut out = BytesMut::new();
     let wrong = |_| DialError::Protocol("the password holds a zero byte");
-    match auth_message(stream).await? {
-        (AUTH_OK, _) => return Ok(()),
-        (AUTH_CLEARTEXT, _) if matches!(stream, TargetStream::Tls(_)) => {
+    match (auth_message(stream).await?, &*stream) {
+        ((AUTH_SASL, mechanisms), _) => return scram(stream, &mechanisms, password).await,
+        // Fails closed: without TLS nothing else tells the target from another program at its port.
+        ((AUTH_OK, _), TargetStream::Plain(_)) => {
+            return Err(DialError::Unproved("it asks for nothing, and there is no TLS"));
+        }
+        ((AUTH_CLEARTEXT | AUTH_MD5, _), TargetStream::Plain(_)) => {
+            return Err(DialError::Method("a password other than by SCRAM, without TLS"));
+        }
+        ((AUTH_OK, _), TargetStream::Tls(_)) => return Ok(()),
+        ((AUTH_CLEARTEXT, _), TargetStream::Tls(_)) => {
             frontend::password_message(password.as_bytes(), &mut out).map_err(wrong)?;
         }
-        (AUTH_CLEARTEXT, _) => return Err(DialError::Method("a cleartext password without TLS")),
-        (AUTH_MD5, rest) => {
+        ((AUTH_MD5, rest), TargetStream::Tls(_)) => {
             let salt = rest.as_array::<4>().ok_or(DialError::Protocol("a salt of a wrong length"))?;
             let hash = md5_hash(lease.target().user.as_bytes(), password.as_bytes(), *salt);
             frontend::password_message(hash.as_bytes(), &mut out).map_err(wrong)?;
         }
-        (AUTH_SASL, mechanisms) => return scram(stream, &mechanisms, password).await,
         _ => return Err(DialError::Method("neither SCRAM nor a password")),
     }
     send(stream, &out).await?;
@@ -278,20 +288,20 @@ async fn scram(stream: &mut TargetStream, mechanisms: &[u8], password: &str) -> 
         None if offers(sasl::SCRAM_SHA_256) => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported()),
         _ => return Err(DialError::Method("an unknown SASL mechanism")),
     };
-    let failed = |_| DialError::Protocol("a SCRAM exchange that does not add up");
+    let failed = |_| DialError::Unproved("a SCRAM exchange that does not add up");
     let mut scram = sasl::ScramSha256::new(password.as_bytes(), binding);
     let mut out = BytesMut::new();
     frontend::sasl_initial_response(mechanism, scram.message(), &mut out).map_err(failed)?;
     send(stream, &out).await?;
     let (AUTH_SASL_CONTINUE, challenge) = auth_message(stream).await? else {
-        return Err(DialError::Protocol("no SCRAM challenge"));
+        return Err(DialError::Unproved("no SCRAM challenge"));
     };
     scram.update(&challenge).map_err(failed)?;
     out.clear();
     frontend::sasl_response(scram.message(), &mut out).map_err(failed)?;
     send(stream, &out).await?;
     let (AUTH_SASL_FINAL, proof) = auth_message(stream).await? else {
-        return Err(DialError::Protocol("no SCRAM proof"));
+        return Err(DialError::Unproved("no SCRAM proof"));
     };
     // The server proves that it knows the password, too: a false target is found out here.
     scram.finish(&proof).map_err(failed)?;
