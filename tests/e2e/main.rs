@@ -13,6 +13,7 @@ mod postgres;
 mod recordings;
 mod refusals;
 mod structure;
+mod target_side;
 mod tour;
 mod windows;
 mod wording;

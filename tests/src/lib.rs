@@ -5,6 +5,7 @@
 pub mod cases;
 pub mod guests;
 pub mod process;
+pub mod proxy;
 pub mod psql;
 pub mod python;
 pub mod raw;

@@ -308,7 +308,8 @@ impl Relay<'_> {
         self.parked = Some(Parked { judged, id, outcome: Box::pin(outcome) });
     }
 
-    /// Tells the client why it is over, and the target to stop what still runs.
+    /// Tells the client why it is over, and the target to stop what still runs: both at once, so that a target that hangs
+    /// does not keep the client.
     async fn end(&mut self, stop: &SessionStop) {
         // Withdrawn first: nobody shall approve what cannot run any more.
         self.parked = None;
@@ -317,10 +318,14 @@ impl Relay<'_> {
             self.client.output.truncate(recorded);
             self.target.passing = usize::from(inside_frame);
         }
-        if !self.pending.is_empty() && !matches!(stop, SessionStop::TargetClosed) {
-            // Closing alone would let a running statement go on until it next writes.
-            let _ = tokio::time::timeout(CANCEL_TIMEOUT, self.cancel.cancel.cancel_target()).await;
-        }
+        // Closing alone would let a running statement go on until it next writes.
+        let runs = !self.pending.is_empty() && !matches!(stop, SessionStop::TargetClosed);
+        let cancel = Arc::clone(&self.cancel.cancel);
+        let stop_target = async {
+            if runs {
+                let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_target()).await;
+            }
+        };
         let last_word = match stop {
             SessionStop::Cut(refusal) => Some(refusal.clone()),
             // A target that says why it closes has said it already.
@@ -339,6 +344,6 @@ impl Relay<'_> {
             let _ = std::future::poll_fn(|cx| self.client.poll_drain(cx)).await;
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.client.stream).await;
         };
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, last_words).await;
+        let _ = tokio::join!(stop_target, tokio::time::timeout(GOODBYE_TIMEOUT, last_words));
     }
 }
