@@ -6,6 +6,8 @@ mod bad_input;
 mod bad_target;
 mod engine;
 mod holds;
+mod limits;
+mod logs;
 mod main_job;
 mod masking;
 mod metrics;

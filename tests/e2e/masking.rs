@@ -29,6 +29,7 @@ async fn a_secret_never_leaves_however_it_is_asked_for() {
             a_large_result_is_masked_row_by_row,
             what_another_session_redefines_is_masked_as_what_it_is,
             errors_and_notices_do_not_quote_values,
+            a_plan_shows_no_hidden_value,
             drivers_see_masked_values,
         ],
     )
@@ -397,4 +398,62 @@ async fn drivers_see_masked_values(case: Case) {
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(name, value)| (&**name, &**value)).collect();
     assert_eq!(python(DRIVERS, &environment).unwrap().success().unwrap().trim(), "hidden");
+}
+
+/// EXPLAIN shows conditions and, with ANALYZE, runs the statement; what it prints is made of more than the statement.
+async fn a_plan_shows_no_hidden_value(case: Case) {
+    case.stage
+        .real(
+            "create index on customers (ssn); create index on customers (card); analyze customers;
+             create function a_number() returns text immutable language sql as $$ select ssn from customers where id = 1 $$;
+             create view cards as select card from customers",
+        )
+        .unwrap();
+    let mut wire = enter(&case).await;
+    let statements = [
+        "select * from customers where ssn = '000-00-0000'",
+        "select name from customers where ssn > '5' order by card",
+        "select id from customers where ssn = (select ssn from customers where id = 1)",
+        "select id from customers where ssn = any (array(select ssn from customers))",
+        // The planner computes these and shows the result in place of the call.
+        "select id from orders where item = a_number()",
+        "select id from customers where ssn = a_number()",
+        "select * from (values (a_number())) v (x) where x <> ''",
+        "select * from cards where card > '4'",
+        "with m as materialized (select min(ssn) s from customers) select id from customers, m where ssn = s",
+        "insert into orders (customer_id, item, total, status) select id, 'planned', 1, 'open' from customers where ssn = ''",
+    ];
+    let options = [
+        "",
+        "analyze",
+        "verbose",
+        "(format json)",
+        "(analyze, verbose, format json)",
+        "(analyze, format xml, buffers)",
+        "(verbose, format yaml, settings)",
+    ];
+    let mut shown = 0;
+    for statement in statements {
+        for options in options {
+            let sql = format!("explain {options} {statement}");
+            let answer = wire.query(&sql).await.unwrap();
+            assert!(refused(&answer) || !rows(&answer).is_empty(), "{sql}: {}", shape(&answer));
+            shown += usize::from(!rows(&answer).is_empty());
+            let extended = wire.ask(Out::new().run(&sql, &[]).sync()).await.unwrap();
+            assert!(shape(&extended).ends_with("ZI"), "{sql}: {}", shape(&extended));
+        }
+    }
+    // Planned with a parameter, and run by EXECUTE.
+    for sql in [
+        "prepare p (text) as select id from customers where ssn = $1",
+        "explain execute p ('000-00-0000')",
+        "explain analyze execute p (a_number())",
+    ] {
+        let _ = wire.query(sql).await.unwrap();
+    }
+    // What reads nothing hidden can be planned.
+    let plan = wire.query("explain select id from orders where total > 5").await.unwrap();
+    assert!(rows(&plan).join("").contains("Scan"), "{:?}", rows(&plan));
+    assert!(shown > 0, "nothing was shown, so nothing was looked at");
+    hides(&case, &wire);
 }

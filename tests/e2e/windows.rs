@@ -225,6 +225,37 @@ async fn an_approved_window_opens_when_it_is_approved_and_not_before(case: Case)
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_to_the_client_ends_with_its_window() {
+    // A COPY passes only where nothing in it is masked, and content could be anywhere.
+    let mask = r#"{ columns: [{ match: "public.customers.ssn", strategy: redact }] }"#.into();
+    let stage = Stage::start(Setting { mask, ..Setting::default() }).await.unwrap();
+    // A table that is read slowly. Each row fills the server's buffer, so that it comes when it is read.
+    stage
+        .real(
+            "truncate orders;
+             insert into orders (customer_id, item, total, status)
+             select 1, repeat('x', 9000), 1, 'open' from generate_series(1, 1000);
+             alter table orders enable row level security;
+             alter table orders force row level security;
+             create policy slow on orders using (pg_sleep(0.05) is not null)",
+        )
+        .unwrap();
+    let (_stage, failed) =
+        failed(stage, chaperone_tests::cases![a_copy_to_the_client_is_cut_at_the_windows_end]).await.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+async fn a_copy_to_the_client_is_cut_at_the_windows_end(case: Case) {
+    let (mut wire, closes) = short(&case, "reader").await;
+    wire.send(Out::new().query("copy orders to stdout")).await.unwrap();
+    wire.until(b'd').await.unwrap();
+    let last = wire.answer().await.unwrap();
+    expect_gone(&case, closes, "reader").await;
+    // In the middle of a row there is no place for an error: then the connection just ends.
+    assert!(["d", "d E:57P01"].contains(&shape(&last).as_str()), "{}", shape(&last));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_window_outlives_a_restart_and_a_second_attempt_after_it_is_not_dialled() {
     let server = vec![("log_connections".to_owned(), "on".to_owned())];
     let mut stage = Stage::start(Setting { server, ..Setting::default() }).await.unwrap();
