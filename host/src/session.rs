@@ -7,6 +7,7 @@
 mod memo;
 mod operation;
 mod results;
+mod traits;
 
 use crate::grant::{Grants, Permit};
 use crate::recorder::Recording;
@@ -25,6 +26,7 @@ pub use crate::recorder::EventKind;
 pub use chaperone_hooks::{Batch, MaskPlan, Masked};
 pub use operation::{HeldOperation, HeldOutcome, Judged, Ruling};
 pub use results::Planned;
+pub use traits::Traits;
 
 /// Why a session is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +173,16 @@ impl Session {
             Refusal::new(RefusalCode::RecorderFailed, "the session's recording cannot be written")
                 .hint("Tell the operator: nothing runs unrecorded.")
         })
+    }
+
+    /// Bytes of events that wait for [`Session::commit`].
+    pub fn event_bytes(&self) -> usize {
+        self.recording.pending_bytes()
+    }
+
+    /// Whether events wait for [`Session::commit`].
+    pub fn has_events(&self) -> bool {
+        self.event_bytes() > 0
     }
 
     /// Milliseconds since 1970, as plugins are told the time.

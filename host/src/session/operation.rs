@@ -1,6 +1,7 @@
 //! Judging one operation: checks, approval triggers, the combined ruling, and waiting for approvers.
 
 use super::Session;
+use super::traits::{self, Traits};
 use crate::grant::{HeldOperation as HoldRequest, Hold, HoldOutcome};
 use crate::recorder::EventKind;
 use chaperone_core::Timestamp;
@@ -38,6 +39,8 @@ pub struct Judged {
     pub findings: Rc<[Finding]>,
     /// What each statement is and touches.
     pub statements: Rc<[StatementFacts]>,
+    /// What its statements are, as the relay asks for it.
+    pub traits: Traits,
     /// The text that was judged.
     pub text: Rc<str>,
     /// The recorded words of an allowed operation: the same for each that shares this judgement.
@@ -53,19 +56,15 @@ impl Judged {
             risk: 0,
             findings: Rc::default(),
             statements: Rc::default(),
+            traits: Traits::of(&[], ""),
             text,
             allowed: Rc::default(),
         }
     }
 
-    /// Whether every statement only reads, as far as the checks could tell.
-    pub fn only_reads(&self) -> bool {
-        !self.statements.is_empty() && self.statements.iter().all(StatementFacts::only_reads)
-    }
-
-    /// Whether names may mean something else after it ran.
-    pub fn changes_session(&self) -> bool {
-        self.statements.is_empty() || self.statements.iter().any(StatementFacts::may_change_session)
+    /// Whether a keyword may be in its text.
+    pub fn mentions(&self, word: &str) -> bool {
+        traits::mentions(&self.text, word)
     }
 
     /// What masks may rely on. A statement whose body is elsewhere (EXECUTE, FETCH) tells nothing, and then nothing is
@@ -156,6 +155,7 @@ impl Session {
             operation,
             risk: judgement.risk,
             findings: judgement.findings.into(),
+            traits: Traits::of(&judgement.statements, text),
             statements: judgement.statements.into(),
             ..Judged::unseen(text.into(), Ruling::Allow)
         };

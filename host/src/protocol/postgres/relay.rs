@@ -45,6 +45,9 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the target gets to take a cancel request for what still runs when a session is cut.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the events of a small response may wait in memory for those of the next request, to be written with them.
+const RECORD_WITHIN: Duration = Duration::from_millis(5);
+
 /// Both sides, with the client admitted.
 pub struct Link {
     pub(super) client: ServerTls<TcpStream>,
@@ -63,6 +66,8 @@ enum Wake {
     TargetGone,
     MustEnd(Refusal),
     Held(HeldOutcome),
+    /// Events have waited long enough to be written.
+    Record,
 }
 
 /// A statement that waits for approvers; the frame that asked for it stays at the front of the client's input.
@@ -178,10 +183,27 @@ fn drift(what: &str) -> SessionStop {
     )
 }
 
+/// Rings [`RECORD_WITHIN`] after it was first asked, and then anew. A busy session writes its events with each request, and
+/// touches the clock once for many of them.
+#[derive(Default)]
+struct RecordTimer(Option<Pin<Box<tokio::time::Sleep>>>);
+
+impl RecordTimer {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(RECORD_WITHIN)));
+        let rung = sleep.as_mut().poll(cx);
+        if rung.is_ready() {
+            self.0 = None;
+        }
+        rung
+    }
+}
+
 impl Relay<'_> {
     async fn run(&mut self) -> Result<SessionStop, SessionStop> {
         let mut must_end = self.session.must_end();
         let mut should_end = self.session.should_end();
+        let mut record = RecordTimer::default();
         loop {
             let wake = std::future::poll_fn(|cx| {
                 // While something runs it may finish; the shutdown deadline is in `must_end`.
@@ -190,7 +212,11 @@ impl Relay<'_> {
                 {
                     return Poll::Ready(Wake::MustEnd(refusal));
                 }
-                self.poll_wake(cx, &mut must_end)
+                let wake = self.poll_wake(cx, &mut must_end);
+                if wake.is_pending() && self.session.has_events() {
+                    return record.poll(cx).map(|()| Wake::Record);
+                }
+                wake
             })
             .await;
             if let Wake::MustEnd(refusal) = wake {
@@ -221,6 +247,7 @@ impl Relay<'_> {
                 }
             }
             Wake::Client => self.client_burst().await?,
+            Wake::Record => self.session.commit().map_err(SessionStop::Cut)?,
             Wake::Held(outcome) => {
                 if let Some(parked) = self.parked.take() {
                     self.session.note_held(&parked.judged, parked.id, &outcome);

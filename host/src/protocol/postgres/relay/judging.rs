@@ -47,14 +47,11 @@ impl Relay<'_> {
             }
         }
         let copies = !columns.is_empty();
-        let writes_and_returns = judged
-            .statements
-            .iter()
-            .any(|facts| ["insert", "update", "delete", "merge"].iter().any(|class| facts.is(class)))
+        let writes_and_returns = judged.traits.writes_rows
             && judged.statements.iter().any(|facts| match facts.understood() {
                 true => facts.opaque || facts.columns.iter().any(|column| column.place == Place::Output),
                 // Whatever it is: it returns what it wrote only with this keyword.
-                false => mentions(judged, "returning"),
+                false => judged.mentions("returning"),
             });
         if writes_and_returns {
             columns.push(computed());
@@ -78,10 +75,7 @@ impl Relay<'_> {
     /// PREPARE and EXECUTE in SQL would show approvers a text without its parameters, or parameters without their text.
     /// What was approved is what runs (invariant 7), so what needs approval goes neither way. Fails closed.
     fn hidden_from_approvers(&self, judged: &Judged) -> Option<Refusal> {
-        // What is not understood may be a PREPARE, but not without the keyword.
-        let prepares = judged.statements.iter().any(|facts| facts.is("prepare"))
-            && mentions(judged, "prepare")
-            && matches!(judged.ruling, Ruling::Hold(_));
+        let prepares = judged.traits.prepares && matches!(judged.ruling, Ruling::Hold(_));
         if matches!(judged.ruling, Ruling::Refuse(_)) || !(prepares || self.reaches_what_is_held(judged)) {
             return None;
         }
@@ -91,9 +85,8 @@ impl Relay<'_> {
     /// `EXECUTE name` in SQL (also inside EXPLAIN and CREATE TABLE AS) runs what was perhaps prepared by Parse, where a
     /// statement that needs approval only waits to be bound.
     fn reaches_what_is_held(&self, judged: &Judged) -> bool {
-        // A keyword cannot be written in any other way, so its letters are in the text. A statement whose name is in
-        // doubt is refused to the protocol, and still there for EXECUTE.
-        mentions(judged, "execute")
+        // A statement whose name is in doubt is refused to the protocol, and still there for EXECUTE.
+        judged.traits.says_execute
             && self.statements.all().any(|other| {
                 !std::ptr::eq(&*other.judged, judged) && !matches!(other.judged.ruling, Ruling::Allow)
             })
@@ -107,21 +100,18 @@ impl Relay<'_> {
     /// Something was forwarded that names may mean something else after. Everything that is sent later reckons with it,
     /// whether or not it comes to pass: waiting for the answer would leave a gap in a pipeline.
     pub(super) fn note_sent(&mut self, judged: &Judged) {
-        let is =
-            |words: &[&str]| judged.statements.iter().any(|facts| words.iter().any(|word| facts.is(word)));
-        let unseen = is(&["procedural", "unknown"]);
-        if unseen || is(&["prepare", "session.discard"]) {
+        let is = &judged.traits;
+        if is.renames_statements {
             self.statements.distrust();
         }
-        if unseen || is(&["cursor"]) && mentions(judged, "declare") {
+        if is.renames_portals {
             self.portals.distrust();
         }
-        let changes = judged.changes_session();
-        if changes {
+        if is.changes_session {
             // A setting may be undone by the end of its transaction.
             self.changed = Some(self.segment);
         }
-        if changes || is(&["cursor", "prepare"]) || self.changed.is_some() && is(&["transaction"]) {
+        if is.moves_on || self.changed.is_some() && is.bounds_transaction {
             self.epoch += 1;
         }
     }
@@ -134,15 +124,6 @@ fn not_in_sql() -> Refusal {
     )
     .detail("An approver has to see the statement and its parameters together.")
     .hint("Run it directly, or with your driver's parameters.")
-}
-
-/// Whether a COPY FROM STDIN is in it.
-pub(super) fn copies_in(judged: &Judged) -> bool {
-    judged.statements.iter().any(|facts| facts.is("copy.in"))
-}
-
-fn mentions(judged: &Judged, word: &str) -> bool {
-    judged.text.as_bytes().windows(word.len()).any(|text| text.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// A column that nothing is known of.

@@ -1,7 +1,6 @@
 //! What the client sends: judged, recorded, and only then forwarded; refused in its place; or parked.
 
 use super::super::frame::{self, Frame, Malformed};
-use super::judging::copies_in;
 use super::messages::{BindMessage, execute_portal, kind_and_name, parse_text, query_text};
 use super::pending::{Asker, MAX_PENDING, Pending, Refused};
 use super::statements::{Known, MAX_NAME_BYTES, Portal, ResultPlan, Statement};
@@ -173,8 +172,8 @@ impl Relay<'_> {
     fn copy_may_begin(&self) -> bool {
         !self.copy_in
             && match self.pending.back() {
-                Some(Pending::Query(judged)) => copies_in(judged),
-                Some(Pending::Execute { portal, .. }) => copies_in(&portal.statement.judged),
+                Some(Pending::Query(judged)) => judged.traits.copies_in,
+                Some(Pending::Execute { portal, .. }) => portal.statement.judged.traits.copies_in,
                 _ => false,
             }
     }
@@ -408,7 +407,7 @@ impl Relay<'_> {
         self.forward(frame.total);
         self.open_segment = true;
         self.executed = true;
-        if copies_in(&judged) {
+        if judged.traits.copies_in {
             self.flush_target();
         }
         self.pending.push_back(Pending::Execute { operation, portal, epoch: self.epoch });
@@ -433,7 +432,7 @@ impl Relay<'_> {
                 let asked = Pending::DescribePortal(Rc::clone(portal), Asker::Gateway, self.epoch);
                 self.pending.push_back(asked);
             }
-            if statement.judged.only_reads() {
+            if statement.judged.traits.only_reads {
                 return Ok(Before::Go);
             }
             self.flush_target();

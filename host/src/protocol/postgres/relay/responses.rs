@@ -4,7 +4,6 @@
 
 use super::super::frame::{self, Frame, Malformed};
 use super::super::refuse::{self, Severity};
-use super::judging::copies_in;
 use super::pending::{Asker, Pending, Refused};
 use super::rows::RowBatch;
 use super::statements::{Portal, ResultPlan};
@@ -18,6 +17,10 @@ use std::rc::Rc;
 
 /// The longest row that can be masked, and the longest message of another kind.
 const MAX_FRAME_BYTES: usize = 64 << 20;
+
+/// Events of a response up to this many bytes are written with the next request, or `RECORD_WITHIN` later: one write for
+/// each short statement and not two.
+const RECORD_LATER_BYTES: usize = 8 * 1024;
 
 /// The result that is being returned.
 #[derive(Default)]
@@ -40,7 +43,7 @@ pub(super) struct Current {
 }
 
 impl Relay<'_> {
-    /// Handles every whole frame that the target has sent, then writes the recording, once.
+    /// Handles every whole frame that the target has sent, then writes the recording, at once or a moment later.
     pub(super) async fn target_burst(&mut self) -> Result<(), SessionStop> {
         let (start, inside_frame) = (self.client.output.bytes.len(), self.target.passing > 0);
         self.unrecorded = Some((start, inside_frame));
@@ -53,8 +56,10 @@ impl Relay<'_> {
             self.target.input.shrink();
             self.say_locals();
         }
-        // Fails closed: what could not be recorded is not shown (`Relay::end`).
-        self.session.commit().map_err(SessionStop::Cut)?;
+        if done.is_err() || self.session.event_bytes() > RECORD_LATER_BYTES {
+            // Fails closed: what could not be recorded is not shown (`Relay::end`).
+            self.session.commit().map_err(SessionStop::Cut)?;
+        }
         self.unrecorded = None;
         done
     }
@@ -356,7 +361,7 @@ impl Relay<'_> {
         } else {
             self.copy(frame.total);
         }
-        if judged.changes_session() {
+        if judged.traits.changes_session {
             self.catalog.forget();
         }
         // Another result of the same simple query brings its own description.
@@ -375,7 +380,7 @@ impl Relay<'_> {
             _ => return Err(drift("COPY data that nobody asked for")),
         };
         // Fails closed: a COPY that the checks did not see as one was not waited for, and its Syncs are miscounted.
-        if !copies_in(judged) {
+        if !judged.traits.copies_in {
             return Err(unseen_copy());
         }
         self.begin_result(operation);

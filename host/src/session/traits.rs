@@ -1,0 +1,58 @@
+//! What a relay asks of a statement each time that it runs, worked out once, when the statement is judged.
+//!
+//! Facts are lists of words; comparing them again for each Execute would cost more than the rest of it.
+
+use chaperone_core::sql::StatementFacts;
+
+/// What all statements of one text are, or may be: what is not understood may be anything (fails closed).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    /// There are statements, and each of them only reads.
+    pub only_reads: bool,
+    /// Names may mean something else after it ran.
+    pub changes_session: bool,
+    /// A COPY FROM STDIN is in it.
+    pub copies_in: bool,
+    /// Rows are written.
+    pub writes_rows: bool,
+    /// A PREPARE or DEALLOCATE is in it.
+    pub prepares: bool,
+    /// Prepared names may mean something else after it ran.
+    pub renames_statements: bool,
+    /// Names of portals may mean something else after it ran.
+    pub renames_portals: bool,
+    /// What was described before may have to be described again after it ran.
+    pub moves_on: bool,
+    /// A transaction begins or ends in it.
+    pub bounds_transaction: bool,
+    /// The keyword EXECUTE is in its text.
+    pub says_execute: bool,
+}
+
+impl Traits {
+    pub(super) fn of(statements: &[StatementFacts], text: &str) -> Self {
+        let is = |class: &str| statements.iter().any(|facts| facts.is(class));
+        let runs_anything = is("procedural") || is("unknown");
+        let (cursor, prepare) = (is("cursor"), is("prepare"));
+        let changes_session =
+            statements.is_empty() || statements.iter().any(StatementFacts::may_change_session);
+        Traits {
+            only_reads: !statements.is_empty() && statements.iter().all(StatementFacts::only_reads),
+            changes_session,
+            copies_in: is("copy.in"),
+            writes_rows: ["insert", "update", "delete", "merge"].into_iter().any(is),
+            // What is not understood may be a PREPARE, but not without the keyword.
+            prepares: prepare && mentions(text, "prepare"),
+            renames_statements: runs_anything || prepare || is("session.discard"),
+            renames_portals: runs_anything || cursor && mentions(text, "declare"),
+            moves_on: changes_session || cursor || prepare,
+            bounds_transaction: is("transaction"),
+            says_execute: mentions(text, "execute"),
+        }
+    }
+}
+
+/// Whether a keyword may be in a text. A keyword cannot be written in any other way, so its letters are there.
+pub(super) fn mentions(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|text| text.eq_ignore_ascii_case(word.as_bytes()))
+}
