@@ -46,8 +46,11 @@ pub struct TlsServer {
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    changed: ArcSwap<Option<SystemTime>>,
+    changed: ArcSwap<Times>,
 }
+
+/// When the certificate and the key were last changed; either may be the older one, and come from a backup.
+type Times = (Option<SystemTime>, Option<SystemTime>);
 
 /// ALPN names: PostgreSQL's direct TLS asks for `postgresql` (PostgreSQL manual, "Direct SSL").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +68,7 @@ impl TlsServer {
         let files = Files {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
-            changed: ArcSwap::from_pointee(newest(certificate, key)),
+            changed: ArcSwap::from_pointee(times(certificate, key)),
         };
         Ok(TlsServer {
             config: ArcSwap::from_pointee(config),
@@ -97,7 +100,7 @@ impl TlsServer {
     /// Reads the files again when they are newer. A bad file changes nothing; the old certificate stays in use.
     pub fn reload_if_changed(&self) -> Result<Reload, TlsError> {
         let Some(files) = &self.files else { return Ok(Reload::Unchanged) };
-        let now = newest(&files.certificate, &files.key);
+        let now = times(&files.certificate, &files.key);
         if now == **files.changed.load() {
             return Ok(Reload::Unchanged);
         }
@@ -137,9 +140,9 @@ pub enum Reload {
     Reloaded,
 }
 
-fn newest(certificate: &Path, key: &Path) -> Option<SystemTime> {
+fn times(certificate: &Path, key: &Path) -> Times {
     let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    changed(certificate).max(changed(key))
+    (changed(certificate), changed(key))
 }
 
 fn read_config(certificate: &Path, key: &Path) -> Result<(rustls::ServerConfig, String), TlsError> {
@@ -253,5 +256,58 @@ fn signature_hash(certificate: &[u8]) -> Option<SignatureHash> {
         (Some(0x0c), _) | (None, Some(0x03)) => Some(SignatureHash::Sha384),
         (Some(0x0d), _) | (None, Some(0x04)) => Some(SignatureHash::Sha512),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Writes a new pair, an hour further away from today each time: the clock of a file system may be coarse.
+    fn write_pair(folder: &Path, hours: u64) -> String {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let files = [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())];
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).unwrap();
+            let file = std::fs::File::options().append(true).open(folder.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+        }
+        made.cert.pem()
+    }
+
+    /// Whether a client that trusts only `pem` gets through a handshake.
+    async fn is_trusted(server: &TlsServer, pem: &str) -> bool {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            TlsClient::trusting_pem(pem.as_bytes()).unwrap().connect("127.0.0.1", stream).await.is_ok()
+        };
+        let accept = async { server.accept(listener.accept().await.unwrap().0, None).await };
+        tokio::join!(client, accept).0
+    }
+
+    #[tokio::test]
+    async fn a_changed_certificate_is_used_without_a_restart_and_a_bad_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let old = write_pair(folder.path(), 1);
+        let server = TlsServer::from_files(&certificate, &key).unwrap();
+        assert_eq!(server.reload_if_changed().unwrap(), Reload::Unchanged);
+        assert!(is_trusted(&server, &old).await);
+
+        // Older files count as well: a pair may come from a backup.
+        let new = write_pair(folder.path(), 2);
+        assert_eq!(server.reload_if_changed().unwrap(), Reload::Reloaded);
+        assert!(is_trusted(&server, &new).await && !is_trusted(&server, &old).await);
+
+        // A certificate without its key, and then half a file: the last good pair stays.
+        write_pair(folder.path(), 3);
+        std::fs::write(&certificate, &old).unwrap();
+        assert!(server.reload_if_changed().is_err());
+        std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----").unwrap();
+        assert!(server.reload_if_changed().is_err());
+        assert!(is_trusted(&server, &new).await);
     }
 }

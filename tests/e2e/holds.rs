@@ -99,7 +99,7 @@ async fn an_approved_statement_runs_and_the_recording_names_the_approver(case: C
     approve(&case.stage, &id).success().unwrap();
     let ran = ran.await.unwrap().unwrap();
     assert_eq!(ran.stdout.trim(), "1");
-    assert!(ran.stderr.contains("NOTICE:  this statement waits for 1 approval(s) of dba"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("NOTICE:  this statement waits for 1 approval of dba"), "{}", ran.stderr);
     assert!(!order(&case.stage, 1));
     let recorded = &case.stage.recorded_of(case.number).unwrap()[0];
     let resolved = recorded.of(EventKind::HoldResolved).join("");

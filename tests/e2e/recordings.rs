@@ -213,6 +213,42 @@ async fn a_gateway_that_is_told_to_stop_finishes_what_runs_and_seals_everything(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_takes_as_long_as_the_target_takes_for_it() {
+    let mut stage = Stage::start(Setting::default()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    wire.query("select pg_sleep(0.2)").await.unwrap();
+    wire.ask(Out::new().run("select pg_sleep(0.2)", &[]).sync()).await.unwrap();
+    wire.query("select 1; select pg_sleep(0.2)").await.unwrap();
+    let took = |stage: &Stage| -> Vec<u64> {
+        let results = stage.recorded().unwrap().remove(0).of(EventKind::Result);
+        let micros =
+            |body: &String| serde_json::from_str::<serde_json::Value>(body).unwrap()["micros"].as_u64();
+        results.iter().filter_map(micros).collect()
+    };
+    stage.until("four results", |stage| Ok(took(stage).len() == 4)).await.unwrap();
+    let took = took(&stage);
+    // PostgreSQL sends the results of one text together, so that only both of them together took that long.
+    assert!([took[0], took[1], took[2] + took[3]].iter().all(|micros| *micros >= 200_000), "{took:?}");
+    stage.stop().await;
+}
+
+/// A short answer waits in memory for the next request; when none comes, it must not wait for the session's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_in_the_file_while_its_session_sits_idle() {
+    let mut stage = Stage::start(Setting::default()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    assert_eq!(rows(&wire.query("select name from customers where id = 1").await.unwrap()), ["Ada Abbott"]);
+    let written = |stage: &Stage| {
+        let answered = |one: &Recorded| one.of(EventKind::Rows).join("").contains("Ada Abbott");
+        Ok(stage.recorded()?.iter().any(|one| answered(one) && one.end().is_empty()))
+    };
+    stage.until("an answer in the file of an open session", written).await.unwrap();
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_recording_there_is_no_session() {
     let server = vec![("log_connections".to_owned(), "on".to_owned())];
     let mut stage = Stage::start(Setting { server, ..Setting::default() }).await.unwrap();

@@ -56,3 +56,60 @@ impl Traits {
 pub(super) fn mentions(text: &str, word: &str) -> bool {
     text.as_bytes().windows(word.len()).any(|text| text.eq_ignore_ascii_case(word.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traits(classes: &[&str], text: &str) -> Traits {
+        let facts = |class: &&str| StatementFacts {
+            class: (*class).to_owned(),
+            classes: vec![(*class).to_owned()],
+            opaque: false,
+            changes_session: false,
+            ..StatementFacts::unknown()
+        };
+        Traits::of(&classes.iter().map(facts).collect::<Vec<_>>(), text)
+    }
+
+    #[test]
+    fn a_read_is_nothing_else() {
+        let is = traits(&["select", "session.show"], "select 1; show all");
+        assert!(is.only_reads);
+        assert_eq!(is, Traits { only_reads: true, ..traits(&["empty"], "") });
+        assert!(!is.changes_session && !is.moves_on && !is.renames_statements && !is.renames_portals);
+    }
+
+    #[test]
+    fn one_statement_among_reads_counts() {
+        let is = traits(&["select", "copy.in", "delete.no-where"], "");
+        assert!(!is.only_reads && is.copies_in && is.writes_rows);
+    }
+
+    #[test]
+    fn what_is_not_understood_may_be_everything() {
+        let is = traits(&["select", "reads"], "PREPARE x AS y; EXECUTE x; DECLARE z");
+        let all = Traits {
+            only_reads: false,
+            changes_session: true,
+            copies_in: true,
+            writes_rows: true,
+            prepares: true,
+            renames_statements: true,
+            renames_portals: true,
+            moves_on: true,
+            bounds_transaction: true,
+            says_execute: true,
+        };
+        assert_eq!(is, all);
+        // Without the keyword it is none of these.
+        let silent = traits(&["reads"], "");
+        assert_eq!(silent, Traits { prepares: false, says_execute: false, ..all });
+    }
+
+    #[test]
+    fn without_facts_nothing_is_known_to_only_read() {
+        let is = traits(&[], "select 1");
+        assert!(!is.only_reads && is.changes_session && is.moves_on);
+    }
+}

@@ -91,6 +91,8 @@ struct Relay<'s> {
     cancel: CancelEntry,
     catalog: Arc<Catalog>,
     pending: VecDeque<Pending>,
+    /// When each operation that is not answered yet was handed on: its number, and microseconds since the session began.
+    sent: VecDeque<(u64, u64)>,
     statements: Names<Statement>,
     portals: Names<Portal>,
     /// `I`, `T` or `E`, from the last ReadyForQuery.
@@ -135,6 +137,7 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         cancel,
         catalog,
         pending: VecDeque::new(),
+        sent: VecDeque::new(),
         statements: Names::default(),
         portals: Names::default(),
         status,
@@ -311,9 +314,10 @@ impl Relay<'_> {
     ) {
         let id = held.id;
         for term in terms {
+            let approvals = if term.needed == 1 { "approval" } else { "approvals" };
             refuse::notice(
                 &mut self.client.output.bytes,
-                &format!("this statement waits for {} approval(s) of {} ({id})", term.needed, term.approvers),
+                &format!("this statement waits for {} {approvals} of {} ({id})", term.needed, term.approvers),
                 &term.reason,
                 &format!(
                     "An approver runs `chaperone approve {id}`. It is refused after {} seconds; cancel to withdraw it.",

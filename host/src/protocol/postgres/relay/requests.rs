@@ -242,6 +242,7 @@ impl Relay<'_> {
         };
         self.forward(frame.total);
         self.flushed = true;
+        self.sent.push_back((judged.operation, self.session.elapsed_micros()));
         self.note_sent(&judged);
         self.end_segment(Pending::Query(judged));
         Ok(Step::Done)
@@ -410,6 +411,7 @@ impl Relay<'_> {
         if judged.traits.copies_in {
             self.flush_target();
         }
+        self.sent.push_back((operation, self.session.elapsed_micros()));
         self.pending.push_back(Pending::Execute { operation, portal, epoch: self.epoch });
         self.note_sent(&judged);
         Ok(Step::Done)

@@ -250,9 +250,14 @@ impl Relay<'_> {
     fn begin_result(&mut self, operation: u64) {
         let hidden = self.result.hidden_segment;
         let batch = std::mem::take(&mut self.result.batch);
+        // Operations are answered in their order; those before this one were skipped after an error.
+        while self.sent.front().is_some_and(|(sent, _)| *sent < operation) {
+            self.sent.pop_front();
+        }
+        let sent = self.sent.pop_front_if(|(sent, _)| *sent == operation);
         self.result = Current {
             operation,
-            started_micros: self.session.elapsed_micros(),
+            started_micros: sent.map_or_else(|| self.session.elapsed_micros(), |(_, micros)| micros),
             hidden,
             hidden_segment: hidden,
             batch,
@@ -474,6 +479,9 @@ impl Relay<'_> {
             self.changed = None;
         }
         self.answered += 1;
+        if self.pending.is_empty() {
+            self.sent.clear();
+        }
         if status == b'I' {
             // Portals end with their transaction.
             self.portals.clear_confirmed();
