@@ -5,6 +5,7 @@
 //! `PREPARE`, `COPY (…)`, actions of `MERGE`): each becomes a [`Part`] that all rules judge.
 
 mod columns;
+mod decides;
 mod relations;
 mod shape;
 
@@ -370,6 +371,7 @@ impl<'a> Walk<'a> {
                 relations: relations.unwrap_or_default(),
             });
         }
+        self.add_what_decides(statement);
         self.mark_whole_rows();
         let mut class = self.parts.first().map_or(Class::Unknown, |part| part.class);
         for part in self.parts.iter().filter(|part| part.role == Role::Statement) {

@@ -86,7 +86,7 @@ fn columns_count_where_they_are_named() {
         ("select sum(a) over (partition by b order by c) from t", "o:a p:b p:c"),
         ("select percentile_disc(0.5) within group (order by a) from t", "o:a"),
         ("select string_agg(a, ',' order by b) from t", "o:a p:b"),
-        ("select case when a then b end from t", "o:a o:b"),
+        ("select case when a then b end from t", "o:a o:b p:a"),
         ("select (select a from u where b = c) from t", "o:a p:b p:c"),
         ("select x from (select a as x from t where b) s", "o:a o:x p:b"),
         ("with x as (select a from t) select 1 from x", "o:a"),
@@ -313,4 +313,104 @@ fn a_list_that_cannot_be_complete_is_opaque() {
     let found = facts(&format!("select {} from t", many.join(", ")));
     assert!(found.opaque);
     assert!(found.columns.len() <= 1_024);
+}
+
+/// Columns that decide about rows; `*` for any.
+fn deciding(text: &str) -> String {
+    let found = facts(text);
+    let mut names: Vec<&str> = found
+        .columns
+        .iter()
+        .filter(|column| column.place == chaperone_sdk::Place::Predicate)
+        .map(|column| if column.name.is_empty() { "*" } else { column.name.as_str() })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(" ")
+}
+
+#[test]
+fn what_decides_is_followed_to_where_its_name_comes_from() {
+    for (text, expected) in [
+        ("select 1 from (select ssn as x from t) s where x like '1%'", "ssn x"),
+        ("select 1 from (select a as b from (select ssn as a from t) r) s where b like '1%'", "a b ssn"),
+        ("with s as (select upper(ssn) as x from t) select 1 from s order by x", "ssn x"),
+        ("with s (x) as (select ssn from t) select 1 from s where x = '1'", "ssn x"),
+        ("select 1 from (select id, ssn from t) s (a, b) where b = '1'", "b id ssn"),
+        ("select 1 from (select substr(ssn, 1, 1) from t) s where substr = '1'", "ssn substr"),
+        ("select 1 from (select ssn::int from t) s where ssn = 1", "ssn"),
+        ("select 1 from (select (ssn || '')::int from t) s where int4 = 1", "int4 ssn"),
+        ("select 1 from (select ssn || '' from t) s where \"?column?\" = '1'", "?column? ssn"),
+        ("select 1 from (select case when true then ssn end from t) s where \"case\" = '1'", "case ssn"),
+        ("select 1 from (values ((select ssn from t))) v where column1 = '1'", "column1 ssn"),
+        ("select 1 from (select a as x from t union all select ssn from t) s where x = '1'", "a ssn x"),
+        ("select ssn as x from t order by x", "ssn x"),
+        ("select id, ssn from t order by 2", "ssn"),
+        ("select t.*, ssn from t order by 2", "* ssn"),
+        ("select name from t union all select ssn from t order by 1", "name ssn"),
+        ("select ssn, count(*) from t group by 1", "ssn"),
+        ("select distinct ssn from t", "ssn"),
+        ("select ssn from t union select 'x'", "ssn"),
+        ("select ssn from t intersect all select 'x'", "ssn"),
+        ("select ssn from t except select name from u", "name ssn"),
+        ("select case when ssn like '1%' then a else b end from t", "ssn"),
+        ("select case ssn when '1' then a end from t", "ssn"),
+        ("select 1 from t, generate_series(1, length(ssn)) g", "ssn"),
+        ("select generate_series(1, length(ssn)) from t", "ssn"),
+        ("select 1 from t, lateral upper(t.ssn) u where u = 'X'", "ssn u"),
+        ("select 1 from t join u using (ssn)", "ssn"),
+        ("select rank() over (order by ssn) from t", "ssn"),
+        ("select count(*) filter (where ssn = '1') from t", "ssn"),
+        ("update t set a = 1 where ssn = '1'", "ssn"),
+        (
+            "with recursive r as (select id from t union all select id from r) search depth first by id set o select 1",
+            "id o",
+        ),
+        ("declare c cursor for select 1 from (select ssn as x from t) s where x = '1'", "ssn x"),
+    ] {
+        assert_eq!(deciding(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_followed_may_be_any() {
+    for text in [
+        "select 1 from t where t::text like '%1%'",
+        "select 1 from t c where c is not null and row_to_json(c)::text like 'x'",
+        "select 1 from t where row(t.*) = row(1)",
+        "select 1 from t where (t.*)::text = 'x'",
+        "select 1 from t natural join u",
+        "select 1 from (select c as x from t c) s where x::text = '1'",
+        "select 1 from (select row(c.*) as x from t c) s where x::text = '1'",
+        "select 1 from (select * from t) s where s::text = '1'",
+        "with s as (select * from t) select 1 from s where s::text = '1'",
+        "select 1 from (select * from t) s (a, b) where b = '1'",
+        "with s (a, b) as (select * from t) select 1 from s where b = '1'",
+        "select * from t order by 2",
+        "table t order by 2",
+        "select distinct * from t",
+        "select * from t union select * from u",
+        "select 1 where 'x' in (select * from t)",
+    ] {
+        assert!(deciding(text).contains('*'), "{text}: {}", deciding(text));
+    }
+}
+
+#[test]
+fn what_is_only_shown_does_not_decide() {
+    for (text, expected) in [
+        ("select ssn from t where id = 1", "id"),
+        ("select ssn from (select ssn, id from t) s where id = 1 order by id", "id"),
+        ("with s as (select * from t) select ssn from s where id = 1", "id"),
+        ("select * from t where id = 1", "id"),
+        ("select upper(ssn) from t limit 5", ""),
+        ("select ssn from t union all select ssn from u", ""),
+        ("select c.ssn from t c join o on o.id = c.id where exists (select * from o)", "id"),
+        ("insert into t (a, ssn) values (1, 'x')", ""),
+        ("update t set ssn = 'x' where id = 1", "id"),
+        ("select ssn from t where lower(name) = 'x'", "name"),
+        ("select count(*) from t having count(*) > 1", ""),
+    ] {
+        assert_eq!(deciding(text), expected, "{text}");
+    }
 }
