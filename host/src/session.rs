@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::recorder::EventKind;
-pub use chaperone_hooks::{Batch, MaskPlan, Masked};
-pub use operation::{HeldOperation, HeldOutcome, Judged, Ruling};
+pub use chaperone_hooks::{Batch, MaskPlan, Masked, UseJudgement};
+pub use operation::{HeldOperation, HeldOutcome, Judged, Ruling, refused_by};
 pub use results::Planned;
 pub use traits::Traits;
 

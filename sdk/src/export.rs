@@ -123,6 +123,13 @@ macro_rules! export_hook {
     };
     (column_mask) => {
         impl $crate::bindings::column_mask::exports::chaperone::plugin::column_mask::Guest for Exported {
+            fn check(
+                session: &$crate::bindings::lifecycle::chaperone::plugin::host::Session,
+                context: $crate::Context,
+            ) -> $crate::Answer {
+                $crate::ColumnMask::check(plugin(), &$crate::Session::from_host(session), &context)
+            }
+
             fn plan(
                 session: &$crate::bindings::lifecycle::chaperone::plugin::host::Session,
                 request: $crate::PlanRequest,

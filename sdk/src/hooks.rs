@@ -6,7 +6,8 @@ use crate::session::Session;
 
 pub use approval_trigger::exports::chaperone::plugin::approval_trigger::{Hold, Request as OperationRequest};
 pub use column_mask::exports::chaperone::plugin::column_mask::{
-    Batch, Column, Format, Masked, Origin, PlanRequest, Treatment,
+    Answer, Batch, Column, Context, Format, Lineage, Masked, Origin, Permission, PlanRequest, RelationColumn,
+    RelationColumns, Source, Treatment,
 };
 pub use sql_check::chaperone::plugin::sql_facts::{
     Access, ColumnRef, CopyOut, FunctionRef, Place, Relation, StatementFacts,
@@ -48,8 +49,14 @@ pub enum Change {
     Null,
 }
 
-/// Which values of a result must be hidden, and how do they look then?
+/// May a statement use what is hidden, which values of a result must be hidden, and how do they look then?
 pub trait ColumnMask: Plugin {
+    /// May these statements use what they use? Asked once for each simple query and each Parse message, after the checks and
+    /// before the approval triggers. A mask that cares only about results leaves it out.
+    fn check(&self, _session: &Session<'_>, _context: &Context) -> Answer {
+        Answer { permission: Permission::Allow, risk: 0, findings: Vec::new() }
+    }
+
     /// One treatment for each column, in order. Asked once for each row description.
     fn plan(&self, session: &Session<'_>, request: &PlanRequest) -> Vec<Treatment>;
 

@@ -17,9 +17,10 @@ extern crate self as chaperone_sdk;
 
 pub use glob::Glob;
 pub use hooks::{
-    Access, ApprovalTrigger, Assessment, Batch, Change, Column, ColumnMask, ColumnOf, ColumnRef, CopyOut,
-    Finding, Format, FunctionRef, Hold, Masked, OperationRequest, Origin, Place, PlanRequest, Refusal,
-    Relation, SqlCheck, SqlRequest, SqlResponse, StatementFacts, Treatment, Verdict, mask_batches,
+    Access, Answer, ApprovalTrigger, Assessment, Batch, Change, Column, ColumnMask, ColumnOf, ColumnRef,
+    Context, CopyOut, Finding, Format, FunctionRef, Hold, Lineage, Masked, OperationRequest, Origin,
+    Permission, Place, PlanRequest, Refusal, Relation, RelationColumn, RelationColumns, Source, SqlCheck,
+    SqlRequest, SqlResponse, StatementFacts, Treatment, Verdict, mask_batches,
 };
 pub use plugin::{ConfigError, Plugin, configure};
 pub use session::{CallerKind, Session, SessionFacts};

@@ -81,8 +81,8 @@ async fn the_numbers_move_by_exactly_what_happened() {
         (plugin("calls", "hostile", "sql-check"), 2.0),
         (plugin("calls", "trigger", "approval-trigger"), 1.0),
         (plugin("calls", "hostile", "approval-trigger"), 1.0),
-        (plugin("calls", "mask", "column-mask"), 1.0),
-        (plugin("calls", "hostile", "column-mask"), 1.0),
+        (plugin("calls", "mask", "column-mask"), 2.0),
+        (plugin("calls", "hostile", "column-mask"), 2.0),
         (plugin("faults", "hostile", "sql-check"), 1.0),
     ];
     expected.sort_by(|a, b| a.0.cmp(&b.0));

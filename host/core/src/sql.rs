@@ -49,7 +49,7 @@ pub struct ColumnRef {
     /// Table, alias or schema.table in front of the name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub qualifier: Option<String>,
-    /// The name, folded.
+    /// The name, folded. Empty: which columns are meant cannot be told, and it may be any.
     pub name: String,
     /// Where it is named.
     pub place: Place,
@@ -175,6 +175,12 @@ impl StatementFacts {
         self.changes_session || !self.understood()
     }
 
+    /// Whether it may compute anything. Beginning and ending a transaction does not, nor does a setting.
+    pub fn computes(&self) -> bool {
+        let plain = ["transaction", "session.discard", "session.reset", "session.set", "session.show"];
+        !self.understood() || !self.all_classes().all(|own| plain.iter().any(|class| within(own, class)))
+    }
+
     fn all_classes(&self) -> impl Iterator<Item = &str> {
         self.classes.iter().map(String::as_str).chain([self.class.as_str()])
     }
@@ -195,8 +201,8 @@ pub enum Format {
     Binary,
 }
 
-/// The table column that a result column was read from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A column of a relation of the target. An empty part could not be found out: it may be any.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// Schema of the relation.
     pub schema: String,
@@ -206,17 +212,78 @@ pub struct Origin {
     pub column: String,
 }
 
+/// A function or a foreign table of the target, of which nobody knows what it reads. Empty names: it may be any.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Source {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Where the values of a column come from, as far as the target's catalog tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The value is that of each of these, unchanged: the column itself, then what is behind it. None: computed.
+    pub origins: Vec<Origin>,
+    /// It may have been computed from these.
+    pub reads: Vec<Origin>,
+    /// It may come from these.
+    pub unseen: Vec<Source>,
+}
+
+impl Lineage {
+    /// That of a column of which nothing could be found out: the worst case.
+    pub fn unknown() -> Self {
+        Lineage { unseen: vec![Source::default()], ..Lineage::default() }
+    }
+
+    /// Whether the statement itself computes the value.
+    pub fn is_computed(&self) -> bool {
+        self.origins.is_empty()
+    }
+}
+
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Column {
     /// Its name in the result: chosen by the client, so never a reason to trust or hide it.
     pub name: String,
-    /// Where it was read from; none for computed columns.
-    pub origin: Option<Origin>,
+    /// Where its values come from.
+    pub lineage: Lineage,
     /// `pg_type.oid`.
     pub type_oid: u32,
     /// How values are encoded.
     pub format: Format,
+}
+
+/// A column of a relation that a statement names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RelationColumn {
+    /// Empty: it may be any.
+    pub name: String,
+    /// Where its values come from.
+    pub lineage: Lineage,
+}
+
+/// A relation that a statement names, with the columns of all that the name may mean.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RelationColumns {
+    /// As the statement names it.
+    pub schema: Option<String>,
+    /// As the statement names it.
+    pub name: String,
+    /// At least one: where nothing was found, one of which nothing is known.
+    pub columns: Vec<RelationColumn>,
+}
+
+/// What the target's catalog has of the names in some statements.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// Their relations.
+    pub relations: Vec<RelationColumns>,
+    /// What they may call, by name, operator or cast, and of which nobody knows what it reads.
+    pub unseen: Vec<Source>,
 }
 
 /// What a mask plugin wants done with a column.
@@ -229,6 +296,18 @@ pub enum Treatment {
     Mask(u32),
     /// The result must not be shown.
     Refuse(RuleRefusal),
+}
+
+/// What a mask plugin says to a statement before it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// It uses nothing that it may not.
+    Allow,
+    /// It must not run.
+    Refuse(RuleRefusal),
+    /// Only if people approve: where nothing holds it, it is refused with this.
+    Approve(RuleRefusal),
 }
 
 #[cfg(test)]

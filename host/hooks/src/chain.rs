@@ -12,7 +12,7 @@ use crate::metrics::Hook;
 use crate::store::SessionFacts;
 use crate::wire::{self, Batch, Masked, Shape};
 use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal, Verdict, merge_holds};
-use chaperone_core::sql::{Column, StatementFacts, Treatment};
+use chaperone_core::sql::{Column, StatementFacts, Surroundings, Treatment, Use};
 use std::sync::Arc;
 
 /// The plugins of a target, in the operator's order.
@@ -72,6 +72,17 @@ pub struct SqlJudgement {
     pub findings: Vec<Finding>,
     /// The facts of the first plugin that gave any.
     pub statements: Vec<StatementFacts>,
+}
+
+/// What the masks said together to a text before it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UseJudgement {
+    /// The strictest of them.
+    pub permission: Use,
+    /// The highest risk.
+    pub risk: u8,
+    /// All findings, in order.
+    pub findings: Vec<Finding>,
 }
 
 /// What approval triggers are asked about.
@@ -189,22 +200,61 @@ impl SessionHooks {
         Ok(merge_holds(holds))
     }
 
+    /// Whether anything is masked at all. If not, nobody needs to look names up for it.
+    pub fn has_masks(&self) -> bool {
+        self.instances.iter().any(|instance| instance.plugin().has(Hook::ColumnMask))
+    }
+
+    /// Asks all masks whether statements may use what they use. The first refusal ends it; what one of them wants approved
+    /// has to be.
+    pub async fn check_use(
+        &mut self,
+        statements: &[StatementFacts],
+        surroundings: &Surroundings,
+        now_ms: u64,
+    ) -> Result<UseJudgement, Fault> {
+        let hook = Hook::ColumnMask;
+        let mut judgement = UseJudgement { permission: Use::Allow, risk: 0, findings: Vec::new() };
+        if !self.has_masks() {
+            return Ok(judgement);
+        }
+        let context = wire::to_context(statements, surroundings, now_ms);
+        for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
+            let answer = instance.check_use(&context).await?;
+            let answer = wire::answer(answer).map_err(|bad| instance.discard(hook, &bad))?;
+            judgement.risk = judgement.risk.max(answer.risk);
+            judgement.findings.extend(answer.findings);
+            match answer.permission {
+                Use::Allow => {}
+                Use::Approve(why) if judgement.permission == Use::Allow => {
+                    judgement.permission = Use::Approve(why);
+                }
+                Use::Approve(_) => {}
+                Use::Refuse(why) => {
+                    judgement.permission = Use::Refuse(why);
+                    break;
+                }
+            }
+        }
+        Ok(judgement)
+    }
+
     /// Asks all masks how a result's columns are treated. A refusal of any column refuses the result.
     pub async fn plan(
         &mut self,
         statements: &[StatementFacts],
+        surroundings: &Surroundings,
         columns: &[Column],
         now_ms: u64,
     ) -> Result<PlanOutcome, Fault> {
         let hook = Hook::ColumnMask;
         let mut plan = MaskPlan { columns: Vec::new() };
-        if columns.is_empty() || !self.instances.iter().any(|instance| instance.plugin().has(hook)) {
+        if columns.is_empty() || !self.has_masks() {
             return Ok(PlanOutcome::Plan(plan));
         }
         let request = column_mask::PlanRequest {
-            statements: wire::to_statements(statements),
+            context: wire::to_context(statements, surroundings, now_ms),
             columns: wire::to_columns(columns),
-            now: now_ms,
         };
         for (number, instance) in self.instances.iter_mut().enumerate() {
             if !instance.plugin().has(hook) {

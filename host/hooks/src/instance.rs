@@ -114,6 +114,18 @@ impl Instance {
         .await
     }
 
+    pub(crate) async fn check_use(
+        &mut self,
+        context: &column_mask::Context,
+    ) -> Result<column_mask::Answer, Fault> {
+        let deadline = self.plugin.limits.check_deadline;
+        self.call(Hook::ColumnMask, deadline, MAX_ANSWER_BYTES, async |live| match &live.hooks.column_mask {
+            Some(guest) => guest.call_check(&mut live.store, session(), context).await,
+            None => Err(missing()),
+        })
+        .await
+    }
+
     pub(crate) async fn plan(
         &mut self,
         request: &column_mask::PlanRequest,

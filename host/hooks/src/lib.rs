@@ -19,7 +19,9 @@ mod store;
 mod wasi;
 mod wire;
 
-pub use chain::{Chain, ChainError, MaskPlan, OperationSummary, PlanOutcome, SessionHooks, SqlJudgement};
+pub use chain::{
+    Chain, ChainError, MaskPlan, OperationSummary, PlanOutcome, SessionHooks, SqlJudgement, UseJudgement,
+};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use fault::{Fault, FaultKind};
 pub use limits::Limits;

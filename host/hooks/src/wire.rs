@@ -140,18 +140,78 @@ pub(crate) fn to_findings(findings: &[Finding]) -> Vec<types::Finding> {
     findings.iter().map(wire).collect()
 }
 
+pub(crate) fn answer(answer: column_mask::Answer) -> Checked<MaskAnswer> {
+    Ok(MaskAnswer {
+        permission: match answer.permission {
+            column_mask::Permission::Allow => sql::Use::Allow,
+            column_mask::Permission::Refuse(why) => sql::Use::Refuse(refusal(why)?),
+            column_mask::Permission::Approve(why) => sql::Use::Approve(refusal(why)?),
+        },
+        risk: risk(answer.risk)?,
+        findings: list(answer.findings, MAX_FINDINGS, finding)?,
+    })
+}
+
+/// What one mask said to a statement.
+pub(crate) struct MaskAnswer {
+    pub(crate) permission: sql::Use,
+    pub(crate) risk: u8,
+    pub(crate) findings: Vec<Finding>,
+}
+
+pub(crate) fn to_context(
+    statements: &[sql::StatementFacts],
+    surroundings: &sql::Surroundings,
+    now: u64,
+) -> column_mask::Context {
+    let relation = |relation: &sql::RelationColumns| column_mask::RelationColumns {
+        schema: relation.schema.clone(),
+        name: relation.name.clone(),
+        columns: relation
+            .columns
+            .iter()
+            .map(|column| column_mask::RelationColumn {
+                name: column.name.clone(),
+                lineage: to_lineage(&column.lineage),
+            })
+            .collect(),
+    };
+    column_mask::Context {
+        statements: statements.iter().map(to_statement).collect(),
+        relations: surroundings.relations.iter().map(relation).collect(),
+        unseen: surroundings.unseen.iter().map(to_source).collect(),
+        now,
+    }
+}
+
 pub(crate) fn to_columns(columns: &[sql::Column]) -> Vec<column_mask::Column> {
     let wire = |column: &sql::Column| column_mask::Column {
         name: column.name.clone(),
-        origin: column.origin.as_ref().map(|origin| column_mask::Origin {
-            schema: origin.schema.clone(),
-            relation: origin.relation.clone(),
-            column: origin.column.clone(),
-        }),
+        lineage: to_lineage(&column.lineage),
         type_oid: column.type_oid,
         format: to_format(column.format),
     };
     columns.iter().map(wire).collect()
+}
+
+fn to_lineage(lineage: &sql::Lineage) -> column_mask::Lineage {
+    let origins = |origins: &[sql::Origin]| {
+        let wire = |origin: &sql::Origin| column_mask::Origin {
+            schema: origin.schema.clone(),
+            relation: origin.relation.clone(),
+            column: origin.column.clone(),
+        };
+        origins.iter().map(wire).collect()
+    };
+    column_mask::Lineage {
+        origins: origins(&lineage.origins),
+        reads: origins(&lineage.reads),
+        unseen: lineage.unseen.iter().map(to_source).collect(),
+    }
+}
+
+fn to_source(source: &sql::Source) -> column_mask::Source {
+    column_mask::Source { schema: source.schema.clone(), name: source.name.clone() }
 }
 
 fn to_format(format: sql::Format) -> column_mask::Format {
@@ -159,10 +219,6 @@ fn to_format(format: sql::Format) -> column_mask::Format {
         sql::Format::Text => column_mask::Format::Text,
         sql::Format::Binary => column_mask::Format::Binary,
     }
-}
-
-pub(crate) fn to_statements(statements: &[sql::StatementFacts]) -> Vec<sql_facts::StatementFacts> {
-    statements.iter().map(to_statement).collect()
 }
 
 fn to_statement(facts: &sql::StatementFacts) -> sql_facts::StatementFacts {

@@ -8,8 +8,8 @@ use chaperone_core::Timestamp;
 use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal};
 use chaperone_core::name::{HoldId, Principal};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::StatementFacts;
-use chaperone_hooks::{Fault, Hook, OperationSummary};
+use chaperone_core::sql::{StatementFacts, Surroundings, Use};
+use chaperone_hooks::{Fault, Hook, OperationSummary, UseJudgement};
 use serde::Serialize;
 use serde_json::json;
 use std::cell::OnceCell;
@@ -166,6 +166,44 @@ impl Session {
         Ok(judged)
     }
 
+    /// Whether anything is masked here.
+    pub fn has_masks(&self) -> bool {
+        self.hooks.has_masks()
+    }
+
+    /// Asks the masks whether a text may use what it uses. A fault refuses it.
+    pub async fn check_use(
+        &mut self,
+        judged: &Judged,
+        surroundings: &Surroundings,
+    ) -> Result<UseJudgement, Refusal> {
+        let now_ms = self.now_ms();
+        let asked = self.hooks.check_use(&judged.statements, surroundings, now_ms).await;
+        asked.map_err(|fault| self.fault(judged.operation, &fault))
+    }
+
+    /// Takes what the masks said into the ruling. Where it adds anything to look at, the triggers are asked anew. Fails closed:
+    /// what only people may allow, and what nothing holds, is refused.
+    pub async fn apply_use(&mut self, judged: &mut Judged, judgement: &UseJudgement) {
+        let adds = judgement.risk > judged.risk || !judgement.findings.is_empty();
+        if adds {
+            judged.risk = judged.risk.max(judgement.risk);
+            judged.findings = judged.findings.iter().chain(&judgement.findings).cloned().collect();
+            // It is not the judgement any more that others share.
+            judged.allowed = Rc::default();
+        }
+        if adds && !matches!(judgement.permission, Use::Refuse(_)) {
+            let now_ms = self.now_ms();
+            judged.ruling = match self.ask_triggers(judged, now_ms).await {
+                Ok(ruling) => ruling,
+                Err(fault) => Ruling::Refuse(self.fault(judged.operation, &fault)),
+            };
+        }
+        if let Some(refusal) = refused_by(judgement, &judged.ruling) {
+            judged.ruling = Ruling::Refuse(refusal);
+        }
+    }
+
     async fn ask_triggers(&mut self, judged: &Judged, now_ms: u64) -> Result<Ruling, Fault> {
         let summary = OperationSummary {
             protocol: self.protocol,
@@ -248,6 +286,16 @@ impl Session {
             }
         };
         self.note(EventKind::HoldResolved, judged.operation, &body);
+    }
+}
+
+/// What the masks' answer means to an operation with this ruling: one that people see may use what only they may allow.
+pub fn refused_by(judgement: &UseJudgement, ruling: &Ruling) -> Option<Refusal> {
+    match (&judgement.permission, ruling) {
+        (Use::Refuse(rule), _) | (Use::Approve(rule), Ruling::Allow) => {
+            Some(rule_refusal(RefusalCode::OperationRefused, rule))
+        }
+        (Use::Allow | Use::Approve(_), _) => None,
     }
 }
 

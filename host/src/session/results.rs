@@ -3,7 +3,7 @@
 use super::Session;
 use super::operation::{Judged, rule_refusal};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::Column;
+use chaperone_core::sql::{Column, Surroundings};
 use chaperone_hooks::{Batch, Hook, MaskPlan, Masked, PlanOutcome};
 
 /// How a result is treated.
@@ -17,9 +17,14 @@ pub enum Planned {
 
 impl Session {
     /// Asks the masks about a result's columns. A fault refuses the result.
-    pub async fn plan(&mut self, judged: &Judged, columns: &[Column]) -> Planned {
+    pub async fn plan(
+        &mut self,
+        judged: &Judged,
+        surroundings: &Surroundings,
+        columns: &[Column],
+    ) -> Planned {
         let now_ms = self.now_ms();
-        match self.hooks.plan(judged.facts_for_masks(), columns, now_ms).await {
+        match self.hooks.plan(judged.facts_for_masks(), surroundings, columns, now_ms).await {
             Ok(PlanOutcome::Plan(plan)) => Planned::Show(plan),
             Ok(PlanOutcome::Refuse(rule)) => {
                 Planned::Refuse(rule_refusal(RefusalCode::MaskImpossible, &rule))

@@ -3,13 +3,15 @@
 //! A rule that can never do anything is a mistake, not a default: an operator who wrote it believes to be protected.
 
 use crate::detect::{Confidence, ContentRule, Detector};
-use crate::plan::{ColumnRule, Computed, Pattern};
+use crate::rules::{ColumnRule, Computed, Pattern, Predicate, Trusted};
 use crate::strategy::{HashKey, Strategy};
 use chaperone_sdk::ConfigError;
 use serde::Deserialize;
 
 /// Most column rules: each is compared with each column of each row description.
 pub const MAX_COLUMN_RULES: usize = 1000;
+/// Most entries of `trusted`: each is compared with each function that a statement calls.
+pub const MAX_TRUSTED: usize = 1000;
 /// Most content rules: each may look at each value.
 pub const MAX_CONTENT_RULES: usize = 50;
 /// Shortest `hash_key` in bytes: 128 bits, if they are random. SSNs are few; a guessable key gives them all away.
@@ -28,6 +30,9 @@ pub struct Config {
     /// What becomes of computed columns that may hold a hidden one.
     #[serde(default)]
     pub computed: Computed,
+    /// Functions and foreign tables that return nothing hidden, as `schema.name`.
+    #[serde(default)]
+    pub trusted: Vec<String>,
     /// The key of the strategy `hash`; the host has resolved a reference before.
     #[serde(default)]
     pub hash_key: Option<String>,
@@ -56,6 +61,12 @@ pub struct ColumnEntry {
     /// Overrides [`Config::computed`] for this rule.
     #[serde(default)]
     pub computed: Option<Computed>,
+    /// The column may not even be guessed at: no statement decides by it unless `predicate` says so.
+    #[serde(default)]
+    pub secret: bool,
+    /// What becomes of statements that decide by it.
+    #[serde(default)]
+    pub predicate: Option<Predicate>,
 }
 
 /// An entry of `content`.
@@ -99,6 +110,8 @@ pub enum ContentKind {
 pub struct Checked {
     /// In the order of the configuration; the first that matches wins.
     pub columns: Vec<ColumnRule>,
+    /// What may be taken for harmless.
+    pub trusted: Vec<Trusted>,
     /// In the order of the configuration.
     pub content: Vec<ContentRule>,
     /// Present when any rule hashes.
@@ -114,9 +127,10 @@ pub fn check(config: Config) -> Result<Checked, Vec<ConfigError>> {
     for (list, length, most) in [
         ("/columns", config.columns.len(), MAX_COLUMN_RULES),
         ("/content", config.content.len(), MAX_CONTENT_RULES),
+        ("/trusted", config.trusted.len(), MAX_TRUSTED),
     ] {
         if length > most {
-            errors.push(ConfigError::at(list, format!("has {length} rules; at most {most} are allowed")));
+            errors.push(ConfigError::at(list, format!("has {length} entries; at most {most} are allowed")));
             return Err(errors);
         }
     }
@@ -125,8 +139,9 @@ pub fn check(config: Config) -> Result<Checked, Vec<ConfigError>> {
     }
     let hash_key = check_key(&config, &mut errors);
     let columns = check_columns(&config, &mut errors);
+    let trusted = check_trusted(&config, &mut errors);
     let content = check_content(&config, &mut errors);
-    if errors.is_empty() { Ok(Checked { columns, content, hash_key }) } else { Err(errors) }
+    if errors.is_empty() { Ok(Checked { columns, trusted, content, hash_key }) } else { Err(errors) }
 }
 
 const NOTHING_TO_SCAN_FOR: &str =
@@ -170,16 +185,40 @@ fn check_columns(config: &Config, errors: &mut Vec<ConfigError>) -> Vec<ColumnRu
                 format!("is never reached: /columns/{first} has the same"),
             ));
         }
+        if entry.secret && entry.predicate == Some(Predicate::Allow) {
+            errors.push(ConfigError::at(
+                at("predicate"),
+                "`allow` contradicts `secret`: rows chosen by a column tell what is in it",
+            ));
+        }
         match Pattern::new(&entry.r#match) {
             Ok(pattern) => rules.push(ColumnRule {
                 pattern,
                 strategy: entry.strategy,
                 computed: entry.computed.unwrap_or(config.computed),
+                predicate: entry.predicate.unwrap_or(match entry.secret {
+                    true => Predicate::Refuse,
+                    false => Predicate::Allow,
+                }),
             }),
             Err(message) => errors.push(ConfigError::at(at("match"), message)),
         }
     }
     rules
+}
+
+fn check_trusted(config: &Config, errors: &mut Vec<ConfigError>) -> Vec<Trusted> {
+    if !config.trusted.is_empty() && config.columns.is_empty() {
+        errors.push(ConfigError::at("/trusted", "is not used: there are no rules in `columns`"));
+    }
+    let mut trusted = Vec::with_capacity(config.trusted.len());
+    for (index, text) in config.trusted.iter().enumerate() {
+        match Trusted::new(text) {
+            Ok(one) => trusted.push(one),
+            Err(message) => errors.push(ConfigError::at(format!("/trusted/{index}"), message)),
+        }
+    }
+    trusted
 }
 
 fn check_content(config: &Config, errors: &mut Vec<ConfigError>) -> Vec<ContentRule> {

@@ -1,14 +1,19 @@
 //! `column-mask`: hides columns by name and texts by content. This file is only the glue to the SDK: [`policy`] decides,
-//! with [`config`] checked, [`plan`] once for each result, [`detect`] for what looks sensitive, [`strategy`] for its look.
+//! with [`config`] checked, [`rules`] over a column's lineage, [`usage`] before a statement runs, [`plan`] once for each result
+//! (both by what it is [`reading`]), [`detect`] for what looks sensitive, [`strategy`] for its look.
 
 pub mod config;
 pub mod detect;
 pub mod kind;
 pub mod plan;
 pub mod policy;
+pub mod reading;
+pub mod rules;
 pub mod strategy;
+pub mod usage;
 use chaperone_sdk::{
-    Change, ColumnMask, ColumnOf, ConfigError, PlanRequest, Plugin, Refusal, Session, Treatment,
+    Answer, Change, ColumnMask, ColumnOf, ConfigError, Context, PlanRequest, Plugin, Refusal, Session,
+    Treatment,
 };
 
 /// The plugin: a checked configuration.
@@ -28,6 +33,10 @@ impl Plugin for ColumnMasker {
 }
 
 impl ColumnMask for ColumnMasker {
+    fn check(&self, _: &Session<'_>, context: &Context) -> Answer {
+        self.0.check(context)
+    }
+
     fn plan(&self, _: &Session<'_>, request: &PlanRequest) -> Vec<Treatment> {
         self.0.plan(request)
     }

@@ -1,4 +1,4 @@
-//! The plan for a result: by origin where the target names one, by the statement's facts where a column is computed.
+//! The plan for a result: by lineage where the target names a column, by what the statement reads where one is computed.
 //!
 //! A result column that is a plain table column has an origin, whatever the statement calls it, so that aliases and
 //! sub-selects change nothing. A computed column has none; then the question is whether the statement could have read a
@@ -7,67 +7,10 @@
 
 use crate::detect::Scanner;
 use crate::kind::{Kind, SHORT_INTEGER_DIGITS};
-use crate::strategy::Strategy;
-use chaperone_sdk::{Column, Glob, PlanRequest, Refusal, StatementFacts, Treatment};
-use serde::Deserialize;
+use crate::reading;
+use crate::rules::{ColumnRule, Computed, Held, Rules};
+use chaperone_sdk::{Column, Context, PlanRequest, Refusal, Treatment};
 use std::cell::OnceCell;
-
-/// What becomes of a computed column that may hold a hidden one. The later in this list, the stricter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Computed {
-    /// Content rules look through it.
-    Scan,
-    /// Every value is NULL. Nothing else would do: a fixed text tells whether an expression was NULL, a hash lets
-    /// a client compare, and the last four characters of a reversed text are its first.
-    Mask,
-    /// The client gets an error that says which rule stands in the way.
-    #[default]
-    Refuse,
-}
-
-/// `schema.table.column`, each a [`Glob`].
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    schema: Glob,
-    relation: Glob,
-    column: Glob,
-}
-
-impl Pattern {
-    /// Parses three parts with dots between them; the error says what would be right.
-    pub fn new(text: &str) -> Result<Self, String> {
-        const RIGHT: &str =
-            "must be schema.table.column, where `*` stands for any text, e.g. `public.customers.ssn`";
-        if text.contains('"') {
-            return Err("write names without quotes; upper and lower case are the same here".to_owned());
-        }
-        let parts: Vec<&str> = text.split('.').collect();
-        let [schema, relation, column] = parts.as_slice() else { return Err(RIGHT.to_owned()) };
-        let part = |text: &str| Glob::new(text).map_err(|_| RIGHT.to_owned());
-        Ok(Pattern { schema: part(schema)?, relation: part(relation)?, column: part(column)? })
-    }
-
-    fn text(&self) -> String {
-        [&self.schema, &self.relation, &self.column].map(Glob::as_str).join(".")
-    }
-
-    /// Could the relation be one of ours? An unqualified name may be in any schema.
-    fn may_be(&self, schema: Option<&str>, relation: &str) -> bool {
-        self.relation.matches(relation) && schema.is_none_or(|schema| self.schema.matches(schema))
-    }
-}
-
-/// A column rule, ready to run.
-#[derive(Debug, Clone)]
-pub struct ColumnRule {
-    /// Which columns.
-    pub pattern: Pattern,
-    /// How their values look.
-    pub strategy: Strategy,
-    /// What becomes of columns computed from them.
-    pub computed: Computed,
-}
 
 /// What a treatment number says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,58 +44,17 @@ impl Action {
     }
 }
 
-/// PostgreSQL keeps samples of every column's values here. They are hidden as soon as any column is.
-const SAMPLES: [&str; 4] = [
-    "pg_catalog.pg_stats*.most_common_*",
-    "pg_catalog.pg_stats*.*histogram*",
-    "pg_catalog.pg_statistic.stavalues*",
-    "pg_catalog.pg_statistic_ext_data.stxd*",
-];
-
-/// Functions that run SQL given to them as text, or read a table given by name: what they read is in no facts.
-const RUN_SQL: [&str; 10] = [
-    "query_to_xml*",
-    "table_to_xml*",
-    "schema_to_xml*",
-    "database_to_xml*",
-    "cursor_to_xml*",
-    "ts_stat",
-    "ts_rewrite",
-    "dblink*",
-    "crosstab*",
-    "connectby",
-];
-
-/// Statements that may name nothing and still be understood. Any other that names nothing (`FETCH`, `EXECUTE`) returns
-/// what an earlier statement has said.
-const SELF_CONTAINED: [&str; 4] = ["select", "session", "transaction", "listen"];
-
-/// All column rules.
+/// All column rules, and what there is to scan for.
 pub struct Planner {
-    rules: Vec<ColumnRule>,
+    rules: Rules,
     scans_text: bool,
     scans_numbers: bool,
     scans_short_numbers: bool,
 }
 
-/// How far a statement reaches into a rule's columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// It cannot have read them.
-    Not,
-    /// It reads a relation that may be theirs, and names none of them.
-    Relation,
-    /// It may have read them.
-    Column,
-}
-
 impl Planner {
-    /// Takes the operator's rules, adds those for the samples, and notes what there is to scan for.
-    pub fn new(mut rules: Vec<ColumnRule>, computed: Computed, scanner: &Scanner) -> Self {
-        if !rules.is_empty() {
-            let samples = SAMPLES.iter().filter_map(|text| Pattern::new(text).ok());
-            rules.extend(samples.map(|pattern| ColumnRule { pattern, strategy: Strategy::Null, computed }));
-        }
+    /// Takes the rules, and notes what there is to scan for.
+    pub fn new(rules: Rules, scanner: &Scanner) -> Self {
         Planner {
             rules,
             scans_text: !scanner.is_empty(),
@@ -161,48 +63,38 @@ impl Planner {
         }
     }
 
-    /// The rule of an index.
-    pub fn rule(&self, index: usize) -> Option<&ColumnRule> {
-        self.rules.get(index)
+    /// The column rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// One treatment for each column, in order.
     pub fn plan(&self, request: &PlanRequest) -> Vec<Treatment> {
         // Worked out at the first computed column; most results have none.
-        let reaches = OnceCell::new();
-        request
-            .columns
-            .iter()
-            .map(|column| self.treat(column, || reaches.get_or_init(|| self.reaches(&request.statements))))
-            .collect()
+        let read = OnceCell::new();
+        let read = || read.get_or_init(|| reading::values(&self.rules, &request.context));
+        request.columns.iter().map(|column| self.treat(column, &request.context, read)).collect()
     }
 
-    fn treat<'a>(&self, column: &Column, reaches: impl FnOnce() -> &'a Vec<Reach>) -> Treatment {
-        // A whole row has a table for its origin and no column: as good as computed.
-        if let Some(origin) = column.origin.as_ref().filter(|origin| !origin.column.is_empty()) {
-            let hides = |rule: &ColumnRule| {
-                rule.pattern.may_be(Some(&origin.schema), &origin.relation)
-                    && rule.pattern.column.matches(&origin.column)
-            };
-            return match self.rules.iter().position(hides) {
-                Some(index) => Treatment::Mask(Action::Rule(index).number()),
-                None => self.scan(column),
-            };
+    fn treat<'a>(&self, column: &Column, context: &Context, read: impl FnOnce() -> &'a Held) -> Treatment {
+        let lineage = &column.lineage;
+        if let Some(index) = self.rules.first(&lineage.origins) {
+            return Treatment::Mask(Action::Rule(index).number());
         }
-        let tainted = self.rules.iter().zip(reaches()).filter(|(rule, reach)| match reach {
-            Reach::Not => false,
-            Reach::Relation => {
-                !rule.pattern.column.is_anything() && rule.pattern.column.matches(&column.name)
-            }
-            Reach::Column => true,
-        });
-        match tainted.map(|(rule, _)| rule).max_by_key(|rule| rule.computed) {
+        let mut held = Held::default();
+        held.add_ways(&self.rules, lineage);
+        if lineage.origins.is_empty() && !self.rules.is_empty() {
+            held.merge(read());
+            // A set operation over `*` computes columns that the statement does not name.
+            held.merge(&reading::named(&self.rules, context, &column.name));
+        }
+        match held.iter(&self.rules).rev().max_by_key(|rule| rule.computed) {
             None => self.scan(column),
             Some(rule) => match rule.computed {
-                Computed::Refuse => Treatment::Refuse(computed_refusal(rule)),
+                Computed::Refuse => Treatment::Refuse(computed_refusal(&held, rule)),
                 Computed::Mask => Treatment::Mask(Action::Null.number()),
                 Computed::Scan => match self.scan(column) {
-                    Treatment::Pass => Treatment::Refuse(unmaskable(rule)), // fails closed
+                    Treatment::Pass => Treatment::Refuse(unmaskable(&held, rule)), // fails closed
                     scanned => scanned,
                 },
             },
@@ -218,60 +110,22 @@ impl Planner {
         };
         if looks { Treatment::Mask(Action::Scan.number()) } else { Treatment::Pass }
     }
-
-    fn reaches(&self, statements: &[StatementFacts]) -> Vec<Reach> {
-        // Fails closed: what nobody understood may have read everything.
-        let unknown = statements.is_empty() || statements.iter().any(hides_its_source);
-        let reach =
-            |rule: &ColumnRule| if unknown { Reach::Column } else { reach(&rule.pattern, statements) };
-        self.rules.iter().map(reach).collect()
-    }
 }
 
-/// True when a statement returns what its own facts cannot say.
-fn hides_its_source(facts: &StatementFacts) -> bool {
-    let mut segments = facts.class.split(['.', '-']);
-    let names_nothing = facts.relations.is_empty() && facts.columns.is_empty() && facts.functions.is_empty();
-    let runs_sql =
-        |name: &str| RUN_SQL.iter().any(|text| Glob::new(text).is_ok_and(|glob| glob.matches(name)));
-    (names_nothing && !segments.next().is_some_and(|first| SELF_CONTAINED.contains(&first)))
-        || facts.class.split(['.', '-']).any(|part| matches!(part, "fetch" | "cursor" | "execute"))
-        || facts.functions.iter().any(|function| runs_sql(&function.name))
-}
-
-/// All statements of a text count together: which of them a result belongs to is not known.
-fn reach(pattern: &Pattern, statements: &[StatementFacts]) -> Reach {
-    let copied = statements.iter().filter_map(|facts| facts.copy_out.as_ref()?.relation.as_ref());
-    let mut relations = statements.iter().flat_map(|facts| &facts.relations).chain(copied).peekable();
-    let mut columns = statements.iter().flat_map(|facts| &facts.columns);
-    // Without any relation rows come out of a function, which may have read anything; names are all there is to go by.
-    let from_function = relations.peek().is_none() && !pattern.column.is_anything();
-    if !from_function && !relations.any(|one| pattern.may_be(one.schema.as_deref(), &one.name)) {
-        return Reach::Not;
-    }
-    let opaque = !from_function && statements.iter().any(|facts| facts.opaque || facts.copy_out.is_some());
-    if opaque || columns.any(|column| pattern.column.matches(&column.name)) {
-        Reach::Column
-    } else {
-        Reach::Relation
-    }
-}
-
-fn computed_refusal(rule: &ColumnRule) -> Refusal {
+fn computed_refusal(held: &Held, rule: &ColumnRule) -> Refusal {
     Refusal {
         rule: "mask.computed".into(),
-        reason: format!("a computed column may hold values of {}, which are hidden", rule.pattern.text()),
-        hint: "Select the column itself, which is returned masked, or leave it out of the statement.".into(),
+        reason: held.why(rule, "a computed column may hold values of"),
+        hint: held
+            .hint("Select the column itself, which is returned masked, or leave it out of the statement."),
     }
 }
 
-fn unmaskable(rule: &ColumnRule) -> Refusal {
+fn unmaskable(held: &Held, rule: &ColumnRule) -> Refusal {
+    let why = held.why(rule, "a computed column may hold values of");
     Refusal {
         rule: "mask.unmaskable".into(),
-        reason: format!(
-            "a computed column may hold values of {}, and its type cannot be searched",
-            rule.pattern.text()
-        ),
+        reason: format!("{why}, and its type cannot be searched"),
         hint: "Cast it to text, or leave the hidden column out of the statement.".into(),
     }
 }

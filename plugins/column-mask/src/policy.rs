@@ -6,9 +6,13 @@
 use crate::config::{self, Config};
 use crate::detect::{Scan, Scanner};
 use crate::kind::{Kind, integer_text, numeric_text, uuid_bytes};
-use crate::plan::{Action, ColumnRule, Planner};
+use crate::plan::{Action, Planner};
+use crate::rules::{ColumnRule, Rules};
 use crate::strategy::{HashKey, Strategy, apply, hashed_uuid, push_uuid};
-use chaperone_sdk::{Change, ColumnOf, ConfigError, Format, PlanRequest, Refusal, Treatment};
+use crate::usage;
+use chaperone_sdk::{
+    Answer, Change, ColumnOf, ConfigError, Context, Format, PlanRequest, Refusal, Treatment,
+};
 use serde::de::IgnoredAny;
 
 /// The version byte in front of a jsonb value in the binary format (`jsonb_send` in `jsonb.c`).
@@ -28,10 +32,15 @@ impl Policy {
         let checked = config::check(config)?;
         let scanner = Scanner::new(checked.content);
         Ok(Policy {
-            planner: Planner::new(checked.columns, computed, &scanner),
+            planner: Planner::new(Rules::new(checked.columns, checked.trusted, computed), &scanner),
             scanner,
             hash_key: checked.hash_key,
         })
+    }
+
+    /// What statements may do with hidden columns.
+    pub fn check(&self, context: &Context) -> Answer {
+        usage::check(self.planner.rules(), context)
     }
 
     /// One treatment for each column.
@@ -46,7 +55,7 @@ impl Policy {
             Action::Scan => Ok(self.scan(kind, column.format, value, out)),
             Action::Null => Ok(Change::Null),
             Action::Rule(index) => {
-                let rule = self.planner.rule(index).ok_or_else(unknown_treatment)?;
+                let rule = self.planner.rules().get(index).ok_or_else(unknown_treatment)?;
                 Ok(self.hide(rule, kind, column.format, value, out))
             }
         }

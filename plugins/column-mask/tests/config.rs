@@ -92,7 +92,27 @@ fn each_mistake_has_its_pointer_and_says_what_would_be_right() {
         (
             json!({"columns": vec![rule.clone(); 1001]}),
             "/columns",
-            "has 1001 rules; at most 1000 are allowed",
+            "has 1001 entries; at most 1000 are allowed",
+        ),
+        (
+            json!({"columns": [{"match": "a.b.c", "strategy": "null", "secret": true, "predicate": "allow"}]}),
+            "/columns/0/predicate",
+            "`allow` contradicts `secret`",
+        ),
+        (
+            json!({"columns": [{"match": "a.b.c", "strategy": "null", "predicate": "ask"}]}),
+            "/columns/0/predicate",
+            "unknown variant `ask`",
+        ),
+        (
+            json!({"columns": [{"match": "a.b.c", "strategy": "null"}], "trusted": ["a.b", "tax"]}),
+            "/trusted/1",
+            "must be schema.name",
+        ),
+        (
+            json!({"content": [{"kind": "card", "strategy": "null"}], "trusted": ["a.b"]}),
+            "/trusted",
+            "is not used",
         ),
     ] {
         let found = mistakes(&config);

@@ -1,7 +1,7 @@
 //! Answers, and the lack of them: every kind of fault in every hook.
 
 use super::{breaks, tell};
-use chaperone_core::sql::{Column, Format};
+use chaperone_core::sql::{Column, Format, Lineage, StatementFacts, Surroundings, Use};
 use chaperone_hooks::{Batch, FaultKind, Hook, OperationSummary, PlanOutcome, SessionHooks};
 use chaperone_tests::guests::{engine, facts, hasty, hostile_chain, load_hostile, patient};
 
@@ -100,7 +100,8 @@ async fn a_hold_that_nobody_could_end_is_a_fault() {
 }
 
 fn columns(word: &str) -> Vec<Column> {
-    let column = |name: String| Column { name, origin: None, type_oid: 25, format: Format::Text };
+    let column =
+        |name: String| Column { name, lineage: Lineage::default(), type_oid: 25, format: Format::Text };
     vec![column(format!("hostile:{word}")), column("other".into())]
 }
 
@@ -116,9 +117,9 @@ async fn a_plan_that_does_not_fit_the_columns_is_a_fault() {
         ("panic", FaultKind::Trapped),
         ("eat", FaultKind::Memory),
     ] {
-        let fault = session.plan(&[], &columns(word), 0).await.unwrap_err();
+        let fault = session.plan(&[], &Surroundings::default(), &columns(word), 0).await.unwrap_err();
         assert_eq!((fault.kind, fault.hook), (kind, "column-mask"), "{word}: {fault}");
-        let plan = session.plan(&[], &columns("nothing"), 0).await.unwrap();
+        let plan = session.plan(&[], &Surroundings::default(), &columns("nothing"), 0).await.unwrap();
         assert!(matches!(plan, PlanOutcome::Plan(plan) if plan.passes_all()), "after {word}");
     }
 }
@@ -133,7 +134,9 @@ fn batch() -> Batch {
 
 /// Masks three values in each of two columns; gives back the first column's, or the fault's kind.
 async fn masked(session: &mut SessionHooks, word: &str) -> Result<Vec<String>, FaultKind> {
-    let PlanOutcome::Plan(plan) = session.plan(&[], &columns(word), 0).await.unwrap() else {
+    let PlanOutcome::Plan(plan) =
+        session.plan(&[], &Surroundings::default(), &columns(word), 0).await.unwrap()
+    else {
         panic!("{word} is refused")
     };
     assert_eq!(plan.masked_columns().collect::<Vec<_>>(), [0, 1], "{word} is no word");
@@ -202,4 +205,39 @@ async fn calls_and_faults_are_counted() {
     assert_eq!(counted(Hook::ApprovalTrigger), (1, 1));
     assert_eq!(counted(Hook::ColumnMask), (0, 0));
     assert!(!plugin.metrics(Hook::SqlCheck).read().time.is_zero());
+}
+
+fn facts_of(word: &str) -> Vec<StatementFacts> {
+    vec![StatementFacts {
+        class: format!("hostile:{word}"),
+        classes: Vec::new(),
+        relations: Vec::new(),
+        columns: Vec::new(),
+        functions: Vec::new(),
+        opaque: false,
+        changes_session: false,
+        copy_out: None,
+    }]
+}
+
+#[tokio::test]
+async fn a_mask_that_answers_wrongly_before_a_statement_runs_is_a_fault() {
+    let engine = engine(2).unwrap();
+    let mut session = hostile_chain(&engine, patient()).await.unwrap().open(facts()).await.unwrap();
+    let nothing = Surroundings::default();
+    for (word, kind) in [
+        ("use-risk", FaultKind::BadAnswer),
+        ("use-novel", FaultKind::BadAnswer),
+        ("panic", FaultKind::Trapped),
+        ("eat", FaultKind::Memory),
+    ] {
+        let fault = session.check_use(&facts_of(word), &nothing, 0).await.unwrap_err();
+        assert_eq!((fault.kind, fault.hook), (kind, "column-mask"), "{word}: {fault}");
+        let answer = session.check_use(&facts_of("nothing"), &nothing, 0).await.unwrap();
+        assert_eq!(answer.permission, Use::Allow, "after {word}");
+    }
+    let answer = session.check_use(&facts_of("use-refuse"), &nothing, 0).await.unwrap();
+    assert!(matches!(answer.permission, Use::Refuse(why) if why.reason == "not so"));
+    let answer = session.check_use(&facts_of("use-approve"), &nothing, 0).await.unwrap();
+    assert!(matches!(answer.permission, Use::Approve(why) if why.reason == "ask first"));
 }

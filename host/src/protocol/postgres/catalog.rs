@@ -1,22 +1,24 @@
-//! Which schema, table and column an OID means, asked of the target itself.
+//! Which schema, table and column an OID means, and what is behind it, asked of the target itself.
 //!
 //! Result columns name their origin by OID and attribute number (PostgreSQL manual, RowDescription); rules name columns
 //! by name. Look-ups run on a connection of the gateway's own, one for each target, so that a session's transaction is
 //! neither used nor seen; answers are kept for [`FRESH`], and forgotten at once when a session changes what names mean.
 //! A column that another session renames is therefore seen under its old name for at most that long. What cannot be
-//! looked up has no known origin, and masks treat that as the worst case.
+//! looked up may be anything, and masks treat that as the worst case.
 
-use super::dial::{LoggedIn, login};
-use super::frame::{Body, Frame, HEADER_BYTES, Malformed};
-use super::stream::TargetStream;
+mod lineage;
+mod lookup;
+
 use crate::target::Lease;
 use chaperone_core::name::TargetName;
-use chaperone_core::sql::Origin;
-use std::collections::HashMap;
+use chaperone_core::sql::{
+    Access, Lineage, Origin, RelationColumn, RelationColumns, Source, StatementFacts, Surroundings,
+};
+use lookup::{Ask, Function, Operator, Question, Told, answer_all};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,17 +28,17 @@ pub(super) const FRESH: Duration = Duration::from_secs(10);
 /// One look-up, connecting included.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the connection stays open unused.
-const IDLE: Duration = Duration::from_secs(60);
+/// Relations, names and functions remembered for a target; over it, all are forgotten, which costs only look-ups.
+const MAX_REMEMBERED: usize = 10_000;
 
-/// Relations remembered for a target; over it, all are forgotten, which costs only look-ups.
-const MAX_RELATIONS: usize = 50_000;
+/// Columns that masks are told of for one statement; over it they are told that it may be any.
+const MAX_COLUMNS: usize = 20_000;
 
-/// Look-ups that wait; over it a look-up fails, and the column has no known origin.
+/// So many columns in the facts of one statement, and a check may have given the list up (sql-guard does after 1,024).
+const LONG_LIST: usize = 1_000;
+
+/// Look-ups that wait; over it a look-up fails, and what was asked for may be anything.
 const QUEUE: usize = 256;
-
-/// An answer's bound: 1,600 columns of 64-byte names are far below.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// The catalogs of all targets.
 pub(super) struct Catalogs {
@@ -51,30 +53,39 @@ pub(super) struct Catalog {
 }
 
 struct Shared {
-    known: Mutex<HashMap<u32, (Instant, Arc<Relation>)>>,
-    /// Counts how often all was forgotten.
+    known: Mutex<Known>,
+    /// Counts how often all was forgotten: an answer to what was asked before that does not count.
     generation: AtomicU64,
     questions: mpsc::Sender<Question>,
 }
 
-struct Question {
-    what: Ask,
-    lease: Arc<Lease>,
-    answer: oneshot::Sender<Vec<(u32, Relation)>>,
+/// A relation as a statement names it.
+type Name = (Option<String>, String);
+
+/// What was asked before, and when.
+#[derive(Default)]
+struct Known {
+    relations: HashMap<u32, (Instant, Arc<Relation>)>,
+    names: HashMap<Name, (Instant, Vec<Arc<Relation>>)>,
+    functions: HashMap<String, (Instant, Arc<[Function]>)>,
+    operators: Option<(Instant, Arc<[Operator]>)>,
 }
 
-enum Ask {
-    Oid(u32),
-    Name { schema: Option<String>, name: String },
-}
-
-/// A relation's names.
+/// A relation, with what is behind its columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Relation {
+    oid: u32,
     schema: String,
     name: String,
-    /// Attribute number and name, in order.
-    columns: Vec<(i16, String)>,
+    columns: Vec<KnownColumn>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct KnownColumn {
+    /// Below 0: the system's own, such as `ctid`.
+    number: i16,
+    name: String,
+    lineage: Lineage,
 }
 
 impl Relation {
@@ -82,9 +93,21 @@ impl Relation {
         Origin { schema: self.schema.clone(), relation: self.name.clone(), column: column.to_owned() }
     }
 
-    /// All columns, in order.
-    pub(super) fn origins(&self) -> impl Iterator<Item = Origin> + '_ {
-        self.columns.iter().map(|(_, column)| self.origin(column))
+    fn column(&self, number: i16) -> Option<&KnownColumn> {
+        self.columns.iter().find(|column| column.number == number)
+    }
+
+    /// What a whole row may hold.
+    fn whole_row(&self) -> Lineage {
+        let mut lineage = Lineage { reads: vec![self.origin("")], ..Lineage::default() };
+        self.columns.iter().for_each(|column| lineage::add_ways(&mut lineage, &column.lineage));
+        lineage
+    }
+
+    /// Its columns as a client sees them, in order.
+    pub(super) fn visible(&self) -> impl Iterator<Item = (&str, &Lineage)> + '_ {
+        let visible = self.columns.iter().filter(|column| column.number > 0);
+        visible.map(|column| (column.name.as_str(), &column.lineage))
     }
 }
 
@@ -107,37 +130,151 @@ impl Catalogs {
 }
 
 impl Catalog {
-    /// The origin of a result column. None for computed columns, and for what cannot be looked up.
-    pub(super) async fn origin(&self, relation: u32, attribute: i16) -> Option<Origin> {
-        if relation == 0 || attribute == 0 {
-            return None;
+    /// Where the values of a result column come from. What cannot be looked up may come from anything: fails closed.
+    pub(super) async fn lineage(&self, relation: u32, attribute: i16) -> Lineage {
+        if relation == 0 {
+            return Lineage::default();
         }
-        let find = |relation: &Relation| {
-            let (_, name) = relation.columns.iter().find(|(number, _)| *number == attribute)?;
-            Some(relation.origin(name))
-        };
-        if let Some(origin) = self.remembered(relation).and_then(|known| find(&known)) {
-            return Some(origin);
+        let Some(relation) = self.relation(relation).await else { return Lineage::unknown() };
+        match attribute {
+            0 => relation.whole_row(),
+            _ => relation.column(attribute).map_or_else(Lineage::unknown, |column| column.lineage.clone()),
         }
-        if self.remembered(relation).is_some_and(|known| known.columns.is_empty()) {
-            // It could not be looked up a moment ago: a slow catalog delays a result once, not once for each column.
-            return None;
-        }
-        if self.ask(Ask::Oid(relation)).await.is_empty() {
-            self.lock().insert(relation, (Instant::now(), Arc::default()));
-        }
-        self.remembered(relation).and_then(|known| find(&known))
     }
 
-    /// All relations of a name; without a schema every one that it could mean.
-    pub(super) async fn named(&self, schema: Option<&str>, name: &str) -> Vec<Relation> {
-        let ask = Ask::Name { schema: schema.map(str::to_owned), name: name.to_owned() };
-        self.ask(ask).await.into_iter().map(|(_, relation)| relation).collect()
+    async fn relation(&self, oid: u32) -> Option<Arc<Relation>> {
+        if let Some((_, relation)) = self.lock().relations.get(&oid).filter(|(when, _)| is_fresh(*when)) {
+            return Some(Arc::clone(relation));
+        }
+        if let Some(Told::Relations(found)) = self.ask(Ask::Oid(oid)).await
+            && let [relation] = found.as_slice()
+        {
+            return Some(Arc::clone(relation));
+        }
+        // A slow catalog delays a result once, not once for each column.
+        self.lock().relations.insert(oid, (Instant::now(), Arc::default()));
+        None
+    }
+
+    /// All relations of a name; without a schema every one that it could mean. Empty also when the look-up failed.
+    pub(super) async fn named(&self, schema: Option<&str>, name: &str) -> Vec<Arc<Relation>> {
+        let name: Name = (schema.map(str::to_owned), name.to_owned());
+        if let Some((_, found)) = self.lock().names.get(&name).filter(|(when, _)| is_fresh(*when)) {
+            return found.clone();
+        }
+        match self.ask(Ask::Name(name)).await {
+            Some(Told::Relations(found)) => found,
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the catalog has of the names in the statements of a text: the relations that they read, and what they may call
+    /// unseen.
+    pub(super) async fn surroundings(&self, statements: &[StatementFacts], text: &str) -> Surroundings {
+        let asked = tokio::time::timeout(LOOKUP_TIMEOUT, self.ask_surroundings(statements, text)).await;
+        asked.unwrap_or_else(|_| {
+            // Fails closed: nothing was found out in time.
+            let any = |(schema, name): (Option<&str>, &str)| RelationColumns {
+                schema: schema.map(str::to_owned),
+                name: name.to_owned(),
+                columns: vec![any_column()],
+            };
+            Surroundings {
+                relations: relations_of(statements).into_iter().map(any).collect(),
+                unseen: vec![Source::default()],
+            }
+        })
+    }
+
+    async fn ask_surroundings(&self, statements: &[StatementFacts], text: &str) -> Surroundings {
+        let mut surroundings = Surroundings::default();
+        let mut left = MAX_COLUMNS;
+        for (schema, name) in relations_of(statements) {
+            let found = self.named(schema, name).await;
+            let count: usize = found.iter().map(|relation| relation.columns.len()).sum();
+            let columns = match left.checked_sub(count) {
+                Some(rest) if count > 0 => {
+                    left = rest;
+                    found.iter().flat_map(|relation| &relation.columns).map(KnownColumn::told).collect()
+                }
+                // Fails closed: also a relation that only this session's transaction has.
+                _ => vec![any_column()],
+            };
+            let (schema, name) = (schema.map(str::to_owned), name.to_owned());
+            surroundings.relations.push(RelationColumns { schema, name, columns });
+        }
+        surroundings.unseen = self.unseen(statements, text).await;
+        surroundings
+    }
+
+    /// What statements may call of which nobody knows what it reads.
+    async fn unseen(&self, statements: &[StatementFacts], text: &str) -> Vec<Source> {
+        let calls = || statements.iter().flat_map(|facts| &facts.functions);
+        // PostgreSQL reads `x.f` as `f(x)` where `x` has no column `f` (manual, 4.2.6).
+        let dotted = || statements.iter().flat_map(|facts| &facts.columns).map(|column| column.name.as_str());
+        let names: BTreeSet<&str> = calls().map(|call| call.name.as_str()).chain(dotted()).collect();
+        let (Some(functions), Some(operators)) = (self.functions(&names).await, self.operators().await)
+        else {
+            return vec![Source::default()]; // fails closed
+        };
+        // An operator is in the text where it is used; a cast need not be.
+        let used = |operator: &&Operator| match operator.symbol.as_str() {
+            "" => statements.iter().any(StatementFacts::computes),
+            symbol => text.contains(symbol),
+        };
+        let mut unseen: Vec<Source> =
+            operators.iter().filter(used).map(|operator| operator.source.clone()).collect();
+        if statements.iter().any(|facts| facts.opaque && facts.columns.len() >= LONG_LIST) {
+            // Fails closed: a list that was given up may lack one that calls a function.
+            unseen.push(Source::default());
+        }
+        for function in functions {
+            let Source { schema, name } = &function.source;
+            let called = calls().any(|call| {
+                call.name == *name && call.schema.as_ref().is_none_or(|written| written == schema)
+            });
+            if called || function.takes_one && dotted().any(|column| column == name) {
+                unseen.push(function.source);
+            }
+        }
+        unseen
+    }
+
+    async fn functions(&self, names: &BTreeSet<&str>) -> Option<Vec<Function>> {
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        {
+            let known = self.lock();
+            for name in names {
+                match known.functions.get(*name).filter(|(when, _)| is_fresh(*when)) {
+                    Some((_, functions)) => found.extend(functions.iter().cloned()),
+                    None => missing.push((*name).to_owned()),
+                }
+            }
+        }
+        if !missing.is_empty() {
+            let Told::Functions(told) = self.ask(Ask::Functions(missing)).await? else { return None };
+            found.extend(told);
+        }
+        Some(found)
+    }
+
+    async fn operators(&self) -> Option<Vec<Operator>> {
+        if let Some((_, known)) = self.lock().operators.as_ref().filter(|(when, _)| is_fresh(*when)) {
+            return Some(known.to_vec());
+        }
+        let Told::Operators(told) = self.ask(Ask::Operators).await? else { return None };
+        Some(told)
+    }
+
+    /// Whether it is known that no operator and no cast may read anything.
+    pub(super) fn has_no_operators(&self) -> bool {
+        self.lock().operators.as_ref().is_some_and(|(_, operators)| operators.is_empty())
     }
 
     /// Names may mean something else now.
     pub(super) fn forget(&self) {
-        self.lock().clear();
+        let mut known = self.lock();
+        *known = Known::default();
         self.shared.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -146,178 +283,76 @@ impl Catalog {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, (Instant, Arc<Relation>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, oid: u32) -> Option<Arc<Relation>> {
-        let known = self.lock();
-        let (when, relation) = known.get(&oid)?;
-        (when.elapsed() < FRESH).then(|| Arc::clone(relation))
-    }
-
-    async fn ask(&self, what: Ask) -> Vec<(u32, Relation)> {
+    async fn ask(&self, what: Ask) -> Option<Told> {
+        let generation = self.generation();
         let (answer, answered) = oneshot::channel();
-        let question = Question { what, lease: Arc::clone(&self.lease), answer };
-        if self.shared.questions.try_send(question).is_err() {
-            return Vec::new();
-        }
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, answered).await;
-        let found = found.ok().and_then(Result::ok).unwrap_or_default();
+        let question = Question { what: what.clone(), lease: Arc::clone(&self.lease), answer };
+        self.shared.questions.try_send(question).ok()?;
+        let told = tokio::time::timeout(LOOKUP_TIMEOUT, answered).await.ok()?.ok()??;
         let mut known = self.lock();
-        if known.len() + found.len() > MAX_RELATIONS {
-            known.clear();
+        if self.generation() == generation {
+            known.remember(what, &told);
         }
-        for (oid, relation) in &found {
-            known.insert(*oid, (Instant::now(), Arc::new(relation.clone())));
-        }
-        found
+        Some(told)
     }
 }
 
-/// The task that owns the connection.
-async fn answer_all(mut asked: mpsc::Receiver<Question>) {
-    let mut connection: Option<LoggedIn> = None;
-    loop {
-        let question = match tokio::time::timeout(IDLE, asked.recv()).await {
-            Ok(Some(question)) => question,
-            Ok(None) => return,
-            Err(_) => {
-                connection = None;
-                continue;
+impl Known {
+    fn remember(&mut self, what: Ask, told: &Told) {
+        let now = Instant::now();
+        if self.relations.len() + self.names.len() + self.functions.len() > MAX_REMEMBERED {
+            *self = Known::default();
+        }
+        match (what, told) {
+            (Ask::Oid(_), Told::Relations(found)) => self.remember_relations(now, found),
+            // A name that means nothing may mean something in a moment.
+            (Ask::Name(name), Told::Relations(found)) if !found.is_empty() => {
+                self.remember_relations(now, found);
+                self.names.insert(name, (now, found.clone()));
             }
-        };
-        let sql = question.what.sql();
-        let mut found = None;
-        // A connection that stood idle may be dead: the second try is on a fresh one.
-        for _ in 0..2 {
-            let fresh = connection.is_none();
-            match tokio::time::timeout(LOOKUP_TIMEOUT, look_up(&mut connection, &question.lease, &sql)).await
-            {
-                Ok(Some(relations)) => {
-                    found = Some(relations);
-                    break;
+            (Ask::Functions(names), Told::Functions(found)) => {
+                for name in names {
+                    let of_name = found.iter().filter(|function| function.source.name == name);
+                    let functions: Arc<[Function]> = of_name.cloned().collect();
+                    self.functions.insert(name, (now, functions));
                 }
-                _ => connection = None,
             }
-            if fresh {
-                break;
+            (Ask::Operators, Told::Operators(found)) => {
+                self.operators = Some((now, found.as_slice().into()));
             }
-        }
-        if found.is_none() {
-            tracing::warn!(target = %question.lease.target().name, "the target's catalog could not be read");
-        }
-        // The session may be gone; then nobody wants the answer.
-        let _ = question.answer.send(found.unwrap_or_default());
-    }
-}
-
-impl Ask {
-    fn sql(&self) -> String {
-        let condition = match self {
-            Ask::Oid(oid) => format!("c.oid = {oid}"),
-            Ask::Name { schema, name } => {
-                let mut condition = format!("c.relname = {}", literal(name));
-                if let Some(schema) = schema {
-                    condition.push_str(&format!(" AND n.nspname = {}", literal(schema)));
-                }
-                condition
-            }
-        };
-        format!(
-            "SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname FROM pg_catalog.pg_class c \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
-             WHERE {condition} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.oid, a.attnum"
-        )
-    }
-}
-
-/// A text as SQL without any quoting rules: its bytes in hexadecimal.
-fn literal(text: &str) -> String {
-    use std::fmt::Write;
-    let mut hex = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        // Writing into a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    format!("pg_catalog.convert_from('\\x{hex}'::bytea, 'UTF8')")
-}
-
-async fn look_up(
-    connection: &mut Option<LoggedIn>,
-    lease: &Lease,
-    sql: &str,
-) -> Option<Vec<(u32, Relation)>> {
-    if connection.is_none() {
-        let settings = [("application_name", "chaperone catalog")];
-        let made = login(lease, &settings).await;
-        *connection = Some(made.inspect_err(|error| tracing::debug!(%error, "catalog login failed")).ok()?);
-    }
-    let rows = query(&mut connection.as_mut()?.stream, sql).await?;
-    let mut relations: Vec<(u32, Relation)> = Vec::new();
-    for row in rows {
-        let [oid, schema, name, number, column] = row.try_into().ok()?;
-        let oid = oid.parse().ok()?;
-        if relations.last().is_none_or(|(last, _)| *last != oid) {
-            relations.push((oid, Relation { schema, name, columns: Vec::new() }));
-        }
-        if let Some((_, relation)) = relations.last_mut() {
-            relation.columns.push((number.parse().ok()?, column));
-        }
-    }
-    Some(relations)
-}
-
-/// A simple query on the gateway's own connection; rows as text, none on any error.
-async fn query(stream: &mut TargetStream, sql: &str) -> Option<Vec<Vec<String>>> {
-    let mut out = Vec::with_capacity(sql.len() + 8);
-    super::frame::message(&mut out, b'Q', |out| {
-        out.extend_from_slice(sql.as_bytes());
-        out.push(0);
-    });
-    stream.write_all(&out).await.ok()?;
-    stream.flush().await.ok()?;
-    let (mut rows, mut total, mut failed) = (Vec::new(), 0usize, false);
-    loop {
-        let mut message = vec![0u8; HEADER_BYTES];
-        stream.read_exact(&mut message).await.ok()?;
-        let frame = Frame::at(&message).ok()??;
-        total = total.saturating_add(frame.total);
-        if total > MAX_ANSWER_BYTES {
-            return None;
-        }
-        message.resize(frame.total, 0);
-        stream.read_exact(message.get_mut(HEADER_BYTES..)?).await.ok()?;
-        match frame.kind {
-            b'D' => rows.push(texts(&message).ok()?),
-            b'E' => failed = true,
-            b'Z' => return (!failed).then_some(rows),
             _ => {}
         }
     }
+
+    fn remember_relations(&mut self, now: Instant, found: &[Arc<Relation>]) {
+        for relation in found {
+            self.relations.insert(relation.oid, (now, Arc::clone(relation)));
+        }
+    }
 }
 
-fn texts(row: &[u8]) -> Result<Vec<String>, Malformed> {
-    let mut body = Body::of(row);
-    let count = body.count()?;
-    let mut texts = Vec::with_capacity(count.min(16));
-    for _ in 0..count {
-        let value = body.value()?.unwrap_or_default();
-        texts.push(String::from_utf8(value.to_vec()).map_err(|_| Malformed("a name that is not UTF-8"))?);
+impl KnownColumn {
+    fn told(&self) -> RelationColumn {
+        RelationColumn { name: self.name.clone(), lineage: self.lineage.clone() }
     }
-    body.end()?;
-    Ok(texts)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A column that may be any.
+fn any_column() -> RelationColumn {
+    RelationColumn { name: String::new(), lineage: Lineage::unknown() }
+}
 
-    #[test]
-    fn a_name_cannot_leave_its_literal() {
-        let ask = Ask::Name { schema: None, name: "x'; DROP TABLE y; --".into() };
-        assert!(!ask.sql().contains("DROP"));
-        assert!(literal("a'").contains("6127"));
-    }
+/// The relations that statements read, each once.
+fn relations_of(statements: &[StatementFacts]) -> BTreeSet<(Option<&str>, &str)> {
+    let read = statements.iter().flat_map(|facts| &facts.relations).filter(|one| one.access == Access::Read);
+    let copied = statements.iter().filter_map(|facts| facts.copy_out.as_ref()?.relation.as_ref());
+    read.chain(copied).map(|one| (one.schema.as_deref(), one.name.as_str())).collect()
+}
+
+fn is_fresh(when: Instant) -> bool {
+    when.elapsed() < FRESH
 }

@@ -6,6 +6,7 @@
 //! masks. What may go wrong: the two sides' views of the protocol drift apart. So every answer is matched with what was
 //! asked, and one that was not asked for ends the session.
 
+mod defined;
 mod judging;
 mod lane;
 mod messages;
@@ -26,6 +27,7 @@ use crate::session::{HeldOperation, HeldOutcome, Judged, Session, SessionStop, W
 use crate::tls::ServerTls;
 use chaperone_core::name::HoldId;
 use chaperone_core::refusal::{Refusal, RefusalCode};
+use defined::{Defined, Uses};
 use lane::{HIGH_WATER_BYTES, Lane};
 use pending::Pending;
 use recent::{Descriptions, Plans};
@@ -105,6 +107,10 @@ struct Relay<'s> {
     epoch: u64,
     /// The segment that last changed what names mean, while its transaction may still be undone.
     changed: Option<u64>,
+    /// What that transaction has defined.
+    defined: Defined,
+    /// What masks said to statements before.
+    uses: Uses,
     /// The target was asked for the answers to all that was sent.
     flushed: bool,
     /// Whether the current segment has sent an Execute.
@@ -145,6 +151,8 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         answered: 0,
         epoch: 0,
         changed: None,
+        defined: Defined::default(),
+        uses: Uses::default(),
         flushed: true,
         executed: false,
         open_segment: false,

@@ -151,6 +151,22 @@ impl trigger::Guest for Hostile {
 }
 
 impl mask::Guest for Hostile {
+    fn check(_: &Session, context: mask::Context) -> mask::Answer {
+        // The class of the first statement says what to do.
+        let class = context.statements.first().map_or("", |facts| facts.class.as_str());
+        let word = word(class);
+        misbehave(word);
+        let mut answer = mask::Answer { permission: mask::Permission::Allow, risk: 0, findings: Vec::new() };
+        match word {
+            "use-risk" => answer.risk = 101,
+            "use-novel" => answer.permission = mask::Permission::Refuse(refusal("x".repeat(5000))),
+            "use-refuse" => answer.permission = mask::Permission::Refuse(refusal("not so".into())),
+            "use-approve" => answer.permission = mask::Permission::Approve(refusal("ask first".into())),
+            _ => {}
+        }
+        answer
+    }
+
     fn plan(_: &Session, request: mask::PlanRequest) -> Vec<mask::Treatment> {
         let name = request.columns.first().map_or("", |column| column.name.as_str());
         let word = word(name);

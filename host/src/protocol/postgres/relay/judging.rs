@@ -2,14 +2,21 @@
 //! reach what was prepared under a name.
 
 use super::Relay;
-use crate::session::{Judged, Planned, Ruling};
+use crate::session::{Judged, Planned, Ruling, UseJudgement, refused_by};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::{Column, Format, Place};
+use chaperone_core::sql::{Column, Format, Lineage, Place};
 
 impl Relay<'_> {
-    /// Judges a text, and what only the gateway can see of it: results that masks would refuse after the fact.
+    /// Judges a text, and what only masks and the gateway can see of it: what it uses, and results that masks would refuse
+    /// after the fact.
     pub(super) async fn judge(&mut self, kind: &str, text: &str) -> Judged {
         let mut judged = self.session.judge_sql(kind, text).await;
+        if !matches!(judged.ruling, Ruling::Refuse(_)) && self.session.has_masks() {
+            match self.check_use(&judged).await {
+                Ok(judgement) => self.session.apply_use(&mut judged, &judgement).await,
+                Err(refusal) => judged.ruling = Ruling::Refuse(refusal),
+            }
+        }
         if !matches!(judged.ruling, Ruling::Refuse(_))
             && let Some(refusal) = self.refused_result(&judged).await
         {
@@ -21,6 +28,39 @@ impl Relay<'_> {
         // As it is enforced.
         self.session.note_decision(&judged);
         judged
+    }
+
+    /// What answers of masks depend on besides facts: another state, another answer.
+    pub(super) fn state(&self) -> (u64, u64) {
+        (self.catalog.generation(), self.epoch)
+    }
+
+    /// Whether the masks let the statement use what it uses. The answer counts for statements of the same facts, so that
+    /// those that differ in their literals alone are asked about once.
+    async fn check_use(&mut self, judged: &Judged) -> Result<UseJudgement, Refusal> {
+        let state = self.state();
+        if let Some(known) = self.uses.get(&judged.statements, state) {
+            return Ok(known.clone());
+        }
+        let surroundings = self.surroundings(judged, &judged.statements).await;
+        let judgement = self.session.check_use(judged, &surroundings).await?;
+        // Operators are in the text, and what is remembered is asked for by facts.
+        if self.session.plans_are_deterministic() && self.catalog.has_no_operators() {
+            self.uses.put(&judged.statements, state, &judgement);
+        }
+        Ok(judgement)
+    }
+
+    /// The same for a statement that was judged before and is planned now: its names may mean something else by now.
+    pub(super) async fn refused_use(&mut self, judged: &Judged) -> Option<Refusal> {
+        if judged.statements.is_empty() || !self.session.has_masks() {
+            // It was judged where it was prepared or declared.
+            return None;
+        }
+        match self.check_use(judged).await {
+            Ok(judgement) => refused_by(&judgement, &judged.ruling),
+            Err(refusal) => Some(refusal),
+        }
     }
 
     /// A statement that writes cannot be taken back when its result turns out to be unshowable, and COPY TO has no row
@@ -36,17 +76,17 @@ impl Relay<'_> {
                     if found.is_empty() {
                         columns.push(computed());
                     }
-                    for relation in &found {
-                        columns.extend(relation.origins().map(|origin| Column {
-                            name: origin.column.clone(),
-                            origin: Some(origin),
-                            ..computed()
-                        }));
+                    for (name, lineage) in found.iter().flat_map(|relation| relation.visible()) {
+                        if copy.columns.is_empty() || copy.columns.iter().any(|copied| copied == name) {
+                            let mut lineage = lineage.clone();
+                            self.defined.doubt(judged.operation, &mut lineage);
+                            columns.push(Column { name: name.to_owned(), lineage, ..computed() });
+                        }
                     }
                 }
             }
         }
-        let copies = !columns.is_empty();
+        let copies = judged.statements.iter().any(|facts| facts.copy_out.is_some());
         let writes_and_returns = judged.traits.writes_rows
             && judged.statements.iter().any(|facts| match facts.understood() {
                 true => facts.opaque || facts.columns.iter().any(|column| column.place == Place::Output),
@@ -59,7 +99,7 @@ impl Relay<'_> {
         if columns.is_empty() {
             return None;
         }
-        match self.session.plan(judged, &columns).await {
+        match self.plan(judged, &columns).await {
             Planned::Refuse(refusal) => Some(refusal),
             Planned::Show(plan) if copies && !plan.passes_all() => Some(
                 Refusal::new(
@@ -110,6 +150,7 @@ impl Relay<'_> {
         if is.changes_session {
             // A setting may be undone by the end of its transaction.
             self.changed = Some(self.segment);
+            self.defined.note(judged);
         }
         if is.moves_on || self.changed.is_some() && is.bounds_transaction {
             self.epoch += 1;
@@ -128,5 +169,5 @@ fn not_in_sql() -> Refusal {
 
 /// A column that nothing is known of.
 pub(super) fn computed() -> Column {
-    Column { name: String::new(), origin: None, type_oid: 25, format: Format::Text }
+    Column { name: String::new(), lineage: Lineage::default(), type_oid: 25, format: Format::Text }
 }

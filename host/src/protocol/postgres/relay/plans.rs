@@ -8,7 +8,7 @@ use super::statements::{Described, Portal, ResultPlan, Statement};
 use super::{Relay, drift};
 use crate::session::{EventKind, Judged, Planned, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::{Column, Format};
+use chaperone_core::sql::{Column, Format, Lineage, Source, StatementFacts, Surroundings};
 use serde_json::json;
 use std::rc::Rc;
 use std::time::Instant;
@@ -40,7 +40,7 @@ impl Relay<'_> {
         Ok(Finished::No)
     }
 
-    /// Reads a RowDescription (or NoData: no columns), with the origin of each column. Clients have the same statement
+    /// Reads a RowDescription (or NoData: no columns), with the lineage of each column. Clients have the same statement
     /// described each time that they run it: the same bytes, in the same epoch, are looked up once.
     pub(super) async fn columns(&mut self, frame: Frame, epoch: u64) -> Result<Rc<[Column]>, SessionStop> {
         if frame.kind == b'n' {
@@ -56,7 +56,7 @@ impl Relay<'_> {
         let mut columns = Vec::with_capacity(fields.len());
         for field in fields {
             columns.push(Column {
-                origin: self.catalog.origin(field.relation, field.attribute).await,
+                lineage: self.lineage(field.relation, field.attribute).await,
                 name: field.name,
                 type_oid: field.type_oid,
                 format: field.format,
@@ -71,20 +71,53 @@ impl Relay<'_> {
         Ok(columns)
     }
 
+    async fn lineage(&self, relation: u32, attribute: i16) -> Lineage {
+        if !self.session.has_masks() {
+            return Lineage::default();
+        }
+        let mut lineage = self.catalog.lineage(relation, attribute).await;
+        let operation = self.running().map_or(0, |judged| judged.operation);
+        self.defined.doubt(operation, &mut lineage);
+        lineage
+    }
+
+    /// Asks the masks about columns. What surrounds them is looked up only where a column is computed.
+    pub(super) async fn plan(&mut self, judged: &Judged, columns: &[Column]) -> Planned {
+        let computed = columns.iter().any(|column| column.lineage.is_computed());
+        let surroundings = match computed && self.session.has_masks() {
+            true => self.surroundings(judged, judged.facts_for_masks()).await,
+            false => Surroundings::default(),
+        };
+        self.session.plan(judged, &surroundings, columns).await
+    }
+
+    /// What the catalog has of the names in statements, as far as this session's open transaction lets it.
+    pub(super) async fn surroundings(&self, judged: &Judged, statements: &[StatementFacts]) -> Surroundings {
+        let mut surroundings = self.catalog.surroundings(statements, &judged.text).await;
+        let columns = surroundings.relations.iter_mut().flat_map(|relation| &mut relation.columns);
+        columns.for_each(|column| self.defined.doubt(judged.operation, &mut column.lineage));
+        if self.defined.is_anything(judged.operation) && statements.iter().any(StatementFacts::computes) {
+            surroundings.unseen.push(Source::default());
+        }
+        surroundings
+    }
+
     /// Asks the masks how a result is treated, unless they have just said so of the same columns of such a statement.
     pub(super) async fn make_plan(&mut self, judged: &Judged, columns: &Rc<[Column]>) -> Rc<ResultPlan> {
-        let plan = match self.plans.recall(judged, columns) {
+        let state = self.state();
+        let plan = match self.plans.recall(judged, columns, state) {
             Some(plan) => plan,
             None => {
-                let plan = Rc::new(match self.session.plan(judged, columns).await {
+                let plan = Rc::new(match self.plan(judged, columns).await {
                     Planned::Refuse(refusal) => ResultPlan::Refuse(refusal),
                     Planned::Show(plan) => {
                         let masked = plan.masked_columns().collect();
                         ResultPlan::Show { plan, masked, columns: Rc::clone(columns) }
                     }
                 });
-                if self.session.plans_are_deterministic() {
-                    self.plans.remember(judged, columns, &plan);
+                // Operators are in the text, and what is remembered is asked for by facts.
+                if self.session.plans_are_deterministic() && self.catalog.has_no_operators() {
+                    self.plans.remember(judged, columns, state, &plan);
                 }
                 plan
             }
@@ -123,7 +156,10 @@ impl Relay<'_> {
             return plan;
         }
         let columns: Rc<[Column]> = with_formats(&described, &portal.formats);
-        let plan = self.make_plan(&statement.judged, &columns).await;
+        let plan = match self.refused_use(&statement.judged).await {
+            Some(refusal) => Rc::new(ResultPlan::Refuse(refusal)),
+            None => self.make_plan(&statement.judged, &columns).await,
+        };
         let mut plans = statement.plans.borrow_mut();
         if plans.len() >= 4 {
             plans.clear();

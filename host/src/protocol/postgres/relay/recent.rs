@@ -3,7 +3,8 @@
 //! Drivers describe a statement each time that they run it, and send the same kind of statement over and over. Looking up
 //! every column and asking every mask again would cost more than the statement. What may go wrong: an answer that has
 //! become another. So a description counts for its own bytes, in its epoch and the catalog's generation, and for no longer
-//! than the catalog itself ([`Described::counts`]); a plan only for equal facts and equal columns, from masks that call
+//! than the catalog itself ([`Described::counts`]); a plan only for equal facts and equal columns, in the same
+//! state of the catalog and the session, from masks that call
 //! themselves deterministic. Both are few, and the oldest goes first.
 
 use super::super::catalog::FRESH;
@@ -49,6 +50,8 @@ impl Descriptions {
 
 struct Plan {
     at: Instant,
+    /// The catalog's generation and the session's epoch: what a computed column may hold depends on what names mean.
+    state: (u64, u64),
     facts: Rc<[StatementFacts]>,
     columns: Rc<[Column]>,
     plan: Rc<ResultPlan>,
@@ -58,20 +61,33 @@ struct Plan {
 pub(super) struct Plans(VecDeque<Plan>);
 
 impl Plans {
-    pub(super) fn recall(&self, judged: &Judged, columns: &Rc<[Column]>) -> Option<Rc<ResultPlan>> {
+    pub(super) fn recall(
+        &self,
+        judged: &Judged,
+        columns: &Rc<[Column]>,
+        state: (u64, u64),
+    ) -> Option<Rc<ResultPlan>> {
         let same = |known: &&Plan| {
-            (Rc::ptr_eq(&known.columns, columns) || known.columns == *columns)
+            known.state == state
+                && (Rc::ptr_eq(&known.columns, columns) || known.columns == *columns)
                 && (Rc::ptr_eq(&known.facts, &judged.statements) || known.facts == judged.statements)
         };
         let known = self.0.iter().find(same)?;
         (known.at.elapsed() <= FRESH).then(|| Rc::clone(&known.plan))
     }
 
-    pub(super) fn remember(&mut self, judged: &Judged, columns: &Rc<[Column]>, plan: &Rc<ResultPlan>) {
+    pub(super) fn remember(
+        &mut self,
+        judged: &Judged,
+        columns: &Rc<[Column]>,
+        state: (u64, u64),
+        plan: &Rc<ResultPlan>,
+    ) {
         self.0.retain(|known| known.columns != *columns || known.facts != judged.statements);
         self.0.truncate(MAX_ENTRIES - 1);
         self.0.push_front(Plan {
             at: Instant::now(),
+            state,
             facts: Rc::clone(&judged.statements),
             columns: Rc::clone(columns),
             plan: Rc::clone(plan),

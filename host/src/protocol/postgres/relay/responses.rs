@@ -366,7 +366,7 @@ impl Relay<'_> {
         } else {
             self.copy(frame.total);
         }
-        if judged.traits.changes_session {
+        if judged.traits.changes_session && !self.defined.is_nothing() {
             self.catalog.forget();
         }
         // Another result of the same simple query brings its own description.
@@ -477,6 +477,9 @@ impl Relay<'_> {
         self.status = status;
         if status == b'I' && self.changed.is_some_and(|changed| changed <= self.answered) {
             self.changed = None;
+            self.defined.clear();
+            // Others may have looked up since what was changed, and before it was committed.
+            self.catalog.forget();
         }
         self.answered += 1;
         if self.pending.is_empty() {

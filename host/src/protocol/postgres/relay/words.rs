@@ -11,6 +11,7 @@ use super::statements::Statement;
 use super::{Relay, drift};
 use crate::session::{Batch, Judged, Planned, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::sql::{Access, Column, Lineage, Source, StatementFacts};
 use std::rc::Rc;
 
 /// Said in place of words that cannot be shown.
@@ -52,7 +53,7 @@ impl Relay<'_> {
     }
 
     /// What the target is working on. None: nothing that a client sent, so the target speaks for itself.
-    fn running(&self) -> Option<Rc<Judged>> {
+    pub(super) fn running(&self) -> Option<Rc<Judged>> {
         Some(match self.pending.front()? {
             Pending::Query(judged) => Rc::clone(judged),
             Pending::Execute { portal, .. } | Pending::DescribePortal(portal, ..) => {
@@ -71,6 +72,27 @@ impl Relay<'_> {
         self.say_targets_words(frame).await;
     }
 
+    /// What words may quote besides what their statement reads. One that writes may fail with the whole row that it would
+    /// have written (`Failing row contains …`); code that runs inside it may say anything.
+    async fn quoted(&self, judged: &Judged, words: &Words) -> Lineage {
+        let copies_in = |facts: &StatementFacts| facts.understood() && facts.is("copy.in");
+        let mut quoted = Lineage::default();
+        if !judged.statements.iter().any(copies_in) && words.iter().any(|(field, _)| *field == b'W') {
+            quoted.unseen.push(Source::default());
+        }
+        for relation in judged.statements.iter().flat_map(|facts| &facts.relations) {
+            if relation.access == Access::Write && self.session.has_masks() {
+                let found = self.catalog.named(relation.schema.as_deref(), &relation.name).await;
+                let columns = found.iter().flat_map(|relation| relation.visible());
+                for (_, lineage) in columns {
+                    quoted.reads.extend(lineage.origins.iter().chain(&lineage.reads).cloned());
+                    quoted.unseen.extend(lineage.unseen.iter().cloned());
+                }
+            }
+        }
+        quoted
+    }
+
     /// The words with their values masked; none when they may be shown as they are.
     async fn masked_words(&mut self, judged: &Judged, mut words: Words) -> Option<Words> {
         let quoting: Vec<usize> = words
@@ -79,8 +101,9 @@ impl Relay<'_> {
             .filter(|(_, (field, _))| QUOTING.contains(field))
             .map(|(at, _)| at)
             .collect();
-        let columns = vec![computed(); quoting.len()];
-        if let Planned::Show(plan) = self.session.plan(judged, &columns).await {
+        let quoted = self.quoted(judged, &words).await;
+        let columns = vec![Column { lineage: quoted, ..computed() }; quoting.len()];
+        if let Planned::Show(plan) = self.plan(judged, &columns).await {
             let masked: Vec<usize> = plan.masked_columns().collect();
             if masked.is_empty() {
                 return None;
@@ -125,7 +148,7 @@ impl Relay<'_> {
         let (sender, channel, empty) = read.map_err(|Malformed(what)| drift(what))?;
         let unknown = Rc::clone(&Statement::unseen().judged);
         let shown = empty
-            || matches!(self.session.plan(&unknown, &[computed()]).await,
+            || matches!(self.plan(&unknown, &[computed()]).await,
                 Planned::Show(plan) if plan.passes_all());
         if shown || self.result.hidden {
             self.copy(frame.total);
