@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_target;
 mod engine;
 mod holds;
+mod leaks;
 mod limits;
 mod logs;
 mod main_job;
