@@ -166,7 +166,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn is_value_function(kind: K) -> bool {
+/// `CURRENT_USER` and the like: called without parentheses, and no column.
+pub(super) fn is_value_function(kind: K) -> bool {
     matches!(
         kind,
         K::CURRENT_CATALOG_KW

@@ -1,6 +1,7 @@
 //! Questions about the shape of a statement that need a look ahead.
 
 use super::Fault;
+use super::columns::is_value_function;
 use crate::classes::Class;
 use crate::names::{Path, fold};
 use crate::settings;
@@ -70,10 +71,8 @@ pub(super) fn names_column(condition: Node<'_>) -> bool {
                 callee_ends = callee.map_or(callee_ends, Node::after);
             }
             K::NAME_REF | K::FIELD_EXPR if node.index() >= callee_ends => {
-                let value_function = node.children().next().is_some_and(|token| token.kind() != K::IDENT)
-                    && node.kind() == K::NAME_REF
-                    && node.text().to_ascii_lowercase().starts_with("current_");
-                if !value_function {
+                let alone = (node.kind() == K::NAME_REF).then(|| node.children().next()).flatten();
+                if !alone.is_some_and(|token| is_value_function(token.kind())) {
                     return true;
                 }
             }

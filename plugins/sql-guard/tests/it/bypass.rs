@@ -79,6 +79,8 @@ const ATTEMPTS: &[(&str, &str)] = &[
     ("delete from t where true", "delete.no-where"),
     ("delete from t where 1 = 1", "delete.no-where"),
     ("delete from t where not false and 1 < 2", "delete.no-where"),
+    ("delete from t where session_user = current_user", "delete.no-where"),
+    ("update t set a = 1 where localtimestamp > '2020-01-01'", "update.no-where"),
     ("delete from only t", "delete.no-where"),
     ("delete from t *", "delete.no-where"),
     ("delete from t where random() >= 0", "delete.no-where"),
