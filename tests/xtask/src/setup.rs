@@ -4,6 +4,7 @@ mod debian;
 mod plugin_target;
 mod postgres;
 mod python;
+mod regression;
 mod wheel;
 
 use crate::workspace::Workspace;
@@ -22,8 +23,10 @@ pub(crate) struct TestTools {
     pub(crate) postgres: PathBuf,
     /// Those of a PostgreSQL that can do TLS as a server. `None`: tests of a target with TLS are left out.
     pub(crate) postgres_with_tls: Option<PathBuf>,
-    /// A Python that has the drivers.
+    /// A Python that has the drivers and PostgreSQL's parser.
     pub(crate) python: PathBuf,
+    /// PostgreSQL's own tests. `None`: what compares `sql-guard` with PostgreSQL's parser is left out.
+    pub(crate) regression: Option<PathBuf>,
 }
 
 /// For `cargo xtask test`.
@@ -31,7 +34,9 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
     let postgres = for_demo(workspace)?;
     let postgres_with_tls = postgres::with_tls(&postgres, postgres::Server::Wanted)?;
     let python = python::with_drivers(workspace)?;
-    Ok(TestTools { postgres, postgres_with_tls, python })
+    python::with_parser(workspace)?;
+    let regression = regression::install(workspace);
+    Ok(TestTools { postgres, postgres_with_tls, python, regression })
 }
 
 /// Where the benchmark finds its peers.

@@ -37,6 +37,12 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
     if tools.postgres_with_tls.is_none() {
         say("left out", "tests of a target with TLS: no PostgreSQL server here has it");
     }
+    if tools.regression.is_none() {
+        say(
+            "left out",
+            "the comparison of sql-guard with PostgreSQL's parser: its tests could not be fetched",
+        );
+    }
     Ok(steps.summary())
 }
 
@@ -59,6 +65,9 @@ fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools, sc
         .env("CHAPERONE_TEST_POSTGRES", &scratch.url);
     if let Some(folder) = &tools.postgres_with_tls {
         command.env("CHAPERONE_POSTGRES_TLS_BIN", folder);
+    }
+    if let Some(folder) = &tools.regression {
+        command.env("CHAPERONE_REGRESSION_SQL", folder);
     }
     command
 }

@@ -4,6 +4,7 @@
 
 mod bypass;
 mod facts;
+mod oracle;
 mod properties;
 mod rules;
 mod statements;

@@ -1,7 +1,8 @@
-//! Debian packages, for root only: everybody else is told the command.
+//! Debian packages. Installing is for root only: everybody else is told the command.
 
 use crate::workspace::{output, say, works};
 use anyhow::{Context, Result, bail};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,6 +31,45 @@ pub(super) fn program(name: &str, package: &str) -> Result<PathBuf> {
     }
     install(&[package], &format!("{name} is needed"))?;
     find(name).with_context(|| format!("{package} is installed, but {name} is not to be found"))
+}
+
+/// Fetches a source package into a folder, from where this system gets its packages. Needs no root: lists and cache are
+/// in that folder too, because a system's own lists seldom know of sources.
+pub(super) fn source(package: &str, folder: &Path) -> Result<()> {
+    let places = folder.join("sources");
+    fs::create_dir_all(&places)?;
+    for place in fs::read_dir("/etc/apt/sources.list.d")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .chain([PathBuf::from("/etc/apt/sources.list")])
+    {
+        let (Ok(text), Some(name)) = (fs::read_to_string(&place), place.file_name()) else { continue };
+        let as_source = |line: &str| match line.split_once(' ') {
+            Some(("Types:", _)) => "Types: deb-src".to_owned(),
+            Some(("deb", rest)) => format!("deb-src {rest}"),
+            _ => line.to_owned(),
+        };
+        let lines: Vec<String> = text.lines().map(as_source).collect();
+        fs::write(places.join(name), lines.join("\n") + "\n")?;
+    }
+    for folder in [folder.join("lists/partial"), folder.join("cache/archives/partial")] {
+        fs::create_dir_all(folder)?;
+    }
+    let apt = |arguments: &[&str]| {
+        let mut command = apt_get();
+        command.current_dir(folder).args(["-o", "Dir::Etc::sourcelist=/dev/null"]);
+        for (key, path) in [("Etc::sourceparts", &places), ("State::lists", &folder.join("lists"))] {
+            command.arg("-o").arg(format!("Dir::{key}={}", path.display()));
+        }
+        command.arg("-o").arg(format!("Dir::Cache={}", folder.join("cache").display()));
+        output(command.args(arguments))
+    };
+    apt(&["update"]).context("this system's package lists cannot be read")?;
+    apt(&["source", "--download-only", package])
+        .with_context(|| format!("there is no source package {package} here"))?;
+    Ok(())
 }
 
 fn find(name: &str) -> Option<PathBuf> {

@@ -1,4 +1,5 @@
-//! A Python of our own below `target/tools`: pip to fetch wheels with, and the drivers that tests connect with.
+//! A Python of our own below `target/tools`: pip to fetch wheels with, the drivers that tests connect
+//! with, and PostgreSQL's parser.
 
 use super::debian;
 use crate::workspace::{Workspace, output, say, works};
@@ -10,6 +11,10 @@ use std::process::Command;
 
 /// The drivers that real agents use, each at one version.
 const DRIVERS: [&str; 3] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0", "typing-extensions==4.16.0"];
+
+/// PostgreSQL 18's own parser (libpg_query), which `sql-guard` is compared with. A program of its own in the tests, under
+/// GPL 3; nothing of it is linked or shipped.
+const PARSER: [&str; 1] = ["pglast==8.8"];
 
 /// A Python that has pip: ours if it is made, else whatever makes it.
 pub(super) fn with_pip(workspace: &Workspace) -> Result<PathBuf> {
@@ -31,21 +36,32 @@ pub(super) fn with_pip(workspace: &Workspace) -> Result<PathBuf> {
 
 /// That Python with the drivers installed.
 pub(super) fn with_drivers(workspace: &Workspace) -> Result<PathBuf> {
+    let why = "cannot install the drivers that the tests connect with";
+    install(workspace, &DRIVERS, "drivers").context(why)
+}
+
+/// That Python with PostgreSQL's parser.
+pub(super) fn with_parser(workspace: &Workspace) -> Result<PathBuf> {
+    install(workspace, &PARSER, "parser").context("cannot install the parser that sql-guard is compared with")
+}
+
+/// Packages at their versions, remembered in a file beside them.
+fn install(workspace: &Workspace, packages: &[&str], marker: &str) -> Result<PathBuf> {
     let python = with_pip(workspace)?;
-    let wanted = DRIVERS.join("\n");
-    let marker = workspace.tools.join("python/drivers");
+    let wanted = packages.join("\n");
+    let marker = workspace.tools.join("python").join(marker);
     if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
-        say("Python", "psycopg and asyncpg are installed");
+        say("Python", format!("{} is installed", packages.join(", ")));
         return Ok(python);
     }
-    say("Python", format!("installing {} for the tests", DRIVERS.join(", ")));
+    say("Python", format!("installing {} for the tests", packages.join(", ")));
     let mut command = Command::new(&python);
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
-    let packages = site(&workspace.tools.join("python"));
-    if packages.is_dir() {
-        command.arg("--upgrade").arg("--target").arg(&packages);
+    let folder = site(&workspace.tools.join("python"));
+    if folder.is_dir() {
+        command.arg("--upgrade").arg("--target").arg(&folder);
     }
-    output(command.args(DRIVERS)).context("cannot install the drivers that the tests connect with")?;
+    output(command.args(packages))?;
     fs::write(&marker, wanted).with_context(|| format!("cannot write {}", marker.display()))?;
     Ok(python)
 }
