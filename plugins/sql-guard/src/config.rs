@@ -26,6 +26,9 @@ pub struct Config {
     /// Tried in order, before the preset.
     #[serde(default)]
     pub(crate) rules: Vec<RuleConfig>,
+    /// Functions of unknown effect that may be called, as patterns.
+    #[serde(default)]
+    pub(crate) functions: Vec<String>,
     /// Risk of a class, 0 to 100, instead of the built-in one.
     #[serde(default)]
     pub(crate) risk: BTreeMap<String, u8>,
@@ -63,8 +66,10 @@ impl Config {
         if max_bytes == 0 || max_bytes > HIGHEST_MAX_BYTES {
             errors.push(ConfigError::at("/max_bytes", format!("must be 1 to {HIGHEST_MAX_BYTES} (1 MiB)")));
         }
-        if self.rules.len() > MAX_RULES {
-            errors.push(ConfigError::at("/rules", format!("holds more than {MAX_RULES} rules")));
+        for (field, length) in [("/rules", self.rules.len()), ("/functions", self.functions.len())] {
+            if length > MAX_RULES {
+                errors.push(ConfigError::at(field, format!("holds more than {MAX_RULES} entries")));
+            }
         }
         let mut risks = BTreeMap::new();
         for (name, risk) in &self.risk {
@@ -81,7 +86,16 @@ impl Config {
             }
         }
         let rules = self.rules.into_iter().enumerate();
-        let rules = rules.map(|(index, rule)| rule.build(&format!("/rules/{index}"), &mut errors)).collect();
+        let mut rules: Vec<Rule> =
+            rules.map(|(index, rule)| rule.build(&format!("/rules/{index}"), &mut errors)).collect();
+        // Behind the rules, which may refuse some of them, and before the preset.
+        let functions = self.functions.into_iter().enumerate();
+        rules.extend(functions.map(|(index, pattern)| {
+            if has_empty_part(&pattern) {
+                errors.push(ConfigError::at(format!("/functions/{index}"), EMPTY_PART));
+            }
+            Rule::allowing(pattern)
+        }));
         let risks =
             Class::ALL.iter().map(|class| *risks.get(class.name()).unwrap_or(&class.base_risk())).collect();
         if errors.is_empty() {
@@ -114,8 +128,8 @@ impl RuleConfig {
         for (field, pattern) in
             [("relation", &self.relation), ("schema", &self.schema), ("function", &self.function)]
         {
-            if pattern.as_deref().is_some_and(|pattern| pattern.split('.').any(str::is_empty)) {
-                wrong(&format!("/{field}"), "has an empty part; `*` stands for any name".into());
+            if pattern.as_deref().is_some_and(has_empty_part) {
+                wrong(&format!("/{field}"), EMPTY_PART.into());
             }
         }
         if let Some(class) = self.class.as_deref()
@@ -147,6 +161,12 @@ impl RuleConfig {
             hint: self.hint,
         }
     }
+}
+
+const EMPTY_PART: &str = "has an empty part; `*` stands for any name";
+
+fn has_empty_part(pattern: &str) -> bool {
+    pattern.split('.').any(str::is_empty)
 }
 
 fn no_class(name: &str) -> String {

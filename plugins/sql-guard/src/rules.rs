@@ -62,6 +62,8 @@ impl Preset {
                     | C::FunctionDynamic
                     | C::FunctionAdmin
                     | C::FunctionLargeObject
+                    // It may do anything that its author could, as CALL may.
+                    | C::FunctionOther
             );
         match self {
             Preset::None => class == C::Unknown,
@@ -149,8 +151,8 @@ pub(crate) struct Rules {
 impl Rules {
     pub(crate) fn new(preset: Preset, rules: Vec<Rule>, risks: Vec<u8>) -> Self {
         let on_functions = |rule: &Rule| {
-            rule.function.is_some()
-                || rule.class.as_deref().is_some_and(|class| class.starts_with("function"))
+            let named = rule.class.as_deref().is_some_and(|class| class.starts_with("function"));
+            (rule.function.is_some() || named) && rule.selects_class(Class::FunctionBuiltin)
         };
         let judges_builtins = rules.iter().any(on_functions);
         Rules { preset, rules, risks, judges_builtins }
@@ -203,6 +205,20 @@ impl Rules {
 }
 
 impl Rule {
+    /// What an entry of `functions` stands for: of what is known, it allows nothing.
+    pub(crate) fn allowing(function: String) -> Self {
+        Rule {
+            class: Some(Class::FunctionOther.name().to_owned()),
+            function: Some(function),
+            action: Action::Allow,
+            relation: None,
+            schema: None,
+            risk: None,
+            message: None,
+            hint: None,
+        }
+    }
+
     fn matches(&self, class: Class, subject: Subject<'_>) -> Match {
         if !self.selects_class(class) {
             return Match::No;

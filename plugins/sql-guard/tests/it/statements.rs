@@ -158,7 +158,7 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
     ("lock table t in exclusive mode", "lock", "allow"),
     ("select nextval('s')", "select", "allow"),
     ("select pg_sleep(1)", "select", "allow"),
-    ("select my_function(1)", "select", "allow"),
+    ("select my_function(1)", "select", "function.other"),
     ("select pg_terminate_backend(1)", "select", "function.admin"),
     ("select set_config('search_path', 'x', false)", "select", "function.admin"),
     ("select pg_read_file('/etc/passwd')", "select", "function.file"),
