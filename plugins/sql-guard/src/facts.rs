@@ -5,6 +5,7 @@
 //! `PREPARE`, `COPY (…)`, actions of `MERGE`): each becomes a [`Part`] that all rules judge.
 
 mod columns;
+mod conditions;
 mod decides;
 mod relations;
 mod shape;
@@ -12,7 +13,7 @@ mod shape;
 use crate::classes::Class;
 use crate::functions;
 use crate::names::Path;
-use crate::settings;
+use crate::settings::{self, Forbidden};
 use crate::tree::Node;
 use chaperone_sdk::{Access, FunctionRef, Place, StatementFacts};
 use relations::CommonTable;
@@ -35,13 +36,13 @@ pub(crate) enum Fault {
     Unreadable,
     /// More relations, functions or inner statements than are followed.
     TooComplex,
-    /// It changes how later texts are read.
-    ChangesReading,
+    /// It changes how later texts are read, or what built-in names mean.
+    Forbidden(Forbidden),
 }
 
-impl From<settings::ChangesReading> for Fault {
-    fn from(_: settings::ChangesReading) -> Self {
-        Fault::ChangesReading
+impl From<Forbidden> for Fault {
+    fn from(forbidden: Forbidden) -> Self {
+        Fault::Forbidden(forbidden)
     }
 }
 
@@ -209,7 +210,7 @@ impl<'a> Walk<'a> {
                     frame.place = Place::Other;
                 }
                 frame.reads_target = returns || shape::reads_target(node);
-                frame.joined = shape::merge_joins(node);
+                frame.joined = conditions::merge_joins(node);
             }
             K::EXPLAIN => frame.planned = class == Class::Explain,
             K::COPY => self.facts.copy_out = shape::copy_out(node)?,
@@ -310,7 +311,10 @@ impl<'a> Walk<'a> {
     fn merge_when(&mut self, node: Node<'a>, frame: &Frame) -> Result<(), Fault> {
         // Rows that match nothing in the source are not chosen by the `ON`.
         let joined = frame.joined && node.kind() == K::MERGE_WHEN_MATCHED;
-        let conditional = joined || node.child(K::MERGE_CONDITION).is_some_and(shape::names_column);
+        let merge =
+            self.frames.iter().rev().find(|outer| outer.kind == K::MERGE).map(|merge| node.at(merge.index));
+        let chooses = |condition| merge.is_some_and(|merge| conditions::merge_condition(condition, merge));
+        let conditional = joined || node.child(K::MERGE_CONDITION).is_some_and(chooses);
         let class = match (node.child(K::MERGE_DELETE), node.child(K::MERGE_UPDATE), conditional) {
             (Some(_), _, true) => Class::Delete,
             (Some(_), _, false) => Class::DeleteNoWhere,

@@ -5,7 +5,7 @@ use crate::config::{Config, SCHEMA, Settings};
 use crate::facts::{self, Fault, Part, Role, Statement};
 use crate::lexical::{self, LexicalFault};
 use crate::rules::{By, Subject};
-use crate::tree::Tree;
+use crate::tree::{Node, Tree, Unparsed};
 use crate::wording;
 use chaperone_sdk::{
     Assessment, ConfigError, Finding, Plugin, Refusal, Session, SqlCheck, SqlRequest, SqlResponse,
@@ -52,13 +52,18 @@ impl SqlGuard {
         if let Err(fault) = lexical::check(text, self.settings.max_bytes) {
             return refused_unread(wording::lexical(fault, self.settings.max_bytes));
         }
-        let Ok(tree) = Tree::parse(text) else { return refused_unread(wording::unparsed()) };
-        let mut outcome = Outcome::default();
-        let is_statement = |kind: SyntaxKind| kind != SyntaxKind::EMPTY_STMT;
-        for node in tree.root().children().filter(|node| !node.is_token() && is_statement(node.kind())) {
-            if outcome.statements.len() >= MAX_STATEMENTS {
-                return refused_unread(wording::lexical(LexicalFault::TooComplex, self.settings.max_bytes));
-            }
+        let tree = match Tree::parse(text) {
+            Ok(tree) => tree,
+            Err(Unparsed { at }) => return refused_unread(wording::unparsed_at(text, at)),
+        };
+        let is_statement = |node: &Node<'_>| !node.is_token() && node.kind() != SyntaxKind::EMPTY_STMT;
+        let count = tree.root().children().filter(is_statement).count();
+        if count > MAX_STATEMENTS {
+            return refused_unread(wording::lexical(LexicalFault::TooComplex, self.settings.max_bytes));
+        }
+        let mut outcome = Outcome { count, ..Outcome::default() };
+        for node in tree.root().children().filter(is_statement) {
+            outcome.number += 1;
             match facts::read(node) {
                 Ok(statement) => self.judge(statement, &mut outcome),
                 Err(fault) => outcome.fault(fault),
@@ -121,7 +126,7 @@ impl SqlGuard {
                 By::Rule(index) => rules.rule(index),
                 By::Preset => None,
             };
-            outcome.refusal = Some(wording::refusal(class, by, rule, rules.preset(), &name()));
+            outcome.refuse(wording::refusal(class, by, rule, rules.preset(), &name()));
         }
     }
 }
@@ -129,6 +134,9 @@ impl SqlGuard {
 /// What is known so far about a text.
 #[derive(Default)]
 struct Outcome {
+    /// Statements of the text, and which of them is being read, from 1.
+    count: usize,
+    number: usize,
     refusal: Option<Refusal>,
     risk: u8,
     findings: Vec<Finding>,
@@ -147,9 +155,15 @@ impl Outcome {
     fn fault(&mut self, fault: Fault) {
         self.risk = 100;
         self.statements.push(facts_of(Class::Unknown));
-        if self.refusal.is_none() {
-            self.refusal = Some(wording::fault(fault));
+        self.refuse(wording::fault(fault));
+    }
+
+    /// The first refusal is the one that is told, with the statement that it is about.
+    fn refuse(&mut self, mut refusal: Refusal) {
+        if self.count > 1 {
+            refusal.reason = format!("statement {} of {}: {}", self.number, self.count, refusal.reason);
         }
+        self.refusal.get_or_insert(refusal);
     }
 
     fn into_response(self) -> SqlResponse {

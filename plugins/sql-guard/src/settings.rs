@@ -3,6 +3,9 @@
 //! Two settings decide what a text means before any parser sees it. With `standard_conforming_strings` off, a
 //! backslash may hide the end of a string; with a `client_encoding` other than UTF-8, a byte may. After either
 //! change this check would read something else than the server, so both are refused whatever the rules say.
+//!
+//! A third decides what a function is: `search_path`. PostgreSQL looks into `pg_catalog` first unless the path puts another
+//! schema before it (manual, 5.10.5); then `lower(x)` may be anybody's, and no name says anything. That is refused as well.
 
 use crate::classes::Class;
 use crate::names::fold;
@@ -10,12 +13,17 @@ use crate::tree::Node;
 use squawk_parser::SyntaxKind as K;
 use std::borrow::Cow;
 
-/// The statement would change how later texts are read.
+/// What a setting must not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ChangesReading;
+pub(crate) enum Forbidden {
+    /// Change how later texts are read.
+    Reading,
+    /// Change what the names of PostgreSQL's own functions and operators mean.
+    Names,
+}
 
 /// The class of `SET` or `RESET`.
-pub(crate) fn class_of(statement: Node<'_>, plain: Class) -> Result<Class, ChangesReading> {
+pub(crate) fn class_of(statement: Node<'_>, plain: Class) -> Result<Class, Forbidden> {
     let Some(parameter) = statement.subtree().find(|node| node.kind() == K::CONFIG_PARAMETER_REF) else {
         return Ok(plain);
     };
@@ -26,25 +34,52 @@ pub(crate) fn class_of(statement: Node<'_>, plain: Class) -> Result<Class, Chang
     // Back to what the session started with, which the host has checked.
     let resets = plain == Class::SessionReset || statement.contains(K::DEFAULT_KW);
     if is_reading(&name) && !resets && !keeps_reading(&name, statement) {
-        return Err(ChangesReading);
+        return Err(Forbidden::Reading);
+    }
+    if name == "search_path" && hides_catalog(values(statement).map(schema_of)) {
+        return Err(Forbidden::Names);
     }
     Ok(plain)
 }
 
 /// The class of a call of `set_config(name, value, local)`: the name must be there to be read.
-pub(crate) fn class_of_set_config(call: Node<'_>) -> Result<Class, ChangesReading> {
-    let name = call
-        .child(K::ARG_LIST)
-        .and_then(|list| list.child(K::ARG))
-        .and_then(|argument| argument.children().next())
-        .filter(|first| first.kind() == K::LITERAL)
-        .and_then(plain_string)
-        .ok_or(ChangesReading)?
-        .to_ascii_lowercase();
+pub(crate) fn class_of_set_config(call: Node<'_>) -> Result<Class, Forbidden> {
+    let list = call.child(K::ARG_LIST).into_iter().flat_map(Node::children);
+    let mut arguments = list.filter(|argument| argument.kind() == K::ARG).map(|argument| {
+        argument.children().next().filter(|first| first.kind() == K::LITERAL).and_then(plain_string)
+    });
+    let name = arguments.next().flatten().ok_or(Forbidden::Reading)?.to_ascii_lowercase();
     if is_reading(&name) {
-        return Err(ChangesReading);
+        return Err(Forbidden::Reading);
+    }
+    if name == "search_path" {
+        // Here the value is the whole list, in one string.
+        let path = arguments.next().flatten().ok_or(Forbidden::Names)?;
+        if hides_catalog(path.split(',').map(|schema| Some(fold(schema.trim())))) {
+            return Err(Forbidden::Names);
+        }
     }
     Ok(if is_identity(&name) { Class::Role } else { Class::FunctionAdmin })
+}
+
+/// Whether a `search_path` has another schema before `pg_catalog`. One that cannot be read (`None`) may have: fails closed.
+fn hides_catalog<'p>(path: impl Iterator<Item = Option<Cow<'p, str>>>) -> bool {
+    path.enumerate().any(|(place, schema)| schema.is_none_or(|schema| place > 0 && schema == "pg_catalog"))
+}
+
+/// The schema that a value of `SET search_path` names.
+fn schema_of(value: Node<'_>) -> Option<Cow<'_, str>> {
+    match value.kind() {
+        K::LITERAL => plain_string(value).map(Cow::Borrowed),
+        _ => Some(fold(value.text())),
+    }
+}
+
+/// The values of a `SET`.
+fn values<'a>(statement: Node<'a>) -> impl Iterator<Item = Node<'a>> {
+    let list = statement.subtree().find(|node| node.kind() == K::TO_CONFIG_VALUE);
+    let words = |node: &Node<'_>| !matches!(node.kind(), K::TO_KW | K::EQ | K::COMMA);
+    list.into_iter().flat_map(Node::children).filter(words)
 }
 
 /// The value of a literal that is one plain `'…'` without any escape; `None` for every other one.
@@ -71,8 +106,7 @@ fn is_reading(name: &str) -> bool {
 }
 
 fn keeps_reading(name: &str, statement: Node<'_>) -> bool {
-    let Some(list) = statement.subtree().find(|node| node.kind() == K::TO_CONFIG_VALUE) else { return false };
-    let mut values = list.children().filter(|node| !matches!(node.kind(), K::TO_KW | K::EQ));
+    let mut values = values(statement);
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let value = match value.kind() {
         K::LITERAL => plain_string(value).unwrap_or_else(|| value.text()),

@@ -25,23 +25,33 @@ pub(crate) struct Tree<'t> {
     entries: Vec<Entry>,
 }
 
-/// The text is not PostgreSQL's language as the parser knows it. Says nothing about where: the text is the client's.
+/// The text is not PostgreSQL's language as the parser knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unparsed;
+pub(crate) struct Unparsed {
+    /// Byte offset of what was not understood first.
+    pub(crate) at: usize,
+}
 
 impl<'t> Tree<'t> {
     /// Parses; any error of the lexer or the parser, and any error node, refuses the whole text: fails closed.
     pub(crate) fn parse(text: &'t str) -> Result<Self, Unparsed> {
         let lexed = LexedStr::new(text);
-        if lexed.errors().next().is_some() {
-            return Err(Unparsed);
+        if let Some((range, _)) = lexed.errors().next() {
+            return Err(Unparsed { at: range.start as usize });
         }
         let output = EntryPoint::SourceFile.parse(&lexed.to_input());
-        let mut builder =
-            Builder { entries: Vec::with_capacity(64), open: Vec::with_capacity(32), offset: 0, sound: true };
+        let mut builder = Builder {
+            entries: Vec::with_capacity(64),
+            open: Vec::with_capacity(32),
+            offset: 0,
+            unsound: None,
+        };
         let complete = lexed.intersperse_trivia(&output, &mut |step| builder.step(step));
-        if !complete || !builder.sound || !builder.open.is_empty() {
-            return Err(Unparsed);
+        if !complete || !builder.open.is_empty() {
+            builder.unsound();
+        }
+        if let Some(at) = builder.unsound {
+            return Err(Unparsed { at });
         }
         Ok(Tree { text, entries: builder.entries })
     }
@@ -56,14 +66,21 @@ struct Builder {
     entries: Vec<Entry>,
     open: Vec<usize>,
     offset: u32,
-    sound: bool,
+    /// Where the first thing was that is no SQL.
+    unsound: Option<usize>,
 }
 
 impl Builder {
+    fn unsound(&mut self) {
+        self.unsound.get_or_insert(self.offset as usize);
+    }
+
     fn step(&mut self, step: StrStep<'_>) {
         match step {
             StrStep::Enter { kind } => {
-                self.sound &= kind != SyntaxKind::ERROR;
+                if kind == SyntaxKind::ERROR {
+                    self.unsound();
+                }
                 self.open.push(self.entries.len());
                 self.entries.push(Entry { kind, start: u32::MAX, end: self.offset, after: 0, token: false });
             }
@@ -73,19 +90,22 @@ impl Builder {
                 if matches!(kind, SyntaxKind::WHITESPACE | SyntaxKind::COMMENT) {
                     return;
                 }
-                self.sound &= kind != SyntaxKind::ERROR;
+                if kind == SyntaxKind::ERROR {
+                    self.unsound.get_or_insert(start as usize);
+                }
                 let after = u32::try_from(self.entries.len() + 1).unwrap_or(u32::MAX);
                 self.entries.push(Entry { kind, start, end: self.offset, after, token: true });
             }
             StrStep::Exit => self.close(),
-            StrStep::Error { .. } => self.sound = false,
+            StrStep::Error { pos, .. } => {
+                self.unsound.get_or_insert(pos);
+            }
         }
     }
 
     fn close(&mut self) {
         let Some(index) = self.open.pop() else {
-            self.sound = false;
-            return;
+            return self.unsound();
         };
         let after = self.entries.len();
         let first = self.entries.get(index + 1).map(|child| child.start);
@@ -121,6 +141,11 @@ impl<'a> Node<'a> {
     /// Place in reading order.
     pub(crate) fn index(self) -> usize {
         self.index
+    }
+
+    /// Another node of the tree, by its place.
+    pub(crate) fn at(self, index: usize) -> Node<'a> {
+        Node { index, ..self }
     }
 
     /// The place in reading order after the subtree.
@@ -189,6 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn an_error_says_where_it_is() {
+        for (text, at) in [
+            ("select 1;\nselec 2", 10),
+            ("select 'a", 7),
+            ("select 1 where", 14),
+            ("select 1;\n\n  delete from t limit 1", 27),
+        ] {
+            assert_eq!(Tree::parse(text).map(|_| ()), Err(Unparsed { at }), "{text}");
+        }
+    }
+
+    #[test]
     fn an_error_anywhere_refuses_the_whole() {
         for text in [
             "select 1; selec 2",
@@ -199,7 +236,7 @@ mod tests {
             "\\x",
             "select 0x",
         ] {
-            assert_eq!(Tree::parse(text).map(|_| ()), Err(Unparsed), "{text}");
+            assert!(Tree::parse(text).is_err(), "{text}");
         }
     }
 }

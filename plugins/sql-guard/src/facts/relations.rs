@@ -3,6 +3,7 @@
 use super::{Fault, Frame, MAX_RELATIONS, Role, Walk};
 use crate::classes::Class;
 use crate::names::{Path, fold};
+use crate::settings::Forbidden;
 use crate::tree::Node;
 use chaperone_sdk::{Access, Relation};
 use squawk_parser::SyntaxKind as K;
@@ -113,7 +114,7 @@ impl<'a> Walk<'a> {
     /// Writing to the catalog is administration; writing to `pg_settings` is `set_config` by another name.
     fn guard_catalog(&mut self, path: &Path<'_>, index: usize) -> Result<(), Fault> {
         if path.name == "pg_settings" {
-            return Err(Fault::ChangesReading);
+            return Err(Fault::Forbidden(Forbidden::Reading));
         }
         let catalog = match path.schema.as_deref() {
             Some(schema) => matches!(schema, "pg_catalog" | "information_schema" | "pg_toast"),

@@ -1,7 +1,6 @@
 //! Questions about the shape of a statement that need a look ahead.
 
-use super::Fault;
-use super::columns::is_value_function;
+use super::{Fault, conditions};
 use crate::classes::Class;
 use crate::names::{Path, fold};
 use crate::settings;
@@ -46,40 +45,13 @@ fn inner(statement: Node<'_>) -> Option<Node<'_>> {
 /// The class of a statement, looked at closely.
 pub(super) fn refine(node: Node<'_>, class: Class) -> Result<Class, Fault> {
     Ok(match node.kind() {
-        K::UPDATE if !has_condition(node) => Class::UpdateNoWhere,
-        K::DELETE if !has_condition(node) => Class::DeleteNoWhere,
+        K::UPDATE if !conditions::chooses_rows(node) => Class::UpdateNoWhere,
+        K::DELETE if !conditions::chooses_rows(node) => Class::DeleteNoWhere,
         K::EXPLAIN if runs(node) => Class::ExplainAnalyze,
         K::COPY => copy_class(node)?,
         K::SET | K::RESET => settings::class_of(node, class)?,
         _ => class,
     })
-}
-
-fn has_condition(statement: Node<'_>) -> bool {
-    statement.child(K::WHERE_CURRENT_OF).is_some()
-        || statement.child(K::WHERE_CLAUSE).is_some_and(names_column)
-}
-
-/// Whether a condition names any column. One that does not, such as `true`, chooses all rows or none.
-pub(super) fn names_column(condition: Node<'_>) -> bool {
-    let mut callee_ends = 0;
-    for node in condition.subtree() {
-        match node.kind() {
-            K::CALL_EXPR => {
-                let callee = node.children().next();
-                let callee = callee.filter(|callee| matches!(callee.kind(), K::NAME_REF | K::FIELD_EXPR));
-                callee_ends = callee.map_or(callee_ends, Node::after);
-            }
-            K::NAME_REF | K::FIELD_EXPR if node.index() >= callee_ends => {
-                let alone = (node.kind() == K::NAME_REF).then(|| node.children().next()).flatten();
-                if !alone.is_some_and(|token| is_value_function(token.kind())) {
-                    return true;
-                }
-            }
-            _ => (),
-        }
-    }
-    false
 }
 
 /// Any mention of `ANALYZE` counts, also `ANALYZE false`: options may come twice, and the last one wins.
@@ -170,9 +142,4 @@ pub(super) fn reads_target(statement: Node<'_>) -> bool {
         K::DELETE => statement.child(K::WHERE_CLAUSE).is_some(),
         _ => true,
     }
-}
-
-/// Whether the `ON` of a `MERGE` names a column.
-pub(super) fn merge_joins(merge: Node<'_>) -> bool {
-    merge.child(K::USING_ON_CLAUSE).and_then(|using| using.child(K::ON_CLAUSE)).is_some_and(names_column)
 }
