@@ -177,14 +177,15 @@ fn messages_say_what_and_what_to_do() {
         ),
         (
             "delete from t",
-            "it deletes rows without a condition that names a column: t; the preset dml-with-where of this target \
+            "it deletes rows without a condition that chooses some of them: t; the preset dml-with-where of this target \
              refuses delete.no-where",
-            "Add a condition that names a column, so that it says which rows are meant.",
+            "Add a condition on a column of the table that is changed, so that it says which rows are meant.",
         ),
         (
             "gibberish 'with a secret'",
-            "the text is not SQL that the gateway understands, and what it does not understand it does not forward",
-            "Check the syntax, send one statement at a time to find the part, and write it in plain PostgreSQL syntax.",
+            "the text is not SQL that the gateway understands, and what it does not understand it does not forward; \
+             it stops at line 1, character 1",
+            "Check the syntax there, and write it in plain PostgreSQL syntax.",
         ),
     ] {
         let response = guard.check_text(text);
@@ -245,7 +246,7 @@ fn the_schema_names_every_setting() {
         |value: &serde_json::Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
     assert_eq!(
         keys(&schema["properties"]),
-        Some(["max_bytes", "preset", "risk", "rules"].map(String::from).to_vec())
+        Some(["functions", "max_bytes", "preset", "risk", "rules"].map(String::from).to_vec())
     );
     let rule = &schema["properties"]["rules"]["items"]["properties"];
     let expected = ["action", "class", "function", "hint", "message", "relation", "risk", "schema"];
@@ -259,4 +260,121 @@ fn the_readme_lists_every_class_with_its_risk() {
         let row = format!("| `{}` | {} |", class.name(), class.base_risk());
         assert!(readme.contains(&row), "{row}");
     }
+}
+
+#[test]
+fn functions_of_unknown_effect_are_allowed_by_name_only() {
+    let config = r#"{"preset": "read-only", "functions": ["st_*", "reports.*", "public.similarity"],
+        "rules": [{"function": "reports.purge", "action": "refuse"}]}"#;
+    check(
+        config,
+        &[
+            ("select st_distance(a, b), lower(c) from t", "allow"),
+            ("select gis.st_distance(a, b) from t", "allow"),
+            ("select reports.monthly()", "allow"),
+            ("select public.similarity(a, b) from t", "allow"),
+            // Nothing says that it is the one in `public`.
+            ("select similarity(a, b) from t", "function.other"),
+            ("select monthly()", "function.other"),
+            ("select reports.purge()", "function.other"),
+            ("select other()", "function.other"),
+        ],
+    );
+    // What is known to be dangerous stays refused.
+    check(
+        r#"{"functions": ["*", "public.*"]}"#,
+        &[
+            ("select anything(), s.anything()", "allow"),
+            ("select pg_read_file('x')", "function.file"),
+            ("select public.dblink_exec('x')", "function.remote"),
+            ("call anything()", "procedural"),
+        ],
+    );
+    let Err(errors) = chaperone_sdk::configure::<SqlGuard>(r#"{"functions": ["a", "public."]}"#) else {
+        panic!("an empty part is a mistake")
+    };
+    let errors: Vec<String> =
+        errors.iter().map(|error| format!("{} {}", error.pointer, error.message)).collect();
+    assert_eq!(errors, ["/functions/1 has an empty part; `*` stands for any name"]);
+}
+
+/// The other side of the conditions in `bypass.txt`: these say which rows they mean.
+#[test]
+fn conditions_that_choose_rows_pass() {
+    check(
+        "{}",
+        &[
+            ("delete from t where id = 1", "allow"),
+            ("delete from t where t.id = 1 and true", "allow"),
+            ("delete from t where true and (not (id = 1 or name = 'x'))", "allow"),
+            ("delete from t where not (id = 1 and b = 2)", "allow"),
+            ("delete from t where id = 1 or id = 2 or id = 3", "allow"),
+            ("delete from s.t where s.t.id in (1, 2)", "allow"),
+            ("delete from t as x where x.id = any ($1)", "allow"),
+            ("delete from t using u where u.id = t.id and u.a = 1", "allow"),
+            ("delete from t using u where u.id = id", "delete.no-where"),
+            ("delete from t where id in (select id from u)", "allow"),
+            ("delete from t where exists (select 1 from u where u.id = t.id)", "allow"),
+            ("delete from t where (select count(*) from u where u.id = t.id) > 0", "allow"),
+            ("delete from t where active", "allow"),
+            ("delete from t where deleted_at is not null", "allow"),
+            ("delete from t where (address).city = 'x'", "allow"),
+            ("delete from t where tags[1] = 'x'", "allow"),
+            ("delete from t where name like 'a%'", "allow"),
+            ("delete from t where a = b", "allow"),
+            ("delete from t where id between 1 and 5", "allow"),
+            ("delete from t where lower(name) = lower($1)", "allow"),
+            ("update t x set a = u.b from u where u.id = x.id", "allow"),
+            ("update status set status = 1 where status = 2", "allow"),
+            ("merge into t using s on t.id = s.id when matched then delete", "allow"),
+            ("merge into t as x using s on true when matched and x.b then update set a = 1", "allow"),
+        ],
+    );
+}
+
+#[test]
+fn a_refusal_says_which_statement_and_where() {
+    let guard = guard("{}");
+    for (text, reason) in [
+        (
+            "select 1; drop table t; drop table u",
+            "statement 2 of 3: it drops objects: t; the preset dml-with-where of this target refuses ddl.drop",
+        ),
+        (
+            "select 1;\nselect 'é', b'0''",
+            "the text is not SQL that the gateway understands, and what it does not understand it does not forward; \
+             it stops at line 2, character 13",
+        ),
+        (
+            "select (1",
+            "the text is not SQL that the gateway understands, and what it does not understand it does not forward; \
+             it stops at line 1, character 10",
+        ),
+        (
+            "select evil()",
+            "it calls a function of unknown effect: evil; the preset dml-with-where of this target refuses function.other",
+        ),
+    ] {
+        let Verdict::Refuse(refusal) = guard.check_text(text).assessment.verdict else { panic!("{text}") };
+        assert_eq!(refusal.reason, reason, "{text}");
+        assert!(refusal.hint.ends_with('.'), "{text}: {}", refusal.hint);
+    }
+}
+
+#[test]
+fn the_path_of_schemas_may_change_and_not_hide_the_catalog() {
+    check(
+        r#"{"preset": "none"}"#,
+        &[
+            ("set search_path = a, b", "allow"),
+            ("set search_path = pg_catalog, a", "allow"),
+            ("set search_path to default", "allow"),
+            ("set schema 'a'", "allow"),
+            ("set search_path = ''", "allow"),
+            ("set search_path = \"$user\", public", "allow"),
+            ("select pg_catalog.set_config('search_path', '', false)", "allow"),
+            ("select set_config('search_path', 'pg_catalog, a', false)", "allow"),
+            ("set search_path = a, pg_catalog", "session.names"),
+        ],
+    );
 }
