@@ -10,6 +10,7 @@ mod failure;
 mod print;
 mod recordings;
 mod remote;
+mod samples;
 mod wiring;
 
 #[cfg(test)]
@@ -81,6 +82,12 @@ pub enum Command {
         /// Let warnings fail, too
         #[arg(long)]
         strict: bool,
+        /// Judge the statements of a file as a target would; `-- expect: refuse RULE` in it makes a test of it
+        #[arg(long, value_name = "FILE", conflicts_with = "strict")]
+        samples: Option<PathBuf>,
+        /// The target whose plugins judge the samples [default: the only one]
+        #[arg(long, value_name = "NAME", requires = "samples")]
+        target: Option<String>,
     },
     /// Try everything on this machine: a PostgreSQL, a token issuer, agents and an approver
     Demo(DemoArgs),
@@ -184,7 +191,10 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
     match cli.command {
         Command::Serve => wiring::serve(check::load(&cli.config, audience)?).await.map(|()| Exit::Done),
         Command::Demo(args) => wiring::demo(args).await.map(|()| Exit::Done),
-        Command::Check { file, strict } => {
+        Command::Check { file, samples: Some(samples), target, .. } => {
+            samples::run(&file.unwrap_or(cli.config), &samples, target.as_deref(), audience).await
+        }
+        Command::Check { file, strict, .. } => {
             let warnings = if strict { check::Warnings::Refused } else { check::Warnings::Allowed };
             check::run(&file.unwrap_or(cli.config), warnings, audience)
         }

@@ -103,13 +103,18 @@ pub fn load(path: &Path) -> Result<(Config, Report), LoadError> {
     }
 }
 
-/// What a file says about recordings, for commands that read them and need no secrets.
-pub fn recording(path: &Path) -> Result<Recording, LoadError> {
+/// What a file says, for commands that need none of its secrets: those that cannot be read are left empty.
+pub fn without_secrets(path: &Path) -> Result<Config, LoadError> {
     let source = read(path)?;
     match decode_file(path, &source, Purpose::Check, &|name| std::env::var(name).ok()) {
-        (Some(config), _) => Ok(config.recording),
+        (Some(config), _) => Ok(config),
         (None, report) => Err(LoadError::Refused(Box::new(report))),
     }
+}
+
+/// What a file says about recordings.
+pub fn recording(path: &Path) -> Result<Recording, LoadError> {
+    without_secrets(path).map(|config| config.recording)
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {

@@ -15,6 +15,7 @@ mod metrics;
 mod postgres;
 mod recordings;
 mod refusals;
+mod samples;
 mod structure;
 mod target_side;
 mod tour;

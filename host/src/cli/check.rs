@@ -53,7 +53,7 @@ pub(crate) fn recordings_folder(path: &Path, audience: Audience) -> Result<PathB
     }
 }
 
-fn not_loaded(error: LoadError, audience: Audience) -> Failure {
+pub(super) fn not_loaded(error: LoadError, audience: Audience) -> Failure {
     let LoadError::Refused(report) = error else { return unreadable(error) };
     if audience == Audience::People {
         print::err(&report.to_string());

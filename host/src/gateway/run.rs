@@ -302,6 +302,24 @@ async fn load_plugins(plugins: &[config::Plugin]) -> Result<BTreeMap<String, Arc
     Ok(loaded)
 }
 
+/// The plugins of a target that rule on texts, for `check --samples`. Masks are left out: they need not even load.
+pub(crate) async fn chain_for_samples(config: &Config, target: &str) -> Result<Chain, StartError> {
+    let names = config.targets.iter().find(|known| known.name.as_str() == target).map(|known| &known.plugins);
+    let masks = |plugin: &config::Plugin| {
+        matches!(plugin.source, config::PluginSource::Builtin(config::Builtin::ColumnMask))
+    };
+    let mut wanted = Vec::new();
+    for name in names.into_iter().flatten() {
+        wanted.extend(config.plugins.iter().find(|plugin| plugin.name == *name && !masks(plugin)).cloned());
+    }
+    let loaded = load_plugins(&wanted).await?;
+    let in_order = wanted.iter().filter_map(|plugin| loaded.get(&plugin.name)).cloned().collect();
+    Chain::new(in_order).map_err(|error| {
+        let what = format!("target `{target}`: {error}");
+        StartError::new(what, "list a plugin that checks SQL under `plugins` of the target")
+    })
+}
+
 fn plugin_error(what: &str, error: &LoadError) -> StartError {
     let LoadError::Config(problems) = error else {
         return StartError::new(
