@@ -1,6 +1,11 @@
 //! Tests of the whole policy, without Wasm: configuration in, text in, answer out.
 
-#![allow(clippy::panic, reason = "in a test a panic is the message")]
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the message"
+)]
 
 mod bypass;
 mod facts;

@@ -135,13 +135,7 @@ impl Oracle {
                 "constraints" if tag == "ConstraintsSetStmt" => (),
                 "table_list" if tag == "ImportForeignSchemaStmt" => (),
                 "typevar" if tag == "CompositeTypeStmt" => (),
-                "relation"
-                    if node["objtype"] == "OBJECT_TYPE"
-                        || node["renameType"] == "OBJECT_TYPE"
-                        || node["relationType"] == "OBJECT_TYPE" =>
-                {
-                    ()
-                }
+                "relation" if is_of_type(node) => (),
                 // What a definition sets for others, when they run it or log in, it does not set here.
                 "setstmt" | "options" | "actions" if kinds::SETS_FOR_OTHERS.contains(&tag) => {
                     self.without_sets(value)
@@ -214,6 +208,11 @@ impl Oracle {
     fn needs(&mut self, what: &str, classes: &'static [&'static str]) {
         self.classes.push((what.to_owned(), classes));
     }
+}
+
+/// Whether an `ALTER` is one of a type.
+fn is_of_type(node: &Value) -> bool {
+    ["objtype", "renameType", "relationType"].iter().any(|kind| node[*kind] == "OBJECT_TYPE")
 }
 
 /// The last two parts of a name.
