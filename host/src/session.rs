@@ -175,14 +175,15 @@ impl Session {
         })
     }
 
-    /// Bytes of events that wait for [`Session::commit`].
-    pub fn event_bytes(&self) -> usize {
-        self.recording.pending_bytes()
+    /// Whether events wait for [`Session::commit`], or the recording has failed, which only a commit says.
+    pub fn has_events(&self) -> bool {
+        self.has_to_commit(0)
     }
 
-    /// Whether events wait for [`Session::commit`].
-    pub fn has_events(&self) -> bool {
-        self.event_bytes() > 0
+    /// Whether more than `bytes` of events wait for [`Session::commit`], or the recording has failed. Fails closed: what was
+    /// left out is no longer among the bytes that wait.
+    pub fn has_to_commit(&self, bytes: usize) -> bool {
+        self.recording.has_failed() || self.recording.pending_bytes() > bytes
     }
 
     /// Milliseconds since 1970, as plugins are told the time.

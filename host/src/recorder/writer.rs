@@ -118,6 +118,11 @@ impl Recording {
         self.buffer.len().saturating_sub(HEADER_BYTES)
     }
 
+    /// Whether an event could not be kept or written: [`Recording::commit`] says why, for ever.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Appends an event with a JSON body. Operation 0 is the session itself.
     pub fn json(&mut self, kind: EventKind, operation: u64, body: &impl Serialize) {
         let at_us = self.now_us();

@@ -32,7 +32,8 @@ pub struct Traits {
 impl Traits {
     pub(super) fn of(statements: &[StatementFacts], text: &str) -> Self {
         let is = |class: &str| statements.iter().any(|facts| facts.is(class));
-        let runs_anything = is("procedural") || is("unknown");
+        // EXECUTE, and a statement that was never seen, run what was prepared elsewhere: a PREPARE or a DECLARE as well.
+        let runs_anything = statements.is_empty() || is("procedural") || is("unknown") || is("execute");
         let (cursor, prepare) = (is("cursor"), is("prepare"));
         let changes_session =
             statements.is_empty() || statements.iter().any(StatementFacts::may_change_session);
@@ -45,7 +46,7 @@ impl Traits {
             prepares: prepare && mentions(text, "prepare"),
             renames_statements: runs_anything || prepare || is("session.discard"),
             renames_portals: runs_anything || cursor && mentions(text, "declare"),
-            moves_on: changes_session || cursor || prepare,
+            moves_on: changes_session || cursor || prepare || runs_anything,
             bounds_transaction: is("transaction"),
             says_execute: mentions(text, "execute"),
         }
@@ -111,5 +112,12 @@ mod tests {
     fn without_facts_nothing_is_known_to_only_read() {
         let is = traits(&[], "select 1");
         assert!(!is.only_reads && is.changes_session && is.moves_on);
+        assert!(is.renames_statements && is.renames_portals, "it may be a PREPARE or a DECLARE");
+    }
+
+    #[test]
+    fn execute_may_run_a_prepare() {
+        let is = traits(&["execute"], "EXECUTE x");
+        assert!(is.renames_statements && is.renames_portals && is.moves_on);
     }
 }

@@ -50,6 +50,37 @@ async fn a_sync_that_copy_eats_does_not_shift_the_answers() {
     stage.stop().await;
 }
 
+/// A statement whose name is in doubt, or an EXECUTE, may be a PREPARE that was sent by Parse: what named statements mean is
+/// not known any more after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_a_prepare_leaves_no_name_trusted() {
+    let (mut stage, mut wire) = attack().await;
+    let run = |name| [bind("", name, &[]), execute("", 0), sync()];
+    let evil = "PREPARE foo AS SELECT reverse(ssn) AS a FROM customers";
+    let harmless = || parse("foo", "SELECT 'x'::text AS a");
+    for redefine in ["by an unseen name", "by EXECUTE"] {
+        ask(&mut wire, &[parse("evil", evil), sync()], 1);
+        ask(&mut wire, &[parse("drop", "DEALLOCATE foo"), sync()], 1);
+        if redefine == "by an unseen name" {
+            ask(&mut wire, &[query("PREPARE other AS SELECT 1")], 1);
+        }
+        let said = ask(&mut wire, &[harmless(), sync()], 1);
+        assert!(said.starts_with("1:"), "{redefine}: the harmless statement is not there: {said}");
+        if redefine == "by EXECUTE" {
+            ask(&mut wire, &[query("EXECUTE drop")], 1);
+            ask(&mut wire, &[query("EXECUTE evil")], 1);
+        } else {
+            ask(&mut wire, &run("drop"), 1);
+            ask(&mut wire, &run("evil"), 1);
+        }
+        let said = ask(&mut wire, &run("foo"), 1);
+        hidden(&said);
+        assert!(said.contains("E: SERROR"), "{redefine}: {said}");
+        ask(&mut wire, &[query("DEALLOCATE ALL")], 1);
+    }
+    stage.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_fetch_returned_once_says_nothing_about_the_next() {
     let (mut stage, mut wire) = attack().await;

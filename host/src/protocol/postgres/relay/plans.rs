@@ -25,7 +25,8 @@ impl Relay<'_> {
         let columns = self.columns(frame, epoch).await?;
         let same = statement.columns_in(epoch).is_some_and(|known| Rc::ptr_eq(&known, &columns));
         if !same {
-            *statement.columns.borrow_mut() = Some(Described { epoch, at: Instant::now(), columns });
+            *statement.columns.borrow_mut() =
+                Some(Described { epoch, generation: self.catalog.generation(), at: Instant::now(), columns });
             statement.plans.borrow_mut().clear();
         }
         if statement.asked.get().is_some_and(|(asked, _)| asked == epoch) {
@@ -65,8 +66,7 @@ impl Relay<'_> {
         let columns: Rc<[Column]> = columns.into();
         self.descriptions.remember(Description {
             bytes,
-            generation,
-            described: Described { epoch, at: Instant::now(), columns: Rc::clone(&columns) },
+            described: Described { epoch, generation, at: Instant::now(), columns: Rc::clone(&columns) },
         });
         Ok(columns)
     }

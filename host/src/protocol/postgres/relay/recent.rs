@@ -24,7 +24,6 @@ const MAX_DESCRIPTION_BYTES: usize = 4 * 1024;
 /// A RowDescription and what was found for it.
 pub(super) struct Description {
     pub(super) bytes: Box<[u8]>,
-    pub(super) generation: u64,
     pub(super) described: Described,
 }
 
@@ -33,9 +32,8 @@ pub(super) struct Descriptions(VecDeque<Description>);
 
 impl Descriptions {
     pub(super) fn recall(&self, bytes: &[u8], epoch: u64, generation: u64) -> Option<Rc<[Column]>> {
-        let same = |known: &&Description| known.generation == generation && *known.bytes == *bytes;
-        let known = self.0.iter().find(same)?;
-        known.described.counts(epoch).then(|| Rc::clone(&known.described.columns))
+        let known = self.0.iter().find(|known| *known.bytes == *bytes)?;
+        known.described.counts(epoch, generation).then(|| Rc::clone(&known.described.columns))
     }
 
     pub(super) fn remember(&mut self, description: Description) {
@@ -100,8 +98,8 @@ mod tests {
     use super::*;
 
     fn description(bytes: &[u8], epoch: u64, generation: u64) -> Description {
-        let described = Described { epoch, at: Instant::now(), columns: Rc::default() };
-        Description { bytes: bytes.into(), generation, described }
+        let described = Described { epoch, generation, at: Instant::now(), columns: Rc::default() };
+        Description { bytes: bytes.into(), described }
     }
 
     #[test]

@@ -420,7 +420,7 @@ impl Relay<'_> {
     /// Knows the result's columns before it runs where that matters: a statement that writes cannot be taken back.
     async fn result_plan_before(&mut self, portal: &Rc<Portal>, name: &[u8]) -> Result<Before, SessionStop> {
         let statement = Rc::clone(&portal.statement);
-        if statement.is_stale(self.epoch) {
+        if statement.is_stale(self.epoch, self.catalog.generation()) {
             let now = Some((self.epoch, self.segment));
             if statement.asked.get() != now {
                 frame::message(&mut self.target.output.bytes, b'D', |out| {
@@ -435,6 +435,10 @@ impl Relay<'_> {
                 self.pending.push_back(asked);
             }
             if statement.judged.traits.only_reads {
+                // Whether it may choose by what it chooses by: without rows nobody would ask.
+                if let Some(refusal) = self.refused_use(&statement.judged).await {
+                    return Ok(Before::Refuse(refusal));
+                }
                 return Ok(Before::Go);
             }
             self.flush_target();

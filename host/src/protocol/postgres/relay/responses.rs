@@ -56,7 +56,7 @@ impl Relay<'_> {
             self.target.input.shrink();
             self.say_locals();
         }
-        if done.is_err() || self.session.event_bytes() > RECORD_LATER_BYTES {
+        if done.is_err() || self.session.has_to_commit(RECORD_LATER_BYTES) {
             // Fails closed: what could not be recorded is not shown (`Relay::end`).
             self.session.commit().map_err(SessionStop::Cut)?;
         }
@@ -449,6 +449,9 @@ impl Relay<'_> {
                 Pending::Bind => self.portals.fail(),
                 Pending::DescribeStatement(statement, _) => statement.asked.set(None),
                 Pending::DescribePortal(portal, ..) => portal.statement.asked.set(None),
+                Pending::Execute { operation, .. } => {
+                    while self.sent.pop_front_if(|(sent, _)| *sent <= *operation).is_some() {}
+                }
                 _ => {}
             }
             self.pending.pop_front();

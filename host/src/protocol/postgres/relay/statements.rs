@@ -34,14 +34,16 @@ pub(super) struct Statement {
 /// A description, and when it was one.
 pub(super) struct Described {
     pub(super) epoch: u64,
+    /// The catalog's generation at that time.
+    pub(super) generation: u64,
     pub(super) at: Instant,
     pub(super) columns: Rc<[Column]>,
 }
 
 impl Described {
-    /// Whether it still counts in `epoch`: another session may have renamed what it speaks of.
-    pub(super) fn counts(&self, epoch: u64) -> bool {
-        self.epoch == epoch && self.at.elapsed() <= FRESH
+    /// Whether it still counts in `epoch` and `generation`: another session may have renamed what it speaks of.
+    pub(super) fn counts(&self, epoch: u64, generation: u64) -> bool {
+        self.epoch == epoch && self.generation == generation && self.at.elapsed() <= FRESH
     }
 }
 
@@ -109,9 +111,9 @@ impl Statement {
     }
 
     /// Whether it has to be described again before it runs: another session may have renamed what it reads.
-    pub(super) fn is_stale(&self, epoch: u64) -> bool {
+    pub(super) fn is_stale(&self, epoch: u64, generation: u64) -> bool {
         let columns = self.columns.borrow();
-        columns.as_ref().is_none_or(|described| !described.counts(epoch))
+        columns.as_ref().is_none_or(|described| !described.counts(epoch, generation))
     }
 }
 
