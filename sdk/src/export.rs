@@ -34,6 +34,7 @@ macro_rules! export {
                         summary: <$plugin as $crate::Plugin>::SUMMARY.into(),
                         config_schema: <$plugin as $crate::Plugin>::CONFIG_SCHEMA.into(),
                         deterministic: <$plugin as $crate::Plugin>::DETERMINISTIC,
+                        reads_text: <$plugin as $crate::Plugin>::READS_TEXT,
                     }
                 }
 

@@ -38,6 +38,9 @@ pub trait Plugin: Sized + 'static {
     /// Set to true when `check`, `decide` and `plan` answer the same question in the same way throughout a session, whatever
     /// the time and whatever was asked before. The host then asks less often: it uses an answer again, for ten seconds at most.
     const DETERMINISTIC: bool = false;
+    /// Set to false when `decide` never looks at the operation's text (`summary`): the host then uses an answer again for other
+    /// texts with the same classes, risk and findings. Counts only together with [`Plugin::DETERMINISTIC`].
+    const READS_TEXT: bool = true;
 
     /// Checks the configuration and builds the plugin; all mistakes at once.
     fn configure(config: Self::Config) -> Result<Self, Vec<ConfigError>>;

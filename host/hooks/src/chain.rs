@@ -143,11 +143,16 @@ pub enum PlanOutcome {
 impl SessionHooks {
     /// Whether every plugin of a hook says that it answers the same question in the same way: an answer may be used again.
     pub fn is_deterministic(&self, hook: Hook) -> bool {
-        self.instances
-            .iter()
-            .map(Instance::plugin)
-            .filter(|plugin| plugin.has(hook))
-            .all(|it| it.deterministic)
+        self.all(hook, |plugin| plugin.deterministic)
+    }
+
+    /// Whether the approval triggers' answer depends on classes, risk and findings alone, and not on the text.
+    pub fn triggers_are_blind_to_text(&self) -> bool {
+        self.all(Hook::ApprovalTrigger, |plugin| plugin.deterministic && !plugin.reads_text)
+    }
+
+    fn all(&self, hook: Hook, is: impl Fn(&Plugin) -> bool) -> bool {
+        self.instances.iter().map(Instance::plugin).filter(|plugin| plugin.has(hook)).all(is)
     }
 
     /// Asks all check plugins about a text.

@@ -126,6 +126,8 @@ pub struct Plugin {
     metrics: [HookMetrics; 3],
     /// It says that it answers the same question in the same way throughout a session.
     pub(crate) deterministic: bool,
+    /// Its approval trigger may look at the operation's text.
+    pub(crate) reads_text: bool,
 }
 
 impl Plugin {
@@ -208,11 +210,13 @@ impl Engine {
             _engine: self.clone(),
             metrics: Default::default(),
             deterministic: false,
+            reads_text: true,
         };
         discover(&mut plugin)?;
         let about = plugin.try_out().await?;
         plugin.stamp.version = about.version.chars().filter(char::is_ascii_graphic).take(64).collect();
         plugin.deterministic = about.deterministic;
+        plugin.reads_text = about.reads_text;
         Ok(Arc::new(plugin))
     }
 }

@@ -125,12 +125,14 @@ impl Session {
     pub async fn judge_sql(&mut self, kind: &str, text: &str) -> Judged {
         let operation = self.next_operation();
         self.note_raw(EventKind::Operation, operation, &[kind.as_bytes(), b"\0", text.as_bytes()]);
-        if let Some(judged) = self.memo.recall(text, operation) {
+        let came_before = self.memo.came_before(text);
+        if came_before && let Some(judged) = self.memo.recall(text, operation) {
             return judged;
         }
         match self.ask_plugins(operation, text).await {
             Ok(judged) => {
-                if self.hooks.is_deterministic(Hook::SqlCheck)
+                if came_before
+                    && self.hooks.is_deterministic(Hook::SqlCheck)
                     && self.hooks.is_deterministic(Hook::ApprovalTrigger)
                 {
                     self.memo.remember(&judged);
@@ -151,18 +153,25 @@ impl Session {
             // Fails closed: allowed, and nothing is known of it. It may be anything.
             judgement.statements.push(StatementFacts::unknown());
         }
+        let (shape, ruling) = self.memo.shape(judgement.risk, judgement.findings, judgement.statements);
         let mut judged = Judged {
             operation,
-            risk: judgement.risk,
-            findings: judgement.findings.into(),
-            traits: Traits::of(&judgement.statements, text),
-            statements: judgement.statements.into(),
-            ..Judged::unseen(text.into(), Ruling::Allow)
+            ruling: Ruling::Allow,
+            risk: shape.risk,
+            findings: shape.findings,
+            traits: Traits::of(&shape.statements, text),
+            statements: shape.statements,
+            text: text.into(),
+            allowed: shape.allowed,
         };
-        judged.ruling = match judgement.refusal {
-            Some(rule) => Ruling::Refuse(rule_refusal(RefusalCode::OperationRefused, &rule)),
-            None => self.ask_triggers(&judged, now_ms).await?,
+        judged.ruling = match (judgement.refusal, ruling) {
+            (Some(rule), _) => Ruling::Refuse(rule_refusal(RefusalCode::OperationRefused, &rule)),
+            (None, Some(ruling)) => ruling,
+            (None, None) => self.ask_triggers(&judged, now_ms).await?,
         };
+        if !matches!(judged.ruling, Ruling::Refuse(_)) && self.hooks.triggers_are_blind_to_text() {
+            self.memo.remember_ruling(&judged);
+        }
         Ok(judged)
     }
 

@@ -17,6 +17,7 @@ impl Plugin for Trigger {
     const SUMMARY: &'static str = "Holds risky operations until humans have approved them.";
     const CONFIG_SCHEMA: &'static str = include_str!("../config.schema.json");
     const DETERMINISTIC: bool = true;
+    const READS_TEXT: bool = false;
 
     fn configure(config: Self::Config) -> Result<Self, Vec<ConfigError>> {
         config::check(&config).map(Trigger)

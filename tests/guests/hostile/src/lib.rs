@@ -36,6 +36,7 @@ impl lifecycle::Guest for Hostile {
             summary: String::new(),
             config_schema: "{}".into(),
             deterministic: false,
+            reads_text: true,
         }
     }
 

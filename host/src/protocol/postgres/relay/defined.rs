@@ -78,18 +78,25 @@ impl Defined {
     }
 }
 
-/// What masks said to statements, by their facts.
+/// What masks said to statements, by the address of their facts: the session has one list for equal ones, and one that is
+/// kept here cannot give its address to another.
 #[derive(Default)]
 pub(super) struct Uses {
     state: (u64, u64),
-    known: HashMap<Rc<[StatementFacts]>, (Instant, UseJudgement)>,
+    known: HashMap<*const StatementFacts, Answer>,
+}
+
+struct Answer {
+    facts: Rc<[StatementFacts]>,
+    at: Instant,
+    judgement: UseJudgement,
 }
 
 impl Uses {
     /// The answer, if it was given in this state of the catalog and the session, and not too long ago.
-    pub(super) fn get(&self, facts: &[StatementFacts], state: (u64, u64)) -> Option<&UseJudgement> {
-        let (when, judgement) = self.known.get(facts).filter(|_| self.state == state)?;
-        (when.elapsed() < FRESH).then_some(judgement)
+    pub(super) fn get(&self, facts: &Rc<[StatementFacts]>, state: (u64, u64)) -> Option<&UseJudgement> {
+        let answer = self.known.get(&facts.as_ptr()).filter(|_| self.state == state)?;
+        (Rc::ptr_eq(&answer.facts, facts) && answer.at.elapsed() < FRESH).then_some(&answer.judgement)
     }
 
     pub(super) fn put(&mut self, facts: &Rc<[StatementFacts]>, state: (u64, u64), judgement: &UseJudgement) {
@@ -97,6 +104,8 @@ impl Uses {
             self.known.clear();
             self.state = state;
         }
-        self.known.insert(Rc::clone(facts), (Instant::now(), judgement.clone()));
+        let answer =
+            Answer { facts: Rc::clone(facts), at: Instant::now(), judgement: judgement.clone() };
+        self.known.insert(facts.as_ptr(), answer);
     }
 }
