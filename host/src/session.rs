@@ -186,6 +186,17 @@ impl Session {
         self.recording.has_failed() || self.recording.pending_bytes() > bytes
     }
 
+    /// Whether [`Session::rest`] would give memory back.
+    pub fn can_rest(&self) -> bool {
+        self.hooks.can_rest()
+    }
+
+    /// Nothing has happened for a while: gives memory back that the next operation takes again.
+    pub fn rest(&mut self) {
+        self.hooks.rest();
+        self.memo = memo::Memo::default();
+    }
+
     /// Milliseconds since 1970, as plugins are told the time.
     fn now_ms(&self) -> u64 {
         u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)

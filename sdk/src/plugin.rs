@@ -36,7 +36,8 @@ pub trait Plugin: Sized + 'static {
     /// JSON Schema of [`Plugin::Config`].
     const CONFIG_SCHEMA: &'static str;
     /// Set to true when `check`, `decide` and `plan` answer the same question in the same way throughout a session, whatever
-    /// the time and whatever was asked before. The host then asks less often: it uses an answer again, for ten seconds at most.
+    /// the time and whatever was asked before. The host then asks less often: it uses an answer again, for ten seconds at most. And
+    /// a session that is idle gives the plugin's memory back: the next call meets a new instance.
     const DETERMINISTIC: bool = false;
     /// Set to false when `decide` never looks at the operation's text (`summary`): the host then uses an answer again for other
     /// texts with the same classes, risk and findings. Counts only together with [`Plugin::DETERMINISTIC`].

@@ -151,6 +151,17 @@ impl SessionHooks {
         self.all(Hook::ApprovalTrigger, |plugin| plugin.deterministic && !plugin.reads_text)
     }
 
+    /// Whether [`SessionHooks::rest`] would give anything back.
+    pub fn can_rest(&self) -> bool {
+        self.instances.iter().any(Instance::can_rest)
+    }
+
+    /// Gives the memory of deterministic plugins back until the next call, which makes them anew: most sessions are idle
+    /// most of the time.
+    pub fn rest(&mut self) {
+        self.instances.iter_mut().for_each(Instance::rest);
+    }
+
     fn all(&self, hook: Hook, is: impl Fn(&Plugin) -> bool) -> bool {
         self.instances.iter().map(Instance::plugin).filter(|plugin| plugin.has(hook)).all(is)
     }

@@ -76,6 +76,19 @@ impl Instance {
         Ok(())
     }
 
+    /// Whether there is an instance that [`Instance::rest`] would give back.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.live.is_some() && self.plugin.deterministic
+    }
+
+    /// Gives the instance back until the next call. Only of a plugin that keeps nothing between calls, which is what
+    /// deterministic means: another's state has to stay.
+    pub(crate) fn rest(&mut self) {
+        if self.can_rest() {
+            self.live = None;
+        }
+    }
+
     fn no_instance(&self, error: &wasmtime::Error) -> Fault {
         let detail = plain_line(&format!("{error:#}"), MAX_DETAIL_CHARACTERS);
         let plugin = self.plugin.name.to_string();

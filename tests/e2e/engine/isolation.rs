@@ -1,7 +1,7 @@
 //! Sessions among each other: nothing shared, nobody held up.
 
 use super::{ask, breaks, fault, tell};
-use chaperone_hooks::FaultKind;
+use chaperone_hooks::{Chain, FaultKind, PluginSource};
 use chaperone_tests::guests::{engine, facts, hasty, hostile_chain, patient};
 use std::cell::RefCell;
 
@@ -70,6 +70,36 @@ async fn as_many_sessions_as_instances_and_not_one_more() {
     assert_eq!(tell(&mut sessions[1], "count").await, "2");
     sessions.pop();
     chain.open(facts()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_rests_gives_back_what_keeps_nothing_between_calls() {
+    let engine = engine(1).unwrap();
+    let guard = chaperone::builtin::find("sql-guard").unwrap();
+    let source = PluginSource::BuiltIn { wasm: guard, sha256: None };
+    let guard = engine.load("guard", &source, &serde_json::json!({}), patient()).await.unwrap();
+    let chain = Chain::new(vec![guard]).unwrap();
+    let mut one = chain.open(facts()).await.unwrap();
+    let before = one.check_sql("drop table t", 0).await.unwrap();
+    assert!(chain.open(facts()).await.is_err(), "there is one slot");
+    assert!(one.can_rest());
+    one.rest();
+    assert!(!one.can_rest());
+    let mut other = chain.open(facts()).await.unwrap();
+    // Fails closed: without an instance nothing is judged.
+    assert_eq!(one.check_sql("drop table t", 0).await.unwrap_err().kind, FaultKind::NoInstance);
+    other.rest();
+    assert_eq!(one.check_sql("drop table t", 0).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_session_that_rests_keeps_what_may_keep_something() {
+    let engine = engine(1).unwrap();
+    let mut session = hostile_chain(&engine, patient()).await.unwrap().open(facts()).await.unwrap();
+    assert_eq!(tell(&mut session, "count").await, "1");
+    session.rest();
+    assert!(!session.can_rest());
+    assert_eq!(tell(&mut session, "count").await, "2");
 }
 
 /// One thread, and the plugin that never ends is asked first.

@@ -50,6 +50,10 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the events of a small response may wait in memory for those of the next request, to be written with them.
 const RECORD_WITHIN: Duration = Duration::from_millis(5);
 
+/// A session that has been idle for so long, or up to twice that, gives its plugins' memory back: making them anew costs less
+/// than a tenth of a millisecond.
+const REST_AFTER: Duration = Duration::from_secs(10);
+
 /// Both sides, with the client admitted.
 pub struct Link {
     pub(super) client: ServerTls<TcpStream>,
@@ -70,6 +74,8 @@ enum Wake {
     Held(HeldOutcome),
     /// Events have waited long enough to be written.
     Record,
+    /// Nothing has happened for a while.
+    Rest,
 }
 
 /// A statement that waits for approvers; the frame that asked for it stays at the front of the client's input.
@@ -194,17 +200,22 @@ fn drift(what: &str) -> SessionStop {
     )
 }
 
-/// Rings [`RECORD_WITHIN`] after it was first asked, and then anew. A busy session writes its events with each request, and
-/// touches the clock once for many of them.
-#[derive(Default)]
-struct RecordTimer(Option<Pin<Box<tokio::time::Sleep>>>);
+/// Rings so long after it was first asked, and then anew: a busy session touches the clock once for many turns.
+struct Timer {
+    after: Duration,
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+}
 
-impl RecordTimer {
+impl Timer {
+    fn new(after: Duration) -> Self {
+        Timer { after, sleep: None }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(RECORD_WITHIN)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.after)));
         let rung = sleep.as_mut().poll(cx);
         if rung.is_ready() {
-            self.0 = None;
+            self.sleep = None;
         }
         rung
     }
@@ -214,7 +225,9 @@ impl Relay<'_> {
     async fn run(&mut self) -> Result<SessionStop, SessionStop> {
         let mut must_end = self.session.must_end();
         let mut should_end = self.session.should_end();
-        let mut record = RecordTimer::default();
+        let (mut record, mut rest) = (Timer::new(RECORD_WITHIN), Timer::new(REST_AFTER));
+        // Whether anything happened since `rest` rang last.
+        let mut busy = true;
         loop {
             let wake = std::future::poll_fn(|cx| {
                 // While something runs it may finish; the shutdown deadline is in `must_end`.
@@ -227,9 +240,17 @@ impl Relay<'_> {
                 if wake.is_pending() && self.session.has_events() {
                     return record.poll(cx).map(|()| Wake::Record);
                 }
+                if wake.is_pending() && self.session.can_rest() {
+                    return rest.poll(cx).map(|()| Wake::Rest);
+                }
                 wake
             })
             .await;
+            match wake {
+                Wake::Rest if !std::mem::take(&mut busy) => self.rest(),
+                Wake::Rest => {}
+                _ => busy = true,
+            }
             if let Wake::MustEnd(refusal) = wake {
                 return Ok(SessionStop::Cut(refusal));
             }
@@ -259,6 +280,7 @@ impl Relay<'_> {
             }
             Wake::Client => self.client_burst().await?,
             Wake::Record => self.session.commit().map_err(SessionStop::Cut)?,
+            Wake::Rest => {}
             Wake::Held(outcome) => {
                 if let Some(parked) = self.parked.take() {
                     self.session.note_held(&parked.judged, parked.id, &outcome);
@@ -303,6 +325,15 @@ impl Relay<'_> {
             return Poll::Ready(if matches!(read, Ok(1..)) { Wake::Client } else { Wake::ClientGone });
         }
         Poll::Pending
+    }
+
+    /// Gives memory back, unless something runs or waits.
+    fn rest(&mut self) {
+        if self.is_idle() {
+            self.session.rest();
+            self.client.rest();
+            self.target.rest();
+        }
     }
 
     fn is_idle(&self) -> bool {

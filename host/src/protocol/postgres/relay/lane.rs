@@ -135,6 +135,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<S> {
         Lane { stream, input: Input::default(), output: Output::default(), passing: 0 }
     }
 
+    /// Gives the buffers back, where nothing is in them.
+    pub(super) fn rest(&mut self) {
+        if self.input.start == self.input.end {
+            self.input = Input::default();
+        }
+        if self.output.bytes.is_empty() {
+            self.output.bytes = Vec::new();
+        }
+    }
+
     /// Reads more. Ready(0) means that the other end has closed. Pending without room.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.input.is_full() { Poll::Pending } else { self.input.poll_fill(&mut self.stream, cx) }
