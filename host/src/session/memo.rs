@@ -100,12 +100,8 @@ impl Memo {
             let fresh = ruling.as_ref().filter(|(when, _)| when.elapsed() < FRESH);
             return (known.clone(), fresh.map(|(_, ruling)| ruling.clone()));
         }
-        let shape = Shape {
-            risk,
-            findings: findings.into(),
-            statements: statements.into(),
-            allowed: Rc::default(),
-        };
+        let shape =
+            Shape { risk, findings: findings.into(), statements: statements.into(), allowed: Rc::default() };
         if shape.statements.len() <= MAX_FACTS {
             if self.shapes.len() >= MAX_SHAPES {
                 self.shapes.clear();

@@ -4,9 +4,12 @@
 //! to (an unqualified table may lie in any schema, `delete` includes `delete.no-where`); a rule that allows applies
 //! only where it is proven to.
 
+mod index;
+
 use crate::classes::Class;
 use crate::names::matches;
 use chaperone_sdk::{FunctionRef, Relation};
+use index::Index;
 use serde::Deserialize;
 
 /// What a rule does.
@@ -142,6 +145,7 @@ enum Match {
 pub(crate) struct Rules {
     preset: Preset,
     rules: Vec<Rule>,
+    index: Index,
     /// By the order of [`Class::ALL`].
     risks: Vec<u8>,
     /// Whether a call of a harmless function can be decided otherwise than allowed.
@@ -155,7 +159,7 @@ impl Rules {
             (rule.function.is_some() || named) && rule.selects_class(Class::FunctionBuiltin)
         };
         let judges_builtins = rules.iter().any(on_functions);
-        Rules { preset, rules, risks, judges_builtins }
+        Rules { preset, index: Index::new(&rules), rules, risks, judges_builtins }
     }
 
     pub(crate) fn preset(&self) -> Preset {
@@ -180,7 +184,8 @@ impl Rules {
     pub(crate) fn judge(&self, class: Class, subject: Subject<'_>) -> Judgement {
         let mut risk = self.risk(class);
         let mut weighed = false;
-        for (index, rule) in self.rules.iter().enumerate() {
+        let candidates = self.index.candidates(class, subject);
+        for (index, rule) in candidates.filter_map(|index| Some((index, self.rules.get(index)?))) {
             let applies = match (rule.action, rule.matches(class, subject)) {
                 (_, Match::No) => false,
                 (_, Match::Certain) | (Action::Refuse, Match::Possible) => true,

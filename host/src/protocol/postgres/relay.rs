@@ -52,7 +52,7 @@ const RECORD_WITHIN: Duration = Duration::from_millis(5);
 
 /// A session that has been idle for so long, or up to twice that, gives its plugins' memory back: making them anew costs less
 /// than a tenth of a millisecond.
-const REST_AFTER: Duration = Duration::from_secs(10);
+const REST_AFTER: Duration = Duration::from_secs(3);
 
 /// Both sides, with the client admitted.
 pub struct Link {

@@ -104,8 +104,7 @@ impl Uses {
             self.known.clear();
             self.state = state;
         }
-        let answer =
-            Answer { facts: Rc::clone(facts), at: Instant::now(), judgement: judgement.clone() };
+        let answer = Answer { facts: Rc::clone(facts), at: Instant::now(), judgement: judgement.clone() };
         self.known.insert(facts.as_ptr(), answer);
     }
 }
