@@ -1,20 +1,26 @@
 //! Chaperone as a process of its own, with all three built-in plugins and recording on, in front of the same server.
 
-use crate::route::{DATABASE, Route};
+use crate::configuration::{self, AGENTS, AUDIENCE, CERTIFICATE, TENANT, Target};
+use crate::route::Route;
 use anyhow::{Context, Result, bail};
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
-use chaperone::demo::postgres::{Postgres, SUPERUSER};
+use chaperone::demo::postgres::Postgres;
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const TENANT: &str = "be9c0000-0000-4000-8000-000000000001";
-const AUDIENCE: &str = "be9c0000-0000-4000-8000-0000000000aa";
-const AGENTS: &str = "be9c0000-0000-4000-8000-0000000000b1";
-const CERTIFICATE: &str = "server.crt";
 const AGENT: &str = "be9c0000-0000-4000-8000-0000000000a1";
+
+/// Copies of the first window, for agents and with ids that differ in their last eight digits.
+const MORE_WINDOWS: &str = "\
+    WITH RECURSIVE had(most) AS (SELECT count(*) FROM windows), \
+    numbers(n) AS (SELECT most FROM had UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?1), \
+    model AS (SELECT * FROM windows ORDER BY opens LIMIT 1) \
+    INSERT INTO windows SELECT substr(id, 1, length(id) - 8) || printf('%08x', n), \
+    substr(principal, 1, length(principal) - 8) || printf('%08x', n), \
+    target, opens, closes, opened, request, ended, ended_by, end_reason FROM numbers, model, had WHERE most < ?1";
 
 /// A running gateway with an agent that has an open window.
 pub(crate) struct Gateway {
@@ -35,7 +41,8 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn start(program: &Path, server: &Postgres) -> Result<Self> {
+    /// `pooler` is where the target of idle sessions listens.
+    pub(crate) fn start(program: &Path, server: &Postgres, pooler: u16) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let issuer = runtime.block_on(Issuer::start(TENANT))?;
         let folder = tempfile::tempdir()?;
@@ -44,7 +51,7 @@ impl Gateway {
         std::fs::write(folder.path().join(CERTIFICATE), made.cert.pem())?;
         std::fs::write(folder.path().join("server.key"), made.signing_key.serialize_pem())?;
         let file = folder.path().join("chaperone.yaml");
-        std::fs::write(&file, configuration(&issuer, server))?;
+        std::fs::write(&file, configuration::text(&issuer.jwks_url(), server, pooler))?;
         let mut process = Command::new(program)
             .args(["serve", "--config"])
             .arg(&file)
@@ -60,13 +67,15 @@ impl Gateway {
             .groups(GroupsClaim::Listed(vec![AGENTS.to_owned()]));
         let token = issuer.token(&spec)?;
         let gateway = Gateway { process, port, token, folder, _issuer: issuer, _runtime: runtime };
-        gateway.open_window(program, api)?;
+        for target in Target::ALL {
+            gateway.open_window(program, api, target)?;
+        }
         Ok(gateway)
     }
 
-    fn open_window(&self, program: &Path, api: u16) -> Result<()> {
+    fn open_window(&self, program: &Path, api: u16, target: Target) -> Result<()> {
         let asked = Command::new(program)
-            .args(["request", "bench", "--reason", "benchmark"])
+            .args(["request", target.name(), "--reason", "benchmark"])
             .env("CHAPERONE_TOKEN", &self.token)
             .env("CHAPERONE_GATEWAY", format!("https://127.0.0.1:{api}"))
             .env("CHAPERONE_CA", self.certificate())
@@ -81,13 +90,29 @@ impl Gateway {
         self.folder.path().join(CERTIFICATE)
     }
 
-    pub(crate) fn route(&self) -> Route {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Fills the store with open windows of other agents, until there are `count` of them.
+    pub(crate) fn have_windows(&self, count: u32) -> Result<()> {
+        let options =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join(configuration::STATE));
+        self._runtime.block_on(async {
+            let mut store = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await?;
+            sqlx::query(MORE_WINDOWS).bind(count).execute(&mut store).await
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn route(&self, target: Target) -> Route {
         Route {
-            name: "chaperone",
+            name: target.route(),
             port: self.port,
             user: "agent".to_owned(),
             password: self.token.clone(),
-            database: "bench".to_owned(),
+            database: target.name().to_owned(),
             proxy: Some(self.process.id()),
         }
     }
@@ -111,38 +136,4 @@ fn listening(log: impl std::io::Read + Send + 'static) -> Result<(u16, u16)> {
         said.push('\n');
     }
     bail!("chaperone did not start: {said}")
-}
-
-fn configuration(issuer: &Issuer, server: &Postgres) -> String {
-    let (jwks, address) = (issuer.jwks_url(), server.address());
-    format!(
-        r#"listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0" }}
-tls: {{ certificate: {CERTIFICATE}, key: server.key }}
-providers:
-  - name: bench
-    kind: entra
-    tenants: [{TENANT}]
-    audiences: [{AUDIENCE}]
-    jwks_url: {jwks}
-    allow_http_loopback: yes
-groups: {{ agents: bench/{AGENTS}, dba: bench/{AGENTS} }}
-targets:
-  - name: bench
-    protocol: postgres
-    address: {address}
-    database: {DATABASE}
-    user: {SUPERUSER}
-    password: file:target.password
-    tls: {{ mode: disabled }}
-    plugins: [guard, mask, trigger]
-plugins:
-  - {{ name: guard, source: "builtin:sql-guard" }}
-  - {{ name: mask, source: "builtin:column-mask", config: {{ columns: [{{ match: "*.customers.ssn", strategy: redact }}, {{ match: "*.*.card_number", strategy: partial }}] }} }}
-  - {{ name: trigger, source: "builtin:approval-trigger", config: {{ threshold: 70, approvers: dba }} }}
-grants:
-  - {{ grant: bench, to: "group:agents", when: requested, lifetime: 6h, recorded: yes }}
-recording: {{ directory: recordings }}
-state: state.db
-"#
-    )
 }

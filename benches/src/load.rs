@@ -5,6 +5,7 @@ use crate::route::{DATABASE, Route};
 use anyhow::{Context, Result, bail};
 use chaperone::demo::postgres::Postgres;
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,28 +23,53 @@ const SAMPLED: &str = "0.1";
 pub(crate) struct Load {
     pub(crate) name: &'static str,
     kind: Kind,
+    /// On which routes.
+    pub(crate) on: On,
+}
+
+/// The routes of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    /// Direct, pgbouncer, Chaperone.
+    All,
+    /// Direct, and Chaperone with masks that apply.
+    Masked,
+    /// Chaperone with few rules and with many.
+    Rules,
 }
 
 enum Kind {
     /// `pgbench -S` in a query mode with so many clients.
     Select { mode: &'static str, clients: u32 },
-    /// One `COPY TO STDOUT`.
-    Copy,
+    /// One `COPY TO STDOUT` of a table.
+    Copy { table: &'static str },
+    /// One `SELECT` of a whole table.
+    Whole { table: &'static str },
     /// A connection for each query.
     Connect,
 }
 
 /// In the order of the report.
 pub(crate) const LOADS: &[Load] = &[
-    Load { name: "simple, 1 client", kind: Kind::Select { mode: "simple", clients: 1 } },
-    Load { name: "simple, 8 clients", kind: Kind::Select { mode: "simple", clients: 8 } },
-    Load { name: "extended, 1 client", kind: Kind::Select { mode: "extended", clients: 1 } },
-    Load { name: "extended, 8 clients", kind: Kind::Select { mode: "extended", clients: 8 } },
-    Load { name: "prepared, 1 client", kind: Kind::Select { mode: "prepared", clients: 1 } },
-    Load { name: "prepared, 8 clients", kind: Kind::Select { mode: "prepared", clients: 8 } },
-    Load { name: "COPY of 100 MB", kind: Kind::Copy },
-    Load { name: "session start", kind: Kind::Connect },
+    select("simple, 1 client", "simple", 1, On::All),
+    select("simple, 8 clients", "simple", 8, On::All),
+    select("extended, 1 client", "extended", 1, On::All),
+    select("extended, 8 clients", "extended", 8, On::All),
+    select("prepared, 1 client", "prepared", 1, On::All),
+    select("prepared, 8 clients", "prepared", 8, On::All),
+    Load { name: "COPY of 100 MB", kind: Kind::Copy { table: "copied" }, on: On::All },
+    Load { name: "masked COPY of 100 MB", kind: Kind::Copy { table: "masked" }, on: On::Masked },
+    Load { name: "masked SELECT of 100 MB", kind: Kind::Whole { table: "masked" }, on: On::Masked },
+    Load { name: SESSION_START, kind: Kind::Connect, on: On::All },
+    select("rules, 1 client", "simple", 1, On::Rules),
 ];
+
+/// Also measured with more and more windows in the store.
+pub(crate) const SESSION_START: &str = "session start";
+
+const fn select(name: &'static str, mode: &'static str, clients: u32, on: On) -> Load {
+    Load { name, kind: Kind::Select { mode, clients }, on }
+}
 
 /// What one run of a load gave.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +101,10 @@ pub(crate) fn prepare(server: &Postgres) -> Result<()> {
         DATABASE,
         &format!(
             "create table copied as select n, md5(n::text) as a, md5((n + 1)::text) as b, repeat('x', 25) as c \
-             from generate_series(1, {COPIED_ROWS}) n;\nvacuum analyze copied;"
+             from generate_series(1, {COPIED_ROWS}) n;\n\
+             create table masked as select md5(n::text) as secret, md5((n + 1)::text) as a, \
+             'order ' || n as b, 'left with the porter' as c from generate_series(1, {COPIED_ROWS}) n;\n\
+             vacuum analyze copied, masked;"
         ),
     )?;
     Ok(())
@@ -96,7 +125,8 @@ impl Load {
                 // What is logged is the query alone, without the connection.
                 (count, Measured { p99: None, ..measured })
             }
-            Kind::Copy => copy(route, bin_dir)?,
+            Kind::Copy { table } => copy(route, bin_dir, table)?,
+            Kind::Whole { table } => whole(route, bin_dir, table)?,
         };
         if let (Some(pid), Some(before)) = (route.proxy, before) {
             let used = cpu_time(pid)?.saturating_sub(before);
@@ -175,9 +205,10 @@ fn percentile(values: &mut [Duration], part: f64) -> Option<Duration> {
     values.get(rank.max(1) - 1).copied()
 }
 
-fn copy(route: &Route, bin_dir: &Path) -> Result<(u64, Measured)> {
+fn copy(route: &Route, bin_dir: &Path, table: &str) -> Result<(u64, Measured)> {
     let mut psql = route.client(bin_dir, "psql");
-    psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command", "copy copied to stdout"]);
+    psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command"]);
+    psql.arg(format!("copy {table} to stdout"));
     let started = Instant::now();
     let status = psql.stdout(Stdio::null()).stdin(Stdio::null()).status().context("cannot run psql")?;
     let took = started.elapsed();
@@ -185,6 +216,18 @@ fn copy(route: &Route, bin_dir: &Path) -> Result<(u64, Measured)> {
         bail!("the copy through {} failed", route.name);
     }
     Ok((1, Measured { throughput: 1.0 / took.as_secs_f64(), mean: took, p99: None, cpu: None }))
+}
+
+/// By pgbench, which reads a result and drops it.
+fn whole(route: &Route, bin_dir: &Path, table: &str) -> Result<(u64, Measured)> {
+    let mut script = tempfile::NamedTempFile::new()?;
+    writeln!(script, "select * from {table};")?;
+    let mut command = route.client(bin_dir, "pgbench");
+    command.args(["--no-vacuum", "--transactions", "1", "--file"]).arg(script.path());
+    let said = run(&mut command)?;
+    let summary = Summary::parse(&said).with_context(|| format!("pgbench said something else: {said}"))?;
+    let mean = Duration::from_secs_f64(1.0 / summary.tps);
+    Ok((1, Measured { throughput: summary.tps, mean, p99: None, cpu: None }))
 }
 
 fn run(command: &mut Command) -> Result<String> {

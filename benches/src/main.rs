@@ -4,33 +4,45 @@
 //! neighbour's noise meets all of them. TLS is spoken by the client on every route, and that is checked first, since
 //! libpq falls back silently and a comparison against plain TCP flatters the wrong side.
 
+mod configuration;
 mod gateway;
+mod idle;
 mod load;
 mod pgbouncer;
 mod process;
 mod report;
 mod route;
+mod targets;
 
 use anyhow::{Context, Result, bail};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls};
+use configuration::Target;
 use gateway::Gateway;
-use load::{LOADS, Measured};
+use idle::Idle;
+use load::{LOADS, Measured, On, SESSION_START};
 use pgbouncer::Pgbouncer;
 use report::Report;
 use route::Route;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use targets::WINDOWS;
 
-/// How much is measured. The defaults take about ten minutes.
+/// Idle sessions that are opened.
+const IDLE_SESSIONS: u32 = 5_000;
+
+/// How much is measured. The defaults take about a quarter of an hour.
 struct Options {
     rounds: usize,
     seconds: u32,
     /// Only loads whose name contains this.
     only: String,
+    /// A promise that is missed fails the command.
+    check: bool,
 }
 
 impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let mut options = Options { rounds: 5, seconds: 5, only: String::new() };
+        let mut options = Options { rounds: 7, seconds: 2, only: String::new(), check: false };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
@@ -38,7 +50,10 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().context("--rounds is a number")?,
                 "--seconds" => options.seconds = value()?.parse().context("--seconds is a number")?,
                 "--only" => options.only = value()?,
-                other => bail!("no option `{other}`; there are --rounds N, --seconds N and --only NAME"),
+                "--check" => options.check = true,
+                other => {
+                    bail!("no option `{other}`; there are --rounds N, --seconds N, --only NAME and --check")
+                }
             }
         }
         if options.rounds == 0 || options.seconds == 0 {
@@ -48,7 +63,7 @@ impl Options {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let options = Options::parse(std::env::args().skip(1))?;
     let pgbouncer = std::env::var_os("CHAPERONE_PGBOUNCER").map(PathBuf::from);
     let pgbouncer = pgbouncer.context("CHAPERONE_PGBOUNCER is not set: run cargo xtask bench")?;
@@ -62,22 +77,67 @@ fn main() -> Result<()> {
         Postgres::start(PostgresOptions { tls: ServerTls::Offered, settings, ..Default::default() })?;
     let bouncer = Pgbouncer::start(&pgbouncer, &server)?;
     load::prepare(&server)?;
-    let gateway = Gateway::start(&program, &server)?;
-    let routes = [Route::direct(&server), bouncer.route(&server), gateway.route()];
-    for route in &routes {
+    let gateway = Gateway::start(&program, &server, bouncer.port())?;
+    let (direct, plain) = (Route::direct(&server), gateway.route(Target::Plain));
+    let (few, many) = (gateway.route(Target::FewRules), gateway.route(Target::ManyRules));
+    let (pooled, masked) = (bouncer.route(&server), gateway.route(Target::Masked));
+    for route in [&direct, &pooled, &plain, &masked] {
         println!("{}: the client speaks {}", route.name, route.tls_version(server.bin_dir())?);
     }
 
     let mut report = Report::new(&server)?;
     for round in 1..=options.rounds {
         for load in LOADS.iter().filter(|load| load.name.contains(&options.only)) {
-            for route in &routes {
+            let routes = match load.on {
+                On::All => vec![&direct, &pooled, &plain],
+                On::Masked => vec![&direct, &masked],
+                On::Rules => vec![&few, &many],
+            };
+            for route in routes {
                 let measured: Measured = load.run(route, server.bin_dir(), options.seconds)?;
                 println!("round {round}/{}: {}, {}: {measured}", options.rounds, load.name, route.name);
                 report.add(load.name, route.name, measured);
             }
         }
     }
+    let mut idle = None;
+    if "idle".contains(&options.only) {
+        idle = Some(idle::measure(
+            &gateway.route(Target::Idle),
+            gateway.pid(),
+            server.bin_dir(),
+            IDLE_SESSIONS,
+        )?);
+    }
+    if "windows".contains(&options.only) {
+        with_windows(&gateway, &plain, server.bin_dir(), &options, &mut report)?;
+    }
     println!("\n{}", report.markdown("pgbouncer"));
+    if let Some(Idle { sessions, opened, idle }) = idle {
+        println!("{sessions} sessions: {opened} bytes each when opened, {idle} bytes each when idle\n");
+    }
+    let (table, kept) = targets::table(&report, idle);
+    println!("{table}");
+    Ok(if kept || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The same loads with more and more windows in the store. It only grows, so that rounds cannot take turns here.
+fn with_windows(
+    gateway: &Gateway,
+    route: &Route,
+    bin_dir: &Path,
+    options: &Options,
+    report: &mut Report,
+) -> Result<()> {
+    for windows in WINDOWS {
+        gateway.have_windows(windows)?;
+        for load in LOADS.iter().filter(|load| [SESSION_START, "prepared, 1 client"].contains(&load.name)) {
+            for _ in 0..options.rounds {
+                let measured = load.run(route, bin_dir, options.seconds)?;
+                println!("{windows} windows: {}: {measured}", load.name);
+                report.add(targets::with_windows(load.name, windows), route.name, measured);
+            }
+        }
+    }
     Ok(())
 }

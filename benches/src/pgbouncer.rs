@@ -1,6 +1,6 @@
 //! pgbouncer in session mode, TLS from the client, in front of the server: the pooler that Chaperone is measured against.
 
-use crate::route::Route;
+use crate::route::{DATABASE, Route};
 use anyhow::{Context, Result, bail};
 use chaperone::demo::postgres::{Account, Postgres, SUPERUSER};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How often a starting pgbouncer is looked at, and how many times: five seconds in all.
 const POLL_EVERY: Duration = Duration::from_millis(20);
 const POLLS: u32 = 250;
+
+/// A database whose server connections are shared: thousands of idle clients need no thousands of server processes.
+pub(crate) const IDLE_DATABASE: &str = "idle";
 
 /// A running pgbouncer; dropping it ends it.
 pub(crate) struct Pgbouncer {
@@ -64,6 +67,11 @@ impl Pgbouncer {
         bail!("pgbouncer does not listen on port {}", self.port)
     }
 
+    /// The port for clients.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The way through it.
     pub(crate) fn route(&self, server: &Postgres) -> Route {
         let direct = Route::direct(server);
@@ -82,6 +90,7 @@ fn settings(dir: &Path, port: u16, server: u16) -> String {
     let dir = dir.display();
     format!(
         "[databases]\n\
+         {IDLE_DATABASE} = host=127.0.0.1 port={server} dbname={DATABASE} pool_mode=transaction pool_size=4\n\
          * = host=127.0.0.1 port={server}\n\
          [pgbouncer]\n\
          listen_addr = 127.0.0.1\n\
@@ -89,10 +98,10 @@ fn settings(dir: &Path, port: u16, server: u16) -> String {
          unix_socket_dir =\n\
          pool_mode = session\n\
          default_pool_size = 100\n\
-         max_client_conn = 200\n\
+         max_client_conn = 6000\n\
          auth_type = scram-sha-256\n\
          auth_file = {dir}/users.txt\n\
-         client_tls_sslmode = require\n\
+         client_tls_sslmode = allow\n\
          client_tls_cert_file = {dir}/server.crt\n\
          client_tls_key_file = {dir}/server.key\n\
          server_tls_sslmode = disable\n\

@@ -14,6 +14,22 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
+/// Resident memory of a process in bytes (`proc(5)`, `VmRSS` of `status`).
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    Ok(kilobytes.with_context(|| format!("{path} is not as proc(5) says"))? * 1024)
+}
+
+/// How many file descriptors a process has.
+pub(crate) fn descriptors(pid: u32) -> Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(std::fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?.count())
+}
+
 fn ticks(stat: &str) -> Option<u64> {
     // The second field is the program's name in parentheses, and may hold spaces and parentheses of its own.
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -44,5 +60,7 @@ mod tests {
     fn our_own_time_is_known() {
         assert!(cpu_time(std::process::id()).is_ok());
         assert!(cpu_time(u32::MAX).is_err());
+        assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
+        assert!(descriptors(std::process::id()).unwrap() > 2);
     }
 }

@@ -20,7 +20,7 @@ impl Report {
         Ok(Report::of(format!("{}; commit {}; PostgreSQL {}", machine(), commit(), version.trim())))
     }
 
-    fn of(setting: String) -> Self {
+    pub(crate) fn of(setting: String) -> Self {
         Report { setting, runs: Vec::new() }
     }
 
@@ -31,7 +31,8 @@ impl Report {
         }
     }
 
-    fn medians(&self, load: &str, route: &str) -> Option<Measured> {
+    /// Medians of a load on a route; `None` where it was not measured.
+    pub(crate) fn medians(&self, load: &str, route: &str) -> Option<Measured> {
         let (_, _, values) = self.runs.iter().find(|run| (run.0, run.1) == (load, route))?;
         let time = |pick: fn(&Measured) -> Option<Duration>| {
             median(values.iter().filter_map(pick).map(|time| time.as_secs_f64()).collect())
@@ -45,15 +46,22 @@ impl Report {
         })
     }
 
-    /// The table. Beside each figure stands its ratio to `peer`'s in the same load.
+    /// The table. Beside each figure stands its ratio to `peer`'s in the same load, or to the first route's where the peer
+    /// was not measured.
     pub(crate) fn markdown(&self, peer: &str) -> String {
         let rounds = self.runs.iter().map(|run| run.2.len()).max().unwrap_or(0);
-        let mut text = format!("{}; medians of {rounds}; in parentheses: ratio to {peer}\n\n", self.setting);
+        let mut text = format!(
+            "{}; medians of {rounds}; in parentheses: ratio to {peer}, or else to the first of the load\n\n",
+            self.setting
+        );
         text.push_str(
             "| load | route | throughput | mean | p99 | CPU of the proxy |\n|---|---|---|---|---|---|\n",
         );
         for (load, route, _) in &self.runs {
             let Some(own) = self.medians(load, route) else { continue };
+            let has_peer = self.runs.iter().any(|run| (run.0, run.1) == (*load, peer));
+            let first = self.runs.iter().find(|run| run.0 == *load).map_or(peer, |run| run.1);
+            let peer = if has_peer { peer } else { first };
             let peer = self.medians(load, peer).filter(|_| *route != peer);
             let throughput =
                 format!("{:.1}/s{}", own.throughput, ratio(own.throughput, peer.map(|p| p.throughput)));
@@ -129,7 +137,7 @@ mod tests {
         }
         report.add("simple", "chaperone", measured(50.0, 150, Some(10)));
         report.add("copy", "direct", measured(2.0, 500_000, None));
-        let expected = "here; medians of 3; in parentheses: ratio to pgbouncer\n\n\
+        let expected = "here; medians of 3; in parentheses: ratio to pgbouncer, or else to the first of the load\n\n\
             | load | route | throughput | mean | p99 | CPU of the proxy |\n|---|---|---|---|---|---|\n\
             | simple | pgbouncer | 100.0/s | 100.0 µs | - | 20.0 µs |\n\
             | simple | chaperone | 50.0/s (0.50) | 150.0 µs (1.50) | - | 10.0 µs (0.50) |\n\

@@ -48,8 +48,11 @@ pub(super) struct Memo {
     judgements: HashMap<Rc<str>, (Instant, Judged)>,
     /// By the hash's own low bits. Most texts never come again: keeping one costs more than asking about it.
     seen: Seen,
-    shapes: HashMap<Rc<[StatementFacts]>, (Shape, Option<(Instant, Ruling)>)>,
+    shapes: HashMap<Rc<[StatementFacts]>, (Shape, Option<Told>)>,
 }
+
+/// What triggers said, and when.
+type Told = (Instant, Ruling);
 
 struct Seen([u64; SEEN]);
 
