@@ -334,11 +334,20 @@ impl<'a> Walk<'a> {
                     return Err(Fault::Unreadable);
                 }
                 let Some(path) = Path::of(callee) else { return Err(Fault::Unreadable) };
-                if path.name == "set_config" && settings::class_of_set_config(node)? == Class::Role {
-                    self.push_part(Class::Role, Role::Action)?;
+                let whole = self.frames.first().map(|outermost| node.at(outermost.index));
+                let mut class = functions::classify(path.schema.as_deref(), &path.name);
+                if path.name == "set_config" && !whole.is_some_and(settings::is_of_pg_dump) {
+                    match settings::class_of_set_config(node)? {
+                        Class::Role => _ = self.push_part(Class::Role, Role::Action)?,
+                        // In another schema it is another function.
+                        own if path.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") => {
+                            class = own
+                        }
+                        _ => (),
+                    }
                 }
                 self.skip_until = callee.after();
-                self.function(&path)
+                self.function_of(&path, class)
             }
             K::EXISTS_FN | K::ANY_FN | K::SOME_FN | K::ALL_FN => Ok(()),
             // A construct of the grammar, such as `extract(… from …)`: named by its first word.
@@ -350,15 +359,25 @@ impl<'a> Walk<'a> {
     }
 
     fn function(&mut self, path: &Path<'_>) -> Result<(), Fault> {
+        self.function_of(path, functions::classify(path.schema.as_deref(), &path.name))
+    }
+
+    fn function_of(&mut self, path: &Path<'_>, class: Class) -> Result<(), Fault> {
         let schema = path.schema.as_deref();
         let known = |known: &FunctionRef| known.name == path.name && known.schema.as_deref() == schema;
-        if self.facts.functions.iter().any(known) {
+        if let Some(place) = self.facts.functions.iter().position(known) {
+            // One name is judged once, as the worst of its calls.
+            if let Some(known) =
+                self.functions.get_mut(place).filter(|known| known.base_risk() < class.base_risk())
+            {
+                *known = class;
+            }
             return Ok(());
         }
         if self.facts.functions.len() >= MAX_FUNCTIONS {
             return Err(Fault::TooComplex);
         }
-        self.functions.push(functions::classify(schema, &path.name));
+        self.functions.push(class);
         let schema = schema.map(str::to_owned);
         self.facts.functions.push(FunctionRef { schema, name: path.name.clone().into_owned() });
         Ok(())

@@ -45,21 +45,55 @@ pub(crate) fn class_of(statement: Node<'_>, plain: Class) -> Result<Class, Forbi
 /// The class of a call of `set_config(name, value, local)`: the name must be there to be read.
 pub(crate) fn class_of_set_config(call: Node<'_>) -> Result<Class, Forbidden> {
     let list = call.child(K::ARG_LIST).into_iter().flat_map(Node::children);
-    let mut arguments = list.filter(|argument| argument.kind() == K::ARG).map(|argument| {
-        argument.children().next().filter(|first| first.kind() == K::LITERAL).and_then(plain_string)
-    });
-    let name = arguments.next().flatten().ok_or(Forbidden::Reading)?.to_ascii_lowercase();
+    let mut arguments = list
+        .filter(|argument| argument.kind() == K::ARG)
+        .map(|argument| argument.children().next().filter(|first| first.kind() == K::LITERAL));
+    let name =
+        arguments.next().flatten().and_then(plain_string).ok_or(Forbidden::Reading)?.to_ascii_lowercase();
     if is_reading(&name) {
         return Err(Forbidden::Reading);
     }
     if name == "search_path" {
         // Here the value is the whole list, in one string.
-        let path = arguments.next().flatten().ok_or(Forbidden::Names)?;
+        let path = arguments.next().flatten().and_then(plain_string).ok_or(Forbidden::Names)?;
         if hides_catalog(path.split(',').map(|schema| Some(fold(schema.trim())))) {
             return Err(Forbidden::Names);
         }
     }
-    Ok(if is_identity(&name) { Class::Role } else { Class::FunctionAdmin })
+    Ok(match name.as_str() {
+        name if is_identity(name) => Class::Role,
+        // asyncpg turns it off before it asks for the types of a statement, and on again by a parameter, which is a literal
+        // to the parser. It changes no answer, and no row has been read for it.
+        "jit" if arguments.next().flatten().is_some() => Class::SessionSet,
+        _ => Class::FunctionAdmin,
+    })
+}
+
+/// What pg_dump of 17 and later, and of the security releases of August 2024 (CVE-2024-7348), says first: the one call
+/// whose setting is named by a condition, since a server that lacks the setting then returns no row.
+const OF_PG_DUMP: [&str; 15] = [
+    "SELECT",
+    "set_config",
+    "(",
+    "name",
+    ",",
+    "'view, foreign-table'",
+    ",",
+    "false",
+    ")",
+    "FROM",
+    "pg_settings",
+    "WHERE",
+    "name",
+    "=",
+    "'restrict_nonsystem_relation_kind'",
+];
+
+/// Whether a whole statement is that one, word for word: it sets nothing that decides how a text is read.
+pub(crate) fn is_of_pg_dump(statement: Node<'_>) -> bool {
+    let words =
+        statement.subtree().filter(|node| node.is_token() && node.kind() != K::SEMICOLON).map(Node::text);
+    words.eq(OF_PG_DUMP)
 }
 
 /// Whether a `search_path` has another schema before `pg_catalog`. One that cannot be read (`None`) may have: fails closed.

@@ -378,3 +378,49 @@ fn the_path_of_schemas_may_change_and_not_hide_the_catalog() {
         ],
     );
 }
+
+/// Its setting is named by a condition, which no other statement may do: the name has to be there to be read.
+#[test]
+fn what_pg_dump_sets_first_may_be_allowed_word_for_word() {
+    const RULES: &str =
+        r#"{"preset": "read-only", "rules": [{"function": "set_config", "action": "allow"}]}"#;
+    let said = "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
+    check(RULES, &[(said, "allow"), (&format!("{said};"), "allow")]);
+    for (from, to) in [
+        ("restrict_nonsystem_relation_kind", "standard_conforming_strings"),
+        ("'view, foreign-table'", "'off'"),
+        ("FROM pg_settings", "FROM public.pg_settings"),
+        ("WHERE name =", "WHERE name <>"),
+        ("kind'", "kind' OR true"),
+        ("SELECT set", "WITH pg_settings AS (SELECT 'client_encoding' AS name) SELECT set"),
+    ] {
+        assert!(said.contains(from), "{from}");
+        check(RULES, &[(&said.replace(from, to), "session.reading")]);
+    }
+    // Every preset asks an operator first, as for each set_config.
+    check(r#"{"preset": "dml-with-where"}"#, &[(said, "function.admin")]);
+}
+
+/// asyncpg does it before it asks for a type that it does not know, such as an array.
+#[test]
+fn turning_the_compiler_of_plans_off_is_a_setting_and_nothing_else_is() {
+    let said = "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new";
+    check(
+        r#"{"preset": "read-only"}"#,
+        &[(said, "allow"), (&said.replace("set_", "pg_catalog.set_"), "allow")],
+    );
+    check(r#"{"rules": [{"class": "session.set", "action": "refuse"}]}"#, &[(said, "session.set")]);
+    check(
+        r#"{"preset": "dml-with-where"}"#,
+        &[
+            ("select set_config('jit', name, false) from customers", "function.admin"),
+            ("select set_config('jit', $1, false)", "allow"),
+            ("select set_config('jit', (select name from customers), false)", "function.admin"),
+            ("select set_config('jit', $1 || name, false) from customers", "function.admin"),
+            ("select set_config('jit', 'off', false), set_config('work_mem', '1', false)", "function.admin"),
+            ("select set_config('work_mem', '1', false), set_config('jit', 'off', false)", "function.admin"),
+            ("select set_config('jit' || '', 'off', false)", "session.reading"),
+            ("select mine.set_config('jit', 'off', false)", "function.admin"),
+        ],
+    );
+}
