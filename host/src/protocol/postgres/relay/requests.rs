@@ -117,6 +117,8 @@ impl Relay<'_> {
         // A long row is on its way to the client, and what is said here must not come in the middle of it. And before a
         // COPY FROM STDIN has begun, or ended, nobody knows whether the target reads a frame as data or eats a Sync.
         if self.target.passing > 0 || self.copy_may_begin() {
+            // The target may keep the rest of that row until it is asked, and what asks it may be what waits here.
+            self.flush_target();
             return Ok(Step::Wait);
         }
         match frame.kind {
