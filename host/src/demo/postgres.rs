@@ -234,7 +234,7 @@ fn init(bin_dir: &Path, account: &Account, dir: &Path, password: &str) -> Result
         .arg("--pgdata")
         .arg(dir.join("data"))
         .args(["--username", SUPERUSER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale"])
-        .args(["--no-sync", "--no-instructions"])
+        .arg("--no-sync")
         .arg("--pwfile")
         .arg(&password_file);
     let output = command.output().map_err(io_error("run initdb"))?;
