@@ -1,6 +1,8 @@
 //! What each command needs to have on the machine.
 
 mod debian;
+mod java;
+mod npm;
 mod plugin_target;
 mod postgres;
 mod python;
@@ -25,6 +27,12 @@ pub(crate) struct TestTools {
     pub(crate) postgres_with_tls: Option<PathBuf>,
     /// A Python that has the drivers and PostgreSQL's parser.
     pub(crate) python: PathBuf,
+    /// The folder `node_modules` with node-postgres. `None`: its test is left out.
+    pub(crate) node_modules: Option<PathBuf>,
+    /// The archive of pgjdbc. `None`: its test is left out.
+    pub(crate) pgjdbc: Option<PathBuf>,
+    /// Older servers, as `version=folder` with `:` between them. `None`: they are not tested.
+    pub(crate) servers: Option<String>,
     /// PostgreSQL's own tests. `None`: what compares `sql-guard` with PostgreSQL's parser is left out.
     pub(crate) regression: Option<PathBuf>,
 }
@@ -35,8 +43,11 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
     let postgres_with_tls = postgres::with_tls(&postgres, postgres::Server::Wanted)?;
     let python = python::with_drivers(workspace)?;
     python::with_parser(workspace)?;
+    let node_modules = npm::drivers(workspace);
+    let servers = npm::servers(workspace, &postgres);
+    let pgjdbc = java::pgjdbc(workspace);
     let regression = regression::install(workspace);
-    Ok(TestTools { postgres, postgres_with_tls, python, regression })
+    Ok(TestTools { postgres, postgres_with_tls, python, node_modules, pgjdbc, servers, regression })
 }
 
 /// Where the benchmark finds its peers.

@@ -34,14 +34,19 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
         steps.run("tests", with_tools(tests(workspace, &arguments), workspace, &tools, &scratch));
         drop(scratch);
     }
-    if tools.postgres_with_tls.is_none() {
-        say("left out", "tests of a target with TLS: no PostgreSQL server here has it");
-    }
-    if tools.regression.is_none() {
-        say(
-            "left out",
+    for (missing, what) in [
+        (tools.postgres_with_tls.is_none(), "tests of a target with TLS: no PostgreSQL server here has it"),
+        (tools.node_modules.is_none(), "the test of node-postgres: see `node` above"),
+        (tools.pgjdbc.is_none(), "the test of pgjdbc: see above"),
+        (tools.servers.is_none(), "PostgreSQL 13 to 17 as targets: see `servers` above"),
+        (
+            tools.regression.is_none(),
             "the comparison of sql-guard with PostgreSQL's parser: its tests could not be fetched",
-        );
+        ),
+    ] {
+        if missing {
+            say("left out", what);
+        }
     }
     Ok(steps.summary())
 }
@@ -63,12 +68,14 @@ fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools, sc
         .env("CHAPERONE_POSTGRES_BIN", &tools.postgres)
         .env("CHAPERONE_TEST_PYTHON", &tools.python)
         .env("CHAPERONE_TEST_POSTGRES", &scratch.url);
-    if let Some(folder) = &tools.postgres_with_tls {
-        command.env("CHAPERONE_POSTGRES_TLS_BIN", folder);
-    }
-    if let Some(folder) = &tools.regression {
-        command.env("CHAPERONE_REGRESSION_SQL", folder);
-    }
+    let folders = [
+        ("CHAPERONE_POSTGRES_TLS_BIN", &tools.postgres_with_tls),
+        ("CHAPERONE_TEST_NODE_MODULES", &tools.node_modules),
+        ("CHAPERONE_TEST_PGJDBC", &tools.pgjdbc),
+        ("CHAPERONE_REGRESSION_SQL", &tools.regression),
+    ];
+    command.envs(folders.into_iter().filter_map(|(name, folder)| Some((name, folder.as_ref()?))));
+    command.envs(tools.servers.iter().map(|servers| ("CHAPERONE_TEST_SERVERS", servers)));
     command
 }
 

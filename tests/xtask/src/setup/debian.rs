@@ -33,9 +33,37 @@ pub(super) fn program(name: &str, package: &str) -> Result<PathBuf> {
     find(name).with_context(|| format!("{package} is installed, but {name} is not to be found"))
 }
 
-/// Fetches a source package into a folder, from where this system gets its packages. Needs no root: lists and cache are
-/// in that folder too, because a system's own lists seldom know of sources.
+/// A program that some tests need and that is on the machine, or installed by CI; nobody else's machine gets one as a side
+/// effect of a test run.
+pub(super) fn have_for_ci(name: &str, package: &str) -> Result<()> {
+    if find(name).is_some() {
+        return Ok(());
+    }
+    if std::env::var_os("CI").is_some() && is_root() {
+        return install(&[package], &format!("{name} is needed"));
+    }
+    bail!("there is no {name} here; try: sudo apt-get install {package}")
+}
+
+/// Fetches a source package into a folder, from where this system gets its packages.
 pub(super) fn source(package: &str, folder: &Path) -> Result<()> {
+    fetch(package, Kind::Source, folder)
+}
+
+/// Fetches a package into a folder, likewise.
+pub(super) fn binary(package: &str, folder: &Path) -> Result<()> {
+    fetch(package, Kind::Binary, folder)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Source,
+    Binary,
+}
+
+/// Needs no root: lists and cache are in that folder too, because a system's own lists may be missing and seldom know of
+/// sources.
+fn fetch(package: &str, kind: Kind, folder: &Path) -> Result<()> {
     let places = folder.join("sources");
     fs::create_dir_all(&places)?;
     for place in fs::read_dir("/etc/apt/sources.list.d")
@@ -46,12 +74,12 @@ pub(super) fn source(package: &str, folder: &Path) -> Result<()> {
         .chain([PathBuf::from("/etc/apt/sources.list")])
     {
         let (Ok(text), Some(name)) = (fs::read_to_string(&place), place.file_name()) else { continue };
-        let as_source = |line: &str| match line.split_once(' ') {
-            Some(("Types:", _)) => "Types: deb-src".to_owned(),
-            Some(("deb", rest)) => format!("deb-src {rest}"),
+        let as_wanted = |line: &str| match line.split_once(' ') {
+            Some(("Types:", _)) if kind == Kind::Source => "Types: deb-src".to_owned(),
+            Some(("deb", rest)) if kind == Kind::Source => format!("deb-src {rest}"),
             _ => line.to_owned(),
         };
-        let lines: Vec<String> = text.lines().map(as_source).collect();
+        let lines: Vec<String> = text.lines().map(as_wanted).collect();
         fs::write(places.join(name), lines.join("\n") + "\n")?;
     }
     for folder in [folder.join("lists/partial"), folder.join("cache/archives/partial")] {
@@ -67,8 +95,11 @@ pub(super) fn source(package: &str, folder: &Path) -> Result<()> {
         output(command.args(arguments))
     };
     apt(&["update"]).context("this system's package lists cannot be read")?;
-    apt(&["source", "--download-only", package])
-        .with_context(|| format!("there is no source package {package} here"))?;
+    let (what, arguments): (_, &[&str]) = match kind {
+        Kind::Source => ("source package", &["source", "--download-only", package]),
+        Kind::Binary => ("package", &["download", package]),
+    };
+    apt(arguments).with_context(|| format!("there is no {what} {package} here"))?;
     Ok(())
 }
 

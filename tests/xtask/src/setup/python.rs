@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The drivers that real agents use, each at one version.
-const DRIVERS: [&str; 3] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0", "typing-extensions==4.16.0"];
+const DRIVERS: [&str; 4] =
+    ["psycopg[binary]==3.3.9", "asyncpg==0.32.0", "sqlalchemy==2.1.9", "typing-extensions==4.16.0"];
 
 /// PostgreSQL 18's own parser (libpg_query), which `sql-guard` is compared with. A program of its own in the tests, under
 /// GPL 3; nothing of it is linked or shipped.

@@ -56,7 +56,7 @@ impl Wheel {
 }
 
 /// Fails closed: a file that is not the pinned one is removed, never used.
-fn check(file: &Path, expected: &str) -> Result<()> {
+pub(super) fn check(file: &Path, expected: &str) -> Result<()> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if found != expected {
