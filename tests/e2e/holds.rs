@@ -4,8 +4,8 @@ use chaperone::recorder::EventKind;
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::process::Ran;
-use chaperone_tests::python::python;
 use chaperone_tests::raw::{self, Out, Wire, errors, rows, shape};
+use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{AGENTS, DBAS, Setting, Stage, first_id, object_id};
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 mod attack;
 mod bad_input;
 mod bad_target;
+mod drivers;
 mod engine;
 mod holds;
 mod leaks;

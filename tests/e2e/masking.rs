@@ -1,8 +1,8 @@
 //! What has to be hidden is hidden however it is asked for, and the recording holds only what the client saw.
 
 use chaperone_tests::cases::{Case, failed};
-use chaperone_tests::python::python;
 use chaperone_tests::raw::{self, Message, Out, Wire, rows, shape};
+use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{Setting, Stage, files, first_id};
 
 #[tokio::test(flavor = "multi_thread")]

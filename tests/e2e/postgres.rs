@@ -2,7 +2,7 @@
 
 use chaperone::demo::postgres::{Postgres, PostgresError, PostgresOptions, SUPERUSER, ServerTls};
 use chaperone_tests::psql::Psql;
-use chaperone_tests::python::python;
+use chaperone_tests::scripts::python;
 use chaperone_tests::tools;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;

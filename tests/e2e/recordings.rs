@@ -1,8 +1,8 @@
 //! What was done is in a recording that verifies: also when the gateway is killed, told to stop, or cannot write.
 
 use chaperone::recorder::{Ending, EventKind, Library, Status, verify};
-use chaperone_tests::python::python;
 use chaperone_tests::raw::{Out, Wire, errors, rows, shape};
+use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{Recorded, Setting, Stage, object_id};
 use chaperone_tests::tools;
 use std::collections::BTreeSet;

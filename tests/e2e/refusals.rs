@@ -2,8 +2,8 @@
 //! as usable as before.
 
 use chaperone_tests::cases::{Case, failed};
-use chaperone_tests::python::python;
 use chaperone_tests::raw::{Message, Out, Wire, errors, rows, shape};
+use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{Recorded, Setting, Stage};
 
 /// DELETE runs here, so that what is prepared and run is about refusals only.

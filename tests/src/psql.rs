@@ -57,9 +57,20 @@ impl Psql {
 
     /// Runs `script` and sends what Ctrl-C sends when psql has shown `sign` on standard error.
     pub fn interrupted_when(&self, sign: &str, script: &str) -> Result<Ran> {
+        self.interrupted_after(sign, script, || ())
+    }
+
+    /// As [`Psql::interrupted_when`], when `ready` has returned after the sign.
+    pub fn interrupted_after(
+        &self,
+        sign: &str,
+        script: &str,
+        ready: impl FnOnce() + Send + 'static,
+    ) -> Result<Ran> {
         let mut command = Command::new(&self.program);
         self.clean(&mut command);
         run_watched(&mut command, script, sign, |process| {
+            ready();
             // The signal goes to psql alone, as from a terminal; there is no safe function for it in std.
             let _ = Command::new("kill").args(["-INT", &process.to_string()]).status();
         })

@@ -54,6 +54,8 @@ pub struct Setting {
     pub target_address: Option<String>,
     /// Settings of the PostgreSQL server.
     pub server: Vec<(String, String)>,
+    /// The folder of that server's programs, instead of the usual one.
+    pub server_bin: Option<PathBuf>,
     /// Whether that server speaks TLS; it has to be one that can, see [`tools::postgres_with_tls_bin`].
     pub server_tls: ServerTls,
     /// More targets, each with a grant for [`AGENTS`].
@@ -86,6 +88,7 @@ impl Default for Setting {
             target_password: None,
             target_address: None,
             server: Vec::new(),
+            server_bin: None,
             server_tls: ServerTls::Off,
             more_targets: Vec::new(),
         }
@@ -125,7 +128,7 @@ impl Stage {
     pub async fn prepare(setting: Setting) -> Result<(Self, PathBuf)> {
         let folder = tempfile::Builder::new().prefix("chaperone-test-").tempdir()?;
         let bin_dir = match setting.server_tls {
-            ServerTls::Off => None,
+            ServerTls::Off => setting.server_bin.clone(),
             ServerTls::Offered | ServerTls::Required => tools::postgres_with_tls_bin(),
         };
         let options = PostgresOptions { bin_dir, tls: setting.server_tls, settings: setting.server.clone() };

@@ -27,6 +27,25 @@ pub fn python() -> Result<PathBuf> {
     python.map(PathBuf::from).context("CHAPERONE_TEST_PYTHON is not set: run cargo xtask test")
 }
 
+/// The folder `node_modules` with node-postgres, or `None`: then its test has nothing to run, and `cargo xtask test` says
+/// that it was left out.
+pub fn node_modules() -> Option<PathBuf> {
+    std::env::var_os("CHAPERONE_TEST_NODE_MODULES").map(PathBuf::from)
+}
+
+/// The archive of pgjdbc, for a Java that is on the path; or `None`, likewise.
+pub fn pgjdbc() -> Option<PathBuf> {
+    std::env::var_os("CHAPERONE_TEST_PGJDBC").map(PathBuf::from)
+}
+
+/// Servers of other versions than the usual one: their major version and the folder of their programs. Empty where they
+/// cannot be had, which `cargo xtask test` says.
+pub fn other_servers() -> Vec<(String, PathBuf)> {
+    let list = std::env::var("CHAPERONE_TEST_SERVERS").unwrap_or_default();
+    let servers = list.split(':').filter_map(|entry| entry.split_once('='));
+    servers.map(|(version, folder)| (version.to_owned(), PathBuf::from(folder))).collect()
+}
+
 /// The `chaperone` program: `CHAPERONE_BIN`, or the one that cargo built beside this test.
 pub fn chaperone() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("CHAPERONE_BIN") {
