@@ -21,7 +21,7 @@ async fn a_refusal_keeps_the_session_usable() {
             a_refusal_in_a_failed_transaction_leaves_it_failed,
             one_refused_statement_refuses_its_whole_text,
             what_does_not_parse_is_refused,
-            a_function_call_by_oid_is_refused,
+            a_function_call_is_refused_by_the_name_of_its_function,
             an_unknown_message_ends_the_session,
             a_refusal_in_a_pipeline_undoes_what_its_transaction_did_before,
             a_refusal_in_a_pipeline_inside_a_transaction_undoes_nothing,
@@ -136,11 +136,19 @@ async fn what_does_not_parse_is_refused(case: Case) {
     works(&mut wire).await;
 }
 
-async fn a_function_call_by_oid_is_refused(case: Case) {
+async fn a_function_call_is_refused_by_the_name_of_its_function(case: Case) {
     let mut wire = enter(&case).await;
-    // pg_sleep's place does not matter: no OID is looked at.
-    let call = Out::new().message(b'F', &[0, 0, 10, 66, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(shape(&wire.ask(call).await.unwrap()), "E:42501 ZI");
+    let oid = case.stage.real("select 'pg_terminate_backend'::regproc::oid").unwrap();
+    let oid: u32 = oid.trim().parse().unwrap();
+    // PID and timeout, as text.
+    let body = [&oid.to_be_bytes()[..], &[0, 0, 0, 2, 0, 0, 0, 1, b'1', 0, 0, 0, 1, b'0', 0, 0]].concat();
+    let said = wire.ask(Out::new().message(b'F', &body)).await.unwrap();
+    assert_eq!(shape(&said), "E:42501 ZI");
+    assert!(errors(&said).contains("pg_terminate_backend"), "{}", errors(&said));
+    // One that nobody knows.
+    let said = wire.ask(Out::new().message(b'F', &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0])).await.unwrap();
+    assert_eq!(shape(&said), "E:42501 ZI");
+    assert!(errors(&said).contains("OID 4294967040 is not known"), "{}", errors(&said));
     works(&mut wire).await;
 }
 

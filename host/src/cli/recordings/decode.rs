@@ -29,7 +29,7 @@ pub(super) struct Told {
 pub(super) enum Body {
     /// The gateway's own words.
     Json(Json),
-    /// A statement, and how it came: `query` or `parse`.
+    /// A statement, and how it came: `query`, `parse` or `function-call`.
     Statement { form: String, text: String },
     /// What was bound.
     Parameters(Bind),

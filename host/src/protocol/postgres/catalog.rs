@@ -6,6 +6,7 @@
 //! A column that another session renames is therefore seen under its old name for at most that long. What cannot be
 //! looked up may be anything, and masks treat that as the worst case.
 
+mod callable;
 mod lineage;
 mod lookup;
 
@@ -21,6 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+
+pub(super) use callable::Callable;
 
 /// How long an answer counts.
 pub(super) const FRESH: Duration = Duration::from_secs(10);
@@ -69,6 +72,7 @@ struct Known {
     names: HashMap<Name, (Instant, Vec<Arc<Relation>>)>,
     functions: HashMap<String, (Instant, Arc<[Function]>)>,
     operators: Option<(Instant, Arc<[Operator]>)>,
+    callables: HashMap<u32, (Instant, Arc<Callable>)>,
 }
 
 /// A relation, with what is behind its columns.
@@ -304,7 +308,9 @@ impl Catalog {
 impl Known {
     fn remember(&mut self, what: Ask, told: &Told) {
         let now = Instant::now();
-        if self.relations.len() + self.names.len() + self.functions.len() > MAX_REMEMBERED {
+        let remembered =
+            self.relations.len() + self.names.len() + self.functions.len() + self.callables.len();
+        if remembered > MAX_REMEMBERED {
             *self = Known::default();
         }
         match (what, told) {
@@ -323,6 +329,10 @@ impl Known {
             }
             (Ask::Operators, Told::Operators(found)) => {
                 self.operators = Some((now, found.as_slice().into()));
+            }
+            // An OID that means nothing may mean something in a moment.
+            (Ask::Callable(oid), Told::Callable(Some(found))) => {
+                self.callables.insert(oid, (now, Arc::clone(found)));
             }
             _ => {}
         }

@@ -147,7 +147,7 @@ pub(crate) struct Report {
 pub(crate) enum Answer {
     /// RowDescription.
     Columns(Vec<Column>),
-    /// DataRow: values as they were on the wire; [`Value::new`] reads them.
+    /// DataRow, or the one value of a function: values as they were on the wire; [`Value::new`] reads them.
     Row(Vec<Option<Vec<u8>>>),
     /// CommandComplete, with its tag; EmptyQueryResponse has an empty one.
     Complete(String),
@@ -271,6 +271,8 @@ fn read(kind: u8, mut body: Body<'_>) -> Result<Answer, Malformed> {
             }
             Answer::Row(values)
         }
+        // FunctionCallResponse.
+        b'V' => Answer::Row(vec![body.value()?.map(<[u8]>::to_vec)]),
         b'C' => Answer::Complete(text(&mut body)?),
         b'I' => Answer::Complete(String::new()),
         b's' => Answer::Suspended,

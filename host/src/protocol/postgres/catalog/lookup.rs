@@ -6,7 +6,7 @@ use super::super::dial::{LoggedIn, login};
 use super::super::frame::{self, Body, Frame, HEADER_BYTES, Malformed};
 use super::super::stream::TargetStream;
 use super::lineage::Follower;
-use super::{LOOKUP_TIMEOUT, Name, Relation};
+use super::{Callable, LOOKUP_TIMEOUT, Name, Relation, callable};
 use crate::target::Lease;
 use chaperone_core::sql::Source;
 use std::fmt::Write;
@@ -40,6 +40,8 @@ pub(super) enum Ask {
     Functions(Vec<String>),
     /// Functions behind operators and casts that may read anything.
     Operators,
+    /// The function of an OID, to be called by its name.
+    Callable(u32),
 }
 
 /// The answer.
@@ -47,6 +49,7 @@ pub(super) enum Told {
     Relations(Vec<Arc<Relation>>),
     Functions(Vec<Function>),
     Operators(Vec<Operator>),
+    Callable(Option<Arc<Callable>>),
 }
 
 /// A function of which nobody knows what it reads.
@@ -124,6 +127,7 @@ async fn answer(connection: &mut Option<LoggedIn>, lease: &Lease, what: &Ask) ->
         }
         Ask::Functions(names) => Told::Functions(functions(stream, names).await?),
         Ask::Operators => Told::Operators(operators(stream).await?),
+        Ask::Callable(oid) => Told::Callable(callable::find(stream, *oid).await?),
     })
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Input {
     end: usize,
     /// The length of the frame at the front, when it needs more room than usual.
     wanted: usize,
+    /// So many bytes at the front are the gateway's own.
+    own: usize,
 }
 
 /// Bytes to be written.
@@ -53,10 +55,24 @@ impl Input {
     /// The first `count` bytes are done with.
     pub(super) fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
+        self.own = self.own.saturating_sub(count);
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
         }
+    }
+
+    /// Puts frames of the gateway's own in the place of the first `count` bytes.
+    pub(super) fn replace(&mut self, count: usize, own: &[u8]) {
+        let behind = (self.start + count).min(self.end);
+        self.end = self.end - (behind - self.start) + own.len();
+        self.bytes.splice(self.start..behind, own.iter().copied());
+        self.own = own.len();
+    }
+
+    /// Whether the frame at the front is the gateway's own.
+    pub(super) fn is_own(&self) -> bool {
+        self.own > 0
     }
 
     /// Lets the input grow to a frame of `total` bytes, as they come: a length field alone gets no memory. Callers have
@@ -194,6 +210,21 @@ mod tests {
             theirs.read_exact(&mut taken).await.unwrap();
         }
         assert!(lane.output.bytes.len() < 3 * HIGH_WATER_BYTES, "{}", lane.output.bytes.len());
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_frame_ends_where_it_ends() {
+        let mut input = Input { bytes: b"..one.two..".to_vec(), start: 2, end: 9, ..Input::default() };
+        input.replace(3, b"three");
+        assert_eq!(input.bytes(), b"three.two");
+        assert!(input.is_own());
+        input.consume(4);
+        assert!(input.is_own());
+        input.consume(1);
+        assert!(!input.is_own());
+        assert_eq!(input.bytes(), b".two");
+        input.replace(4, b"");
+        assert_eq!((input.bytes(), input.is_own()), (&b""[..], false));
     }
 
     #[tokio::test]

@@ -29,9 +29,9 @@ pub(super) struct Refused {
 /// One expected answer.
 pub(super) enum Pending {
     /// ParseComplete.
-    Parse,
+    Parse(Asker),
     /// BindComplete.
-    Bind,
+    Bind(Asker),
     /// ParameterDescription, then RowDescription or NoData; the epoch it was asked in.
     DescribeStatement(Rc<Statement>, u64),
     /// RowDescription or NoData; the epoch it was asked in.
@@ -39,7 +39,7 @@ pub(super) enum Pending {
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended. Names mean what they do in `epoch`.
     Execute { operation: u64, portal: Rc<Portal>, epoch: u64 },
     /// CloseComplete; what was closed.
-    Close { statement: bool, name: Box<[u8]> },
+    Close { statement: bool, name: Box<[u8]>, asker: Asker },
     /// ReadyForQuery.
     Sync,
     /// Results of a simple query, then ReadyForQuery.

@@ -3,7 +3,8 @@
 use super::super::frame::{self, Frame, Malformed};
 use super::messages::{BindMessage, execute_portal, kind_and_name, parse_text, query_text};
 use super::pending::{Asker, MAX_PENDING, Pending, Refused};
-use super::statements::{Known, MAX_NAME_BYTES, Portal, ResultPlan, Statement};
+use super::refusing::{long_name, too_many_portals};
+use super::statements::{Form, Known, MAX_NAME_BYTES, Portal, ResultPlan, Statement};
 use super::{Relay, Settled, violation};
 use crate::session::EventKind;
 use crate::session::{Judged, Ruling, SessionStop};
@@ -24,15 +25,12 @@ const MAX_SMALL_BYTES: usize = 64 * 1024;
 const MAX_RECORDED_PARAMETER_BYTES: usize = 256 * 1024;
 
 /// What became of the frame at the front.
-enum Step {
+pub(super) enum Step {
     /// It is done with.
     Done,
     /// It has to wait where it is.
     Wait,
 }
-
-/// What a statement that the target must refuse looks like (see `Relay::refuse_extended`).
-const POISON: &[u8] = b"chaperone: refused";
 
 impl Relay<'_> {
     /// Handles every whole frame that the client has sent, then writes the recording, once.
@@ -84,7 +82,7 @@ impl Relay<'_> {
     }
 
     /// Asks the target for the answers to everything that was sent, if that was not done already.
-    fn flush_target(&mut self) {
+    pub(super) fn flush_target(&mut self) {
         if !std::mem::replace(&mut self.flushed, true) {
             self.target.output.bytes.extend_from_slice(b"H\0\0\0\x04");
         }
@@ -106,7 +104,7 @@ impl Relay<'_> {
         Ok(Step::Done)
     }
 
-    fn front(&self, frame: Frame) -> &[u8] {
+    pub(super) fn front(&self, frame: Frame) -> &[u8] {
         self.client.input.bytes().get(..frame.total).unwrap_or_default()
     }
 
@@ -158,14 +156,7 @@ impl Relay<'_> {
             b'D' => self.describe(frame),
             b'E' => self.execute(frame).await,
             b'C' => self.close(frame),
-            b'F' => {
-                let refusal =
-                    Refusal::new(RefusalCode::OperationRefused, "function calls by OID are not allowed")
-                        .hint("Call the function in a SELECT, where it can be judged.");
-                self.client.input.consume(frame.total);
-                self.refuse_query(Refused { operation: 0, refusal });
-                Ok(Step::Done)
-            }
+            b'F' => self.function_call(frame).await,
             _ => Err(violation("a message of an unknown type")),
         }
     }
@@ -199,7 +190,7 @@ impl Relay<'_> {
         Ok(Step::Done)
     }
 
-    fn end_segment(&mut self, pending: Pending) {
+    pub(super) fn end_segment(&mut self, pending: Pending) {
         self.pending.push_back(pending);
         self.segment += 1;
         self.executed = false;
@@ -268,14 +259,19 @@ impl Relay<'_> {
                     .hint("Close those that you do not need any more.");
             return self.refuse_extended(frame, 0, refusal);
         }
-        let judged = Rc::new(self.judge("parse", &text).await);
+        let asker = self.asker();
+        let kind = match asker {
+            Asker::Client => "parse",
+            Asker::Gateway => "function-call",
+        };
+        let judged = Rc::new(self.judge(kind, &text).await);
         if let Ruling::Refuse(refusal) = &judged.ruling {
             return self.refuse_extended(frame, judged.operation, refusal.clone());
         }
         self.statements.send(&name, Statement::new(judged), self.segment);
         self.forward(frame.total);
         self.open_segment = true;
-        self.pending.push_back(Pending::Parse);
+        self.pending.push_back(Pending::Parse(asker));
         Ok(Step::Done)
     }
 
@@ -323,10 +319,15 @@ impl Relay<'_> {
             let bound = Box::<[u8]>::from(self.front(frame));
             return self.hold(&statement.judged, terms, &bound).await;
         }
-        self.portals.send(&name, Rc::new(Portal { statement, formats }), self.segment);
+        let asker = self.asker();
+        let form = match asker {
+            Asker::Client => Form::Rows,
+            Asker::Gateway => Form::FunctionResult,
+        };
+        self.portals.send(&name, Rc::new(Portal { statement, formats, form }), self.segment);
         self.forward(frame.total);
         self.open_segment = true;
-        self.pending.push_back(Pending::Bind);
+        self.pending.push_back(Pending::Bind(asker));
         Ok(Step::Done)
     }
 
@@ -372,10 +373,10 @@ impl Relay<'_> {
         if name.len() > MAX_NAME_BYTES {
             return self.refuse_extended(frame, 0, long_name());
         }
-        let name = Box::from(name);
+        let (name, asker) = (Box::from(name), self.asker());
         self.forward(frame.total);
         self.open_segment = true;
-        self.pending.push_back(Pending::Close { statement, name });
+        self.pending.push_back(Pending::Close { statement, name, asker });
         Ok(Step::Done)
     }
 
@@ -470,76 +471,6 @@ impl Relay<'_> {
         }
         Ok(Step::Wait)
     }
-
-    /// A refused simple query: the client gets an error and stays ready, in the transaction it was in.
-    fn refuse_query(&mut self, refused: Refused) {
-        if self.open_segment {
-            // The query would have ended the segment before it, and its error undone it; a Sync does that in its place.
-            let undo = self.executed && self.status == b'I';
-            if undo {
-                self.poison(refused.clone());
-            }
-            self.target.output.bytes.extend_from_slice(b"S\0\0\0\x04");
-            self.end_segment(if undo { Pending::Sync } else { Pending::LocalSync(refused) });
-        } else {
-            self.pending.push_back(Pending::LocalQuery(refused));
-            self.say_locals();
-        }
-    }
-
-    /// Makes the target itself fail the segment, so that it undoes what the segment did.
-    fn poison(&mut self, refused: Refused) {
-        frame::message(&mut self.target.output.bytes, b'P', |out| {
-            out.push(0);
-            out.extend_from_slice(POISON);
-            out.extend_from_slice(&[0, 0, 0]);
-        });
-        self.flushed = false;
-        self.pending.push_back(Pending::Poison(refused));
-    }
-
-    /// A refused message of an extended segment. What the segment did before in an implicit transaction has to be undone,
-    /// or the client would believe that it was: then the target is made to fail the segment itself.
-    fn refuse_extended(
-        &mut self,
-        frame: Frame,
-        operation: u64,
-        refusal: Refusal,
-    ) -> Result<Step, SessionStop> {
-        self.settled = None;
-        if self.executed {
-            if self.pending.iter().any(Pending::ends_segment) {
-                // The transaction's state is known only when all before was answered.
-                self.settled = Some(Settled { operation, judged: None, outcome: Err(refusal) });
-                return Ok(Step::Wait);
-            }
-            if self.status == b'I' {
-                self.client.input.consume(frame.total);
-                self.poison(Refused { operation, refusal });
-                self.skipping = true;
-                return Ok(Step::Done);
-            }
-        }
-        if !self.pending.is_empty() {
-            // So that what was asked before is answered before.
-            self.flush_target();
-        }
-        self.client.input.consume(frame.total);
-        self.pending.push_back(Pending::Local(Refused { operation, refusal }));
-        self.skipping = true;
-        self.say_locals();
-        Ok(Step::Done)
-    }
-}
-
-fn long_name() -> Refusal {
-    Refusal::new(RefusalCode::LimitReached, "the name of a statement or portal is longer than 63 bytes")
-        .hint("Use a shorter one: PostgreSQL would ignore the rest.")
-}
-
-fn too_many_portals() -> Refusal {
-    Refusal::new(RefusalCode::LimitReached, "too many open portals in this session")
-        .hint("Close those that you do not need any more.")
 }
 
 /// An Execute as it is recorded.
@@ -559,7 +490,7 @@ enum Before {
 fn bound(frame: Frame) -> Result<(), SessionStop> {
     let most = match frame.kind {
         b'Q' | b'P' => MAX_STATEMENT_BYTES + MAX_SMALL_BYTES,
-        b'B' => MAX_BIND_BYTES,
+        b'B' | b'F' => MAX_BIND_BYTES,
         b'd' => 64 << 20,
         _ => MAX_SMALL_BYTES,
     };
@@ -568,7 +499,7 @@ fn bound(frame: Frame) -> Result<(), SessionStop> {
     }
     let what = match frame.kind {
         b'Q' | b'P' => "statement",
-        b'B' => "set of parameters",
+        b'B' | b'F' => "set of parameters",
         _ => "message",
     };
     Err(SessionStop::Cut(

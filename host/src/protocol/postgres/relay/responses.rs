@@ -4,10 +4,10 @@
 
 use super::super::frame::{self, Frame, Malformed};
 use super::super::refuse::{self, Severity};
-use super::pending::{Asker, Pending, Refused};
+use super::pending::{Asker, Pending};
 use super::rows::RowBatch;
-use super::statements::{Portal, ResultPlan};
-use super::{Relay, drift, words};
+use super::statements::{Form, Portal, ResultPlan};
+use super::{Relay, drift, functions, words};
 use crate::session::EventKind;
 use crate::session::{Judged, SessionStop};
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -28,6 +28,7 @@ pub(super) struct Current {
     /// Its operation's number.
     pub(super) operation: u64,
     plan: Option<Rc<ResultPlan>>,
+    form: Form,
     rows: u64,
     masked: u64,
     started_micros: u64,
@@ -147,7 +148,9 @@ impl Relay<'_> {
 
     /// Whether rows of the current result go to the client as they are.
     fn passes_rows(&self) -> bool {
-        !self.result.hidden && self.result.plan.as_deref().is_some_and(|plan| !plan.masks())
+        !self.result.hidden
+            && self.result.form == Form::Rows
+            && self.result.plan.as_deref().is_some_and(|plan| !plan.masks())
     }
 
     async fn response(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
@@ -173,20 +176,23 @@ impl Relay<'_> {
         }
         let Some(head) = self.pending.front() else { return Err(drift("an answer that nobody asked for")) };
         match (frame.kind, head) {
-            (b'1', Pending::Parse) => {
+            (b'1', Pending::Parse(asker)) => {
+                let asker = *asker;
                 self.statements.confirm();
-                self.answered(frame)
+                self.answered(frame, asker)
             }
-            (b'2', Pending::Bind) => {
+            (b'2', Pending::Bind(asker)) => {
+                let asker = *asker;
                 self.portals.confirm();
-                self.answered(frame)
+                self.answered(frame, asker)
             }
-            (b'3', Pending::Close { statement, name }) => {
+            (b'3', Pending::Close { statement, name, asker }) => {
+                let asker = *asker;
                 match statement {
                     true => self.statements.remove(name),
                     false => self.portals.remove(name),
                 }
-                self.answered(frame)
+                self.answered(frame, asker)
             }
             (b't', Pending::DescribeStatement(..)) => {
                 self.copy(frame.total);
@@ -211,12 +217,13 @@ impl Relay<'_> {
             }
             (b'C' | b'I' | b's', Pending::Query(judged)) => {
                 let judged = Rc::clone(judged);
-                self.complete(frame, &judged, judged.operation)
+                self.complete(frame, &judged, judged.operation, Form::Rows)
             }
             (b'C' | b'I' | b's', Pending::Execute { operation, portal, .. }) => {
                 let (operation, judged) = (*operation, Rc::clone(&portal.statement.judged));
+                let form = portal.form;
                 self.pending.pop_front();
-                self.complete(frame, &judged, operation)
+                self.complete(frame, &judged, operation, form)
             }
             (b'G', Pending::Query(_) | Pending::Execute { .. }) => self.copy_in_begins(frame),
             (b'H' | b'd' | b'c', Pending::Query(_) | Pending::Execute { .. }) => self.copy_out(frame),
@@ -224,9 +231,12 @@ impl Relay<'_> {
         }
     }
 
-    fn answered(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
+    fn answered(&mut self, frame: Frame, asker: Asker) -> Result<Finished, SessionStop> {
         self.pending.pop_front();
-        self.copy(frame.total);
+        match asker {
+            Asker::Client => self.copy(frame.total),
+            Asker::Gateway => self.drop_answer(frame),
+        }
         self.say_locals();
         Ok(Finished::No)
     }
@@ -289,6 +299,7 @@ impl Relay<'_> {
         if self.result.operation != operation || self.result.plan.is_none() {
             let plan = self.plan_for(portal, epoch).await;
             self.begin_result(operation);
+            self.result.form = portal.form;
             if let ResultPlan::Refuse(refusal) = &*plan {
                 let refusal = refusal.clone();
                 // What was sent after it has run or will run, while the client believes that it was skipped.
@@ -316,7 +327,9 @@ impl Relay<'_> {
         };
         self.result.rows += 1;
         if masked.is_empty() {
+            let start = self.client.output.bytes.len();
             self.copy(frame.total);
+            self.in_its_form(start)?;
             return Ok(Finished::No);
         }
         let row = self.target.input.bytes().get(..frame.total).unwrap_or_default();
@@ -340,8 +353,10 @@ impl Relay<'_> {
         match self.session.mask(operation, plan, batches).await {
             Ok(values) => {
                 self.result.masked += values.iter().map(|values| u64::from(values.changed())).sum::<u64>();
+                let start = self.client.output.bytes.len();
                 let rebuilt = self.result.batch.rebuild(&mut self.client.output.bytes, masked, &values);
-                rebuilt.map_err(|Malformed(what)| drift(what))
+                rebuilt.map_err(|Malformed(what)| drift(what))?;
+                self.in_its_form(start)
             }
             Err(refusal) => {
                 self.result.batch.clear();
@@ -352,7 +367,22 @@ impl Relay<'_> {
         }
     }
 
-    fn complete(&mut self, frame: Frame, judged: &Judged, operation: u64) -> Result<Finished, SessionStop> {
+    /// The row at the end of the client's output, from `start`, as the client waits for it.
+    fn in_its_form(&mut self, start: usize) -> Result<(), SessionStop> {
+        match self.result.form {
+            Form::Rows => Ok(()),
+            Form::FunctionResult => functions::response(&mut self.client.output.bytes, start)
+                .map_err(|Malformed(what)| drift(what)),
+        }
+    }
+
+    fn complete(
+        &mut self,
+        frame: Frame,
+        judged: &Judged,
+        operation: u64,
+        form: Form,
+    ) -> Result<Finished, SessionStop> {
         if self.result.operation != operation {
             self.begin_result(operation);
         }
@@ -361,10 +391,10 @@ impl Relay<'_> {
         let micros = self.session.elapsed_micros().saturating_sub(self.result.started_micros);
         let body = Completed { tag: &tag, rows: self.result.rows, masked: self.result.masked, micros };
         self.session.note(EventKind::Result, operation, &body);
-        if self.result.hidden {
-            self.drop_answer(frame);
-        } else {
-            self.copy(frame.total);
+        match form {
+            Form::Rows => self.copy(frame.total),
+            Form::FunctionResult if self.result.rows == 1 || self.result.hidden => self.drop_answer(frame),
+            Form::FunctionResult => return Err(drift("other than one value of a function")),
         }
         if judged.traits.changes_session && !self.defined.is_nothing() {
             self.catalog.forget();
@@ -445,8 +475,8 @@ impl Relay<'_> {
                 break;
             }
             match head {
-                Pending::Parse => self.statements.fail(),
-                Pending::Bind => self.portals.fail(),
+                Pending::Parse(_) => self.statements.fail(),
+                Pending::Bind(_) => self.portals.fail(),
                 Pending::DescribeStatement(statement, _) => statement.asked.set(None),
                 Pending::DescribePortal(portal, ..) => portal.statement.asked.set(None),
                 Pending::Execute { operation, .. } => {
@@ -499,32 +529,6 @@ impl Relay<'_> {
         self.copy(frame.total);
         self.say_locals();
         Ok(Finished::No)
-    }
-
-    fn say(&mut self, Refused { operation, refusal }: &Refused) {
-        if !self.result.hidden {
-            self.session.note(EventKind::Refusal, *operation, refusal);
-            refuse::error(&mut self.client.output.bytes, Severity::Error, refusal);
-        }
-    }
-
-    /// Refusals whose turn has come.
-    pub(super) fn say_locals(&mut self) {
-        loop {
-            match self.pending.front() {
-                Some(Pending::Local(refused)) => {
-                    let refused = refused.clone();
-                    self.say(&refused);
-                }
-                Some(Pending::LocalQuery(refused)) => {
-                    let refused = refused.clone();
-                    self.say(&refused);
-                    frame::ready(&mut self.client.output.bytes, self.status);
-                }
-                _ => return,
-            }
-            self.pending.pop_front();
-        }
     }
 }
 

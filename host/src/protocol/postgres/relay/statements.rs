@@ -69,6 +69,17 @@ pub(super) struct Portal {
     pub(super) statement: Rc<Statement>,
     /// The result formats of the Bind message.
     pub(super) formats: Box<[i16]>,
+    pub(super) form: Form,
+}
+
+/// In which message the client gets the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Form {
+    /// DataRow, as often as there are rows.
+    #[default]
+    Rows,
+    /// One FunctionCallResponse.
+    FunctionResult,
 }
 
 impl Statement {
@@ -119,7 +130,7 @@ impl Statement {
 
 impl Portal {
     pub(super) fn unseen() -> Rc<Self> {
-        Rc::new(Portal { statement: Statement::unseen(), formats: Box::default() })
+        Rc::new(Portal { statement: Statement::unseen(), formats: Box::default(), form: Form::Rows })
     }
 }
 

@@ -60,8 +60,8 @@ impl Relay<'_> {
                 Rc::clone(&portal.statement.judged)
             }
             Pending::DescribeStatement(statement, _) => Rc::clone(&statement.judged),
-            Pending::Parse => Rc::clone(&self.statements.oldest_in_flight()?.judged),
-            Pending::Bind => Rc::clone(&self.portals.oldest_in_flight()?.statement.judged),
+            Pending::Parse(_) => Rc::clone(&self.statements.oldest_in_flight()?.judged),
+            Pending::Bind(_) => Rc::clone(&self.portals.oldest_in_flight()?.statement.judged),
             // A deferred check at commit may quote what any statement of the transaction wrote.
             _ => Rc::clone(&Statement::unseen().judged),
         })
