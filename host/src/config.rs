@@ -22,7 +22,7 @@ mod target;
 mod tests;
 
 pub use chaperone_core::grant::Recorded;
-pub use edge::{Limits, Listen, Recording, State, Tls};
+pub use edge::{Limits, Listen, Oauth, Recording, State, Tls};
 pub use grant::{Grant, When};
 pub use plugin::{Builtin, Plugin, PluginConfig, PluginLimits, PluginSource};
 pub use problem::{Mark, Problem, ProblemCode, Severity};

@@ -16,6 +16,47 @@ pub struct Listen {
     pub api: SocketAddr,
     /// The metrics, over plain HTTP and without authentication; none: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where clients by OAUTHBEARER are told to get a token; none: they are not.
+    pub oauth: Option<Oauth>,
+}
+
+/// What clients by OAUTHBEARER are told, before they have proved anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oauth {
+    /// The provider's discovery document.
+    pub discovery_url: String,
+    /// The scopes to ask for, parted by spaces; may be empty.
+    pub scope: String,
+}
+
+impl Oauth {
+    fn decode(item: &Item<'_>) -> Option<Self> {
+        let mut fields = item.fields()?;
+        let url = fields.need("discovery_url", "the https URL of the provider's discovery document");
+        let scope = fields.get("scope");
+        fields.finish();
+        let discovery_url = url.and_then(|item| super::provider::url(&item, Some(true)));
+        let scope = match scope {
+            None => Some(String::new()),
+            Some(item) => scope_of(&item),
+        };
+        Some(Oauth { discovery_url: discovery_url?, scope: scope? })
+    }
+}
+
+/// RFC 6749, section 3.3: words parted by single spaces.
+fn scope_of(item: &Item<'_>) -> Option<String> {
+    let text = item.text("the scopes to ask for")?;
+    let may_stand = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let fits =
+        text.len() <= 1024 && text.split(' ').all(|word| !word.is_empty() && word.bytes().all(may_stand));
+    if !fits {
+        item.invalid(
+            format!("{} is no list of scopes", quote(text)),
+            "words parted by single spaces, at most 1024 bytes",
+        );
+    }
+    fits.then(|| text.to_owned())
 }
 
 impl Default for Listen {
@@ -24,6 +65,7 @@ impl Default for Listen {
             postgres: SocketAddr::from(([127, 0, 0, 1], 6432)),
             api: SocketAddr::from(([127, 0, 0, 1], 8443)),
             metrics: None,
+            oauth: None,
         }
     }
 }
@@ -47,6 +89,7 @@ impl Listen {
             listen.metrics = item.parsed::<SocketAddr>(ADDRESS);
             listen.check_metrics(&item);
         }
+        listen.oauth = fields.get("oauth").and_then(|item| Oauth::decode(&item));
         fields.finish();
         Some(listen)
     }

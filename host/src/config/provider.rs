@@ -227,7 +227,7 @@ fn audience(item: &Item<'_>) -> Option<String> {
 }
 
 /// An https URL; http only on loopback and only when that was allowed.
-fn url(item: &Item<'_>, allow_http_loopback: Option<bool>) -> Option<String> {
+pub(super) fn url(item: &Item<'_>, allow_http_loopback: Option<bool>) -> Option<String> {
     let text = word(item, "an https URL")?;
     if text.contains('@') {
         // Before anything quotes it: what stands in front of the `@` may be a password.

@@ -88,6 +88,7 @@ fn every_key_is_understood() {
     assert_eq!(report.problems, []);
     let config = config.unwrap();
     assert_eq!(config.listen.api.to_string(), "[::]:8443");
+    assert_eq!(config.listen.oauth.unwrap().scope, "api://chaperone/.default offline_access");
     assert_eq!(config.providers[0].tenants, ["8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001"]);
     assert_eq!(config.providers[1].jwks_url.as_deref(), Some("http://127.0.0.1:9/keys"));
     assert_eq!(config.plugins[1].limits.memory, Some(64 << 20));

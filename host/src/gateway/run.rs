@@ -12,7 +12,7 @@ use crate::grant::{Grants, Policy, SystemClock};
 use crate::identity::{self, Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
 use crate::metrics::Metrics;
-use crate::protocol::postgres::Postgres;
+use crate::protocol::postgres::{Discovery, Postgres};
 use crate::recorder::{Caps, Recorder, RecorderConfig};
 use crate::state::State;
 use crate::target::{SecretSource, Target, TargetTls, Targets};
@@ -122,7 +122,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let threads = Arc::new(threads);
 
     let accepting = TaskTracker::new();
-    let protocol = Arc::new(Postgres::new(Arc::clone(&tls), control.clone()));
+    let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
     accepting.spawn(async move {
         let serve = move |connection| {
@@ -159,6 +159,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         gone,
         deadline: config.limits.shutdown_deadline,
     })
+}
+
+fn discovery(listen: &config::Listen) -> Option<Discovery> {
+    let oauth = listen.oauth.as_ref()?;
+    Some(Discovery { url: oauth.discovery_url.clone(), scope: oauth.scope.clone() })
 }
 
 impl Running {

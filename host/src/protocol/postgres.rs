@@ -1,6 +1,6 @@
 //! PostgreSQL: frontend/backend protocol 3 in front of, and to, a real server.
 //!
-//! `greet.rs` reads what the client wants, `dial.rs` logs in to the target, `admit.rs` tells the client that it is in,
+//! `greet.rs` reads what the client wants (`startup.rs`, `oauth.rs`), `dial.rs` logs in to the target, `admit.rs` tells the client that it is in,
 //! `relay.rs` carries the session, `refuse.rs` words errors, `cancel.rs` routes cancel requests, `catalog.rs` knows
 //! which column an OID means, `frame.rs` walks messages, `render.rs` makes recorded ones readable.
 
@@ -10,10 +10,12 @@ mod catalog;
 mod dial;
 mod frame;
 mod greet;
+mod oauth;
 mod refuse;
 mod relay;
 pub(crate) mod render;
 mod settings;
+mod startup;
 mod stream;
 
 use super::{Goodbye, Protocol};
@@ -25,19 +27,22 @@ use chaperone_core::refusal::Refusal;
 use std::sync::Arc;
 
 pub use greet::PostgresHello;
+pub use oauth::Discovery;
 
 /// The PostgreSQL protocol.
 pub struct Postgres {
     tls: Arc<TlsServer>,
     cancels: Arc<cancel::CancelRegistry>,
     catalogs: Arc<catalog::Catalogs>,
+    discovery: Option<Arc<Discovery>>,
 }
 
 impl Postgres {
-    /// With the gateway's certificate; `runtime` is where catalog look-ups run.
-    pub fn new(tls: Arc<TlsServer>, runtime: tokio::runtime::Handle) -> Self {
+    /// With the gateway's certificate, and where clients by OAUTHBEARER may get a token; `runtime` is where catalog look-ups run.
+    pub fn new(tls: Arc<TlsServer>, discovery: Option<Discovery>, runtime: tokio::runtime::Handle) -> Self {
         Postgres {
             tls,
+            discovery: discovery.map(Arc::new),
             cancels: Arc::new(cancel::CancelRegistry::default()),
             catalogs: Arc::new(catalog::Catalogs::new(runtime)),
         }

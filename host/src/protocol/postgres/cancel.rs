@@ -21,10 +21,14 @@ pub(super) struct CancelRegistry {
     by_key: Mutex<HashMap<ClientKey, Arc<Cancel>>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The longest secret of a cancel request, in bytes (PostgreSQL manual, CancelRequest).
+pub(super) const MAX_SECRET_BYTES: usize = 256;
+
+/// The secret is as long as the client's version of the protocol has it: 4 bytes before 3.2, then 32. A key counts whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ClientKey {
     process: u32,
-    secret: u32,
+    secret: Box<[u8]>,
 }
 
 /// How a session is cancelled: its held operation is withdrawn, and the target is asked to stop what runs.
@@ -70,8 +74,8 @@ impl CancelEntry {
         self.key.process
     }
 
-    pub(super) fn secret(&self) -> u32 {
-        self.key.secret
+    pub(super) fn secret(&self) -> &[u8] {
+        &self.key.secret
     }
 }
 
@@ -87,8 +91,8 @@ impl CancelRegistry {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a session its own secret. None when no randomness can be had: then the session does not start.
-    pub(super) fn enter(self: &Arc<Self>, target: TargetKey) -> Option<CancelEntry> {
+    /// Gives a session its own secret of so many bytes. None when no randomness can be had: then the session does not start.
+    pub(super) fn enter(self: &Arc<Self>, target: TargetKey, bytes: usize) -> Option<CancelEntry> {
         let cancel = Arc::new(Cancel {
             asked: Notify::new(),
             passing: Semaphore::new(MAX_AT_ONCE),
@@ -99,10 +103,10 @@ impl CancelRegistry {
         let mut keys = self.lock();
         // Two targets may give the same process id; then the secret has to differ.
         for _ in 0..8 {
-            let mut secret = [0u8; 4];
+            let mut secret = vec![0u8; bytes];
             aws_lc_rs::rand::fill(&mut secret).ok()?;
-            let key = ClientKey { process, secret: u32::from_be_bytes(secret) };
-            if let std::collections::hash_map::Entry::Vacant(entry) = keys.entry(key) {
+            let key = ClientKey { process, secret: secret.into() };
+            if let std::collections::hash_map::Entry::Vacant(entry) = keys.entry(key.clone()) {
                 entry.insert(Arc::clone(&cancel));
                 drop(keys);
                 return Some(CancelEntry { registry: Arc::clone(self), key, cancel });
@@ -113,13 +117,12 @@ impl CancelRegistry {
 
     /// Serves one cancel request (packet without its length).
     pub(super) async fn request(&self, packet: &[u8]) -> Goodbye {
-        let Some([_, _, _, _, p0, p1, p2, p3, s0, s1, s2, s3]) = packet.as_array::<12>().copied() else {
+        let after_code = packet.get(4..).and_then(<[u8]>::split_first_chunk::<4>);
+        let Some((process, secret)) = after_code.filter(|(_, secret)| secret.len() <= MAX_SECRET_BYTES)
+        else {
             return Goodbye { why: "a cancel request of a wrong length" };
         };
-        let key = ClientKey {
-            process: u32::from_be_bytes([p0, p1, p2, p3]),
-            secret: u32::from_be_bytes([s0, s1, s2, s3]),
-        };
+        let key = ClientKey { process: u32::from_be_bytes(*process), secret: secret.into() };
         let found = self.lock().get(&key).cloned();
         match found {
             None => Goodbye { why: "a cancel request for no session" },

@@ -5,6 +5,9 @@
 //! clear, and none at all. SCRAM is bound to the TLS channel where the server offers it. Errors say that the target's side
 //! failed and show nothing of the credential: of what the server says, only the SQLSTATE goes to the log.
 
+mod version;
+
+use super::cancel::MAX_SECRET_BYTES;
 use super::catalog::{Catalog, Catalogs};
 use super::frame::{Body, Frame, HEADER_BYTES};
 use super::greet::PostgresHello;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use version::{NEWEST, OLDEST, first_answer, startup_packet};
 
 /// For a cancel request, connecting included.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,18 +47,23 @@ pub struct Dialled {
 /// What cancels a query at the target. Never shown to a client.
 pub(crate) struct TargetKey {
     pub(super) process: u32,
-    secret: u32,
+    secret: Box<[u8]>,
     target: Arc<Target>,
 }
 
 impl TargetKey {
+    /// CancelRequest: its length, its code, the key.
+    fn request(&self) -> Vec<u8> {
+        const CODE: u32 = 80_877_102;
+        let length = u32::try_from(12 + self.secret.len()).unwrap_or(u32::MAX);
+        [&length.to_be_bytes(), &CODE.to_be_bytes(), &self.process.to_be_bytes(), &*self.secret].concat()
+    }
+
     /// Sends a CancelRequest on a connection of its own.
     pub(super) async fn cancel(&self) -> io::Result<()> {
         let work = async {
             let mut stream = connect(&self.target).await.map_err(io::Error::other)?;
-            let mut out = BytesMut::new();
-            frontend::cancel_request(self.process.cast_signed(), self.secret.cast_signed(), &mut out);
-            stream.write_all(&out).await?;
+            stream.write_all(&self.request()).await?;
             stream.flush().await?;
             // The server answers by closing.
             let mut rest = [0u8; 1];
@@ -82,6 +91,8 @@ pub(super) enum DialError {
     Method(&'static str),
     #[error("the target did not prove that it knows the password: {0}")]
     Unproved(&'static str),
+    #[error("the target does not know this version of the protocol")]
+    Version,
     #[error("the target broke the protocol: {0}")]
     Protocol(&'static str),
     #[error("its {0} is not what statements are judged with")]
@@ -98,12 +109,19 @@ impl DialError {
                 .detail(super::settings::ONLY)
                 .hint("Tell the operator; the setting comes from the target's server, database or role.");
         }
+        if let DialError::Refused(code) = self
+            && is_about_a_setting(code)
+        {
+            return Refusal::new(RefusalCode::TargetUnavailable, "the target refused a start-up setting")
+                .detail("Its name or its value means nothing to the target.")
+                .hint("Connect without start-up settings (also in PGOPTIONS) and use SET afterwards, which says what is wrong.");
+        }
         let message = match self {
             DialError::Connect(_) => "the target cannot be reached",
             DialError::NoTls | DialError::Tls(_) => "the target's TLS certificate could not be verified",
             DialError::Refused(_) | DialError::Method(_) => "the target refused the gateway's own login",
             DialError::Unproved(_) => "the target did not prove that it knows the gateway's password",
-            DialError::Protocol(_) | DialError::Misread(_) => {
+            DialError::Protocol(_) | DialError::Misread(_) | DialError::Version => {
                 "the target answered with something that is not PostgreSQL"
             }
             DialError::Timeout(_) => "the target did not answer in time",
@@ -112,6 +130,11 @@ impl DialError {
             .detail("Your token and your window are fine; the failure is between the gateway and the target.")
             .hint("Tell the operator; the gateway's log has the cause.")
     }
+}
+
+/// invalid_parameter_value, undefined_object, cant_change_runtime_param: what servers say to a setting.
+fn is_about_a_setting(sqlstate: &str) -> bool {
+    matches!(sqlstate, "22023" | "42704" | "55P02")
 }
 
 /// Connects and logs in for a session.
@@ -137,29 +160,33 @@ pub(super) struct LoggedIn {
     pub(super) stream: TargetStream,
     reported: Vec<u8>,
     process: u32,
-    secret: u32,
+    secret: Box<[u8]>,
     status: u8,
 }
 
-/// Connects and logs in.
+/// Connects and logs in. Servers answer a newer version with the one that they speak; what does not even do that (some poolers
+/// end the connection) is asked once more, in the oldest.
 pub(super) async fn login(lease: &Lease, settings: &[(&str, &str)]) -> Result<LoggedIn, DialError> {
     let work = async {
-        let mut stream = connect(lease.target()).await?;
-        let target = lease.target();
-        let fixed = [
-            ("user", target.user.as_str()),
-            ("database", target.database.as_str()),
-            ("client_encoding", "UTF8"),
-        ];
-        let mut out = BytesMut::new();
-        frontend::startup_message(fixed.into_iter().chain(settings.iter().copied()), &mut out)
-            .map_err(|_| DialError::Protocol("a setting with a zero byte"))?;
-        send(&mut stream, &out).await?;
-        authenticate(&mut stream, lease).await?;
-        ready(stream).await
+        match attempt(lease, settings, NEWEST).await {
+            Err(DialError::Version) => attempt(lease, settings, OLDEST).await,
+            done => done,
+        }
     };
     let most = lease.target().dial_timeout;
     tokio::time::timeout(most, work).await.unwrap_or(Err(DialError::Timeout(most)))
+}
+
+async fn attempt(lease: &Lease, settings: &[(&str, &str)], asked: u32) -> Result<LoggedIn, DialError> {
+    let target = lease.target();
+    let mut stream = connect(target).await?;
+    let fixed =
+        [("user", target.user.as_str()), ("database", target.database.as_str()), ("client_encoding", "UTF8")];
+    let packet = startup_packet(asked, fixed.iter().chain(settings))?;
+    send(&mut stream, &packet).await?;
+    let (spoken, question) = first_answer(&mut stream, asked).await?;
+    authenticate(&mut stream, lease, question).await?;
+    ready(stream, spoken).await
 }
 
 async fn connect(target: &Target) -> Result<TargetStream, DialError> {
@@ -207,21 +234,29 @@ const AUTH_SASL: u32 = 10;
 const AUTH_SASL_CONTINUE: u32 = 11;
 const AUTH_SASL_FINAL: u32 = 12;
 
-/// One message of the authentication exchange: its code and what follows.
-async fn auth_message(stream: &mut TargetStream) -> Result<(u32, Vec<u8>), DialError> {
+/// What an authentication message asks for: its code and what follows.
+type Question = (u32, Vec<u8>);
+
+/// One message of the authentication exchange.
+async fn auth_message(stream: &mut TargetStream) -> Result<Question, DialError> {
     loop {
-        let message = read_frame(stream).await?;
-        match message.first() {
-            Some(b'R') => {
-                let mut body = Body::of(&message);
-                let code = body.u32().map_err(|wrong| DialError::Protocol(wrong.0))?;
-                return Ok((code, message.get(HEADER_BYTES + 4..).unwrap_or_default().to_vec()));
-            }
-            Some(b'E') => return Err(DialError::Refused(error_code(&message))),
-            // Notices are allowed at any time.
-            Some(b'N') => {}
-            _ => return Err(DialError::Protocol("an unexpected message during login")),
+        if let Some(question) = question(read_frame(stream).await?)? {
+            return Ok(question);
         }
+    }
+}
+
+/// None: a notice, which is allowed at any time.
+fn question(message: Vec<u8>) -> Result<Option<Question>, DialError> {
+    match message.first() {
+        Some(b'R') => {
+            let mut body = Body::of(&message);
+            let code = body.u32().map_err(|wrong| DialError::Protocol(wrong.0))?;
+            Ok(Some((code, message.get(HEADER_BYTES + 4..).unwrap_or_default().to_vec())))
+        }
+        Some(b'E') => Err(DialError::Refused(error_code(&message))),
+        Some(b'N') => Ok(None),
+        _ => Err(DialError::Protocol("an unexpected message during login")),
     }
 }
 
@@ -242,11 +277,11 @@ fn error_code(message: &[u8]) -> String {
     "unknown".into()
 }
 
-async fn authenticate(stream: &mut TargetStream, lease: &Lease) -> Result<(), DialError> {
+async fn authenticate(stream: &mut TargetStream, lease: &Lease, question: Question) -> Result<(), DialError> {
     let password = lease.password().expose_secret();
     let mut out = BytesMut::new();
     let wrong = |_| DialError::Protocol("the password holds a zero byte");
-    match (auth_message(stream).await?, &*stream) {
+    match (question, &*stream) {
         ((AUTH_SASL, mechanisms), _) => return scram(stream, &mechanisms, password).await,
         // Fails closed: without TLS nothing else tells the target from another program at its port.
         ((AUTH_OK, _), TargetStream::Plain(_)) => {
@@ -312,10 +347,10 @@ async fn scram(stream: &mut TargetStream, mechanisms: &[u8], password: &str) -> 
 }
 
 /// Reads what a server reports until it is ready.
-async fn ready(mut stream: TargetStream) -> Result<LoggedIn, DialError> {
+async fn ready(mut stream: TargetStream, spoken: u32) -> Result<LoggedIn, DialError> {
     let malformed = |wrong: super::frame::Malformed| DialError::Protocol(wrong.0);
     let mut reported = Vec::new();
-    let (mut process, mut secret) = (0, 0);
+    let (mut process, mut secret) = (0, Box::<[u8]>::default());
     for _ in 0..MAX_REPORTED_SETTINGS {
         let message = read_frame(&mut stream).await?;
         let mut body = Body::of(&message);
@@ -329,8 +364,11 @@ async fn ready(mut stream: TargetStream) -> Result<LoggedIn, DialError> {
             }
             Some(b'K') => {
                 process = body.u32().map_err(malformed)?;
-                secret = body.u32().map_err(malformed)?;
-                body.end().map_err(malformed)?;
+                secret = body.rest().into();
+                let longest = if spoken == OLDEST { 4 } else { MAX_SECRET_BYTES };
+                if !(4..=longest).contains(&secret.len()) {
+                    return Err(DialError::Protocol("a cancel key of an impossible length"));
+                }
             }
             Some(b'N') => {}
             Some(b'E') => return Err(DialError::Refused(error_code(&message))),

@@ -92,6 +92,11 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// What is left.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Nothing may be left: bytes past the end would be read by one side and not by the other.
     pub(super) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed("bytes after the end of a message")) }

@@ -2,11 +2,13 @@
 //!
 //! Only TLS connections get as far as a password prompt. Nothing that a client sends before TLS is kept: bytes behind an
 //! SSLRequest are refused, or they would be read as if they had been protected (CVE-2021-23214). The token comes as
-//! the cleartext password, the database name is the target, the user name only a wish.
+//! the cleartext password, or by OAUTHBEARER where the client has asked for it (`oauth.rs`). What the start-up packet says is
+//! in `startup.rs`.
 
 use super::frame::{Body, Frame};
 use super::refuse::{Severity, error};
-use super::{Postgres, frame};
+use super::startup::{Method, Negotiation, Startup, startup};
+use super::{Postgres, frame, oauth};
 use crate::identity::Credential;
 use crate::listener::Connection;
 use crate::protocol::{Goodbye, Hello};
@@ -14,10 +16,11 @@ use crate::tls::{Alpn, ServerTls};
 use chaperone_core::name::TargetName;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 /// PostgreSQL's own bound of a start-up packet (`MAX_STARTUP_PACKET_LENGTH`).
 const MAX_STARTUP_BYTES: usize = 10_000;
@@ -34,7 +37,6 @@ const NO_TARGET: &str = "(no-target)";
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
-const PROTOCOL_MAJOR: u32 = 3;
 
 /// A client that waits for an answer to its password.
 pub struct PostgresHello {
@@ -45,17 +47,7 @@ pub struct PostgresHello {
     credential: Credential,
     peer: SocketAddr,
     prompt_cut: bool,
-}
-
-/// What a start-up packet asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Startup {
-    pub(super) user: String,
-    pub(super) database: String,
-    /// Settings to be passed on.
-    pub(super) settings: Vec<(String, String)>,
-    /// Minor version asked for, and protocol options that are not known here.
-    pub(super) negotiate: Option<Vec<String>>,
+    discovery: Option<Arc<oauth::Discovery>>,
 }
 
 impl Hello for PostgresHello {
@@ -86,12 +78,15 @@ impl PostgresHello {
                             allows (4095 bytes), so it was probably cut."
                     .into();
         }
+        if self.startup.method == Method::Oauth && oauth::is_of_the_token(refusal.code) {
+            oauth::fail(&mut self.stream, self.discovery.as_deref()).await;
+        }
         goodbye(&mut self.stream, &refusal).await;
     }
 }
 
 /// Sends a FATAL error and closes; the client may be gone already, and then there is nobody to tell.
-async fn goodbye<S: AsyncWriteExt + Unpin>(stream: &mut S, refusal: &Refusal) {
+pub(super) async fn goodbye<S: AsyncWriteExt + Unpin>(stream: &mut S, refusal: &Refusal) {
     let mut out = Vec::with_capacity(512);
     error(&mut out, Severity::Fatal, refusal);
     let _ = stream.write_all(&out).await;
@@ -113,7 +108,12 @@ pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result
     };
     let packet = packet(&mut stream).await?;
     let startup = match code(&packet) {
-        Some(CANCEL_REQUEST) => return Err(postgres.cancels.request(&packet).await),
+        Some(CANCEL_REQUEST) => {
+            let done = postgres.cancels.request(&packet).await;
+            // libpq takes an end without TLS's own goodbye for a failure (`PQcancelBlocking`).
+            let _ = stream.shutdown().await;
+            return Err(done);
+        }
         Some(SSL_REQUEST | GSSENC_REQUEST) => {
             let refusal =
                 Refusal::new(RefusalCode::ProtocolViolation, "this connection is encrypted already")
@@ -129,12 +129,16 @@ pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result
             }
         },
     };
-    if let Some(options) = &startup.negotiate {
+    if let Some(negotiation) = &startup.negotiation {
         let mut out = Vec::new();
-        negotiate(&mut out, options);
+        negotiate(&mut out, negotiation);
         stream.write_all(&out).await.map_err(|_| Goodbye { why: "the client left" })?;
     }
-    let (credential, length) = password(&mut stream).await?;
+    let discovery = postgres.discovery.clone();
+    let (credential, length) = match startup.method {
+        Method::Password => password(&mut stream).await?,
+        Method::Oauth => (oauth::bearer(&mut stream, discovery.as_deref()).await?, 0),
+    };
     let target = TargetName::new(startup.database.clone()).or_else(|_| TargetName::new(NO_TARGET));
     let target = target.map_err(|_| Goodbye { why: "a target's name that is none" })?;
     Ok(PostgresHello {
@@ -145,6 +149,7 @@ pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result
         credential,
         peer,
         prompt_cut: length == PSQL_PROMPT_BYTES,
+        discovery,
     })
 }
 
@@ -218,111 +223,12 @@ fn code(packet: &[u8]) -> Option<u32> {
     packet.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-/// Settings that ordinary drivers send and that change neither what names mean nor how statements are read.
-const HARMLESS_SETTINGS: [&str; 7] = [
-    "application_name",
-    "datestyle",
-    "timezone",
-    "intervalstyle",
-    "extra_float_digits",
-    "bytea_output",
-    "lc_messages",
-];
-
-/// Reads a start-up packet (without its length).
-pub(super) fn startup(packet: &[u8]) -> Result<Startup, Refusal> {
-    let violation = |what: &str| {
-        Refusal::new(RefusalCode::ProtocolViolation, what)
-            .hint("Use a driver that speaks version 3 of the PostgreSQL protocol.")
-    };
-    let version = code(packet).unwrap_or(0);
-    if version >> 16 != PROTOCOL_MAJOR {
-        return Err(violation("this version of the protocol is not spoken here"));
-    }
-    let mut parameters = packet.get(4..).unwrap_or_default();
-    let mut startup = Startup::default();
-    let mut unknown = Vec::new();
-    loop {
-        let name =
-            text(&mut parameters).ok_or_else(|| violation("the start-up packet is not well formed"))?;
-        if name.is_empty() {
-            break;
-        }
-        let value =
-            text(&mut parameters).ok_or_else(|| violation("the start-up packet is not well formed"))?;
-        if name.starts_with("_pq_.") {
-            unknown.push(name);
-        } else {
-            setting(&mut startup, &name, value)?;
-        }
-    }
-    if !parameters.is_empty() {
-        return Err(violation("there are bytes after the end of the start-up packet"));
-    }
-    if startup.user.is_empty() {
-        return Err(violation("the start-up packet names no user"));
-    }
-    if startup.database.is_empty() {
-        startup.database.clone_from(&startup.user);
-    }
-    if version & 0xffff != 0 || !unknown.is_empty() {
-        startup.negotiate = Some(unknown);
-    }
-    Ok(startup)
-}
-
-fn setting(startup: &mut Startup, name: &str, value: String) -> Result<(), Refusal> {
-    let folded = name.to_ascii_lowercase();
-    match folded.as_str() {
-        "user" => startup.user = value,
-        "database" => startup.database = value,
-        // Statements are read as UTF-8: in another encoding the target could read different ones.
-        "client_encoding" => match value.to_ascii_lowercase().replace(['-', '_', '\''], "").as_str() {
-            "utf8" | "unicode" | "auto" => {}
-            _ => {
-                return Err(Refusal::new(
-                    RefusalCode::OperationRefused,
-                    format!("client_encoding must be UTF8, not {value:?}"),
-                )
-                .hint("Set PGCLIENTENCODING=UTF8, or leave it out."));
-            }
-        },
-        "options" if value.trim().is_empty() => {}
-        "replication" => match value.to_ascii_lowercase().as_str() {
-            "off" | "false" | "no" | "0" => {}
-            _ => {
-                return Err(Refusal::new(
-                    RefusalCode::OperationRefused,
-                    "replication connections are not allowed, since they would bypass every check",
-                )
-                .hint("Connect without the setting `replication`."));
-            }
-        },
-        name if HARMLESS_SETTINGS.contains(&name) => startup.settings.push((name.to_owned(), value)),
-        _ => {
-            return Err(Refusal::new(
-                RefusalCode::OperationRefused,
-                format!("the start-up setting {name:?} is not allowed"),
-            )
-            .hint("Connect without it and use SET afterwards, which is judged like every statement."));
-        }
-    }
-    Ok(())
-}
-
-fn text(rest: &mut &[u8]) -> Option<String> {
-    let end = memchr::memchr(0, rest)?;
-    let (text, tail) = rest.split_at_checked(end)?;
-    *rest = tail.get(1..)?;
-    String::from_utf8(text.to_vec()).ok()
-}
-
-/// NegotiateProtocolVersion: we speak 3.0 and know none of the options.
-fn negotiate(out: &mut Vec<u8>, options: &[String]) {
+/// NegotiateProtocolVersion: the newest version that we speak, and the options that we do not know.
+fn negotiate(out: &mut Vec<u8>, negotiation: &Negotiation) {
     frame::message(out, b'v', |out| {
-        out.extend_from_slice(&(PROTOCOL_MAJOR << 16).to_be_bytes());
-        out.extend_from_slice(&u32::try_from(options.len()).unwrap_or(0).to_be_bytes());
-        for option in options {
+        out.extend_from_slice(&negotiation.version.to_be_bytes());
+        out.extend_from_slice(&u32::try_from(negotiation.unknown.len()).unwrap_or(0).to_be_bytes());
+        for option in &negotiation.unknown {
             out.extend_from_slice(option.as_bytes());
             out.push(0);
         }
@@ -336,28 +242,12 @@ async fn password(stream: &mut ServerTls<TcpStream>) -> Result<(Credential, usiz
     frame::message(&mut ask, b'R', |out| out.extend_from_slice(&3u32.to_be_bytes()));
     stream.write_all(&ask).await.map_err(left)?;
     stream.flush().await.map_err(left)?;
-
-    let mut header = [0u8; frame::HEADER_BYTES];
-    stream.read_exact(&mut header).await.map_err(left)?;
-    let frame = match Frame::at(&header) {
-        Ok(Some(frame)) if frame.kind == b'p' && frame.total <= MAX_PASSWORD_BYTES => frame,
-        _ => {
-            let refusal = Refusal::new(RefusalCode::ProtocolViolation, "a password message was expected")
-                .hint("Send your token as the password; it may be 16 KiB long at most.");
-            goodbye(stream, &refusal).await;
-            return Err(Goodbye { why: "no password message, or one too long" });
-        }
-    };
-    let mut message = vec![0u8; frame.total];
-    if let Some(body) = message.get_mut(frame::HEADER_BYTES..) {
-        stream.read_exact(body).await.map_err(left)?;
-    }
+    let message = credential_message(stream).await?;
     let token = Body::of(&message)
         .zero_terminated()
         .ok()
         .and_then(|token| std::str::from_utf8(token).ok())
         .map(str::to_owned);
-    message.zeroize();
     match token {
         Some(token) if !token.is_empty() => {
             let length = token.len();
@@ -372,61 +262,25 @@ async fn password(stream: &mut ServerTls<TcpStream>) -> Result<(Credential, usiz
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn packet_of(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
-        let mut packet = version.to_be_bytes().to_vec();
-        for (name, value) in parameters {
-            packet.extend_from_slice(name.as_bytes());
-            packet.push(0);
-            packet.extend_from_slice(value.as_bytes());
-            packet.push(0);
+/// A message of the client's login, bounded, and wiped when it goes.
+pub(super) async fn credential_message(
+    stream: &mut ServerTls<TcpStream>,
+) -> Result<Zeroizing<Vec<u8>>, Goodbye> {
+    let left = |_| Goodbye { why: "the client left" };
+    let mut header = [0u8; frame::HEADER_BYTES];
+    stream.read_exact(&mut header).await.map_err(left)?;
+    let frame = match Frame::at(&header) {
+        Ok(Some(frame)) if frame.kind == b'p' && frame.total <= MAX_PASSWORD_BYTES => frame,
+        _ => {
+            let refusal = Refusal::new(RefusalCode::ProtocolViolation, "a password message was expected")
+                .hint("Send your token as the password; it may be 16 KiB long at most.");
+            goodbye(stream, &refusal).await;
+            return Err(Goodbye { why: "no password message, or one too long" });
         }
-        packet.push(0);
-        packet
+    };
+    let mut message = Zeroizing::new(vec![0u8; frame.total]);
+    if let Some(body) = message.get_mut(frame::HEADER_BYTES..) {
+        stream.read_exact(body).await.map_err(left)?;
     }
-
-    #[test]
-    fn the_database_names_the_target_and_the_user_is_only_a_wish() {
-        let packet = packet_of(3 << 16, &[("user", "app"), ("database", "prod-db"), ("TimeZone", "UTC")]);
-        let read = startup(&packet).unwrap();
-        assert_eq!((read.user.as_str(), read.database.as_str()), ("app", "prod-db"));
-        assert_eq!(read.settings, [("timezone".to_owned(), "UTC".to_owned())]);
-        assert_eq!(read.negotiate, None);
-        assert_eq!(startup(&packet_of(3 << 16, &[("user", "app")])).unwrap().database, "app");
-    }
-
-    #[test]
-    fn a_newer_minor_version_is_negotiated_down() {
-        let packet = packet_of((3 << 16) | 2, &[("user", "a"), ("_pq_.x", "1")]);
-        assert_eq!(startup(&packet).unwrap().negotiate, Some(vec!["_pq_.x".to_owned()]));
-    }
-
-    #[test]
-    fn settings_that_change_meaning_are_refused_by_name() {
-        for (name, value) in [
-            ("replication", "database"),
-            ("options", "-c search_path=evil"),
-            ("search_path", "evil"),
-            ("client_encoding", "SJIS"),
-            ("standard_conforming_strings", "off"),
-            ("role", "postgres"),
-        ] {
-            let refused = startup(&packet_of(3 << 16, &[("user", "a"), (name, value)]));
-            assert!(refused.is_err(), "{name}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_packet_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = startup(&bytes);
-            let mut versioned = (3u32 << 16).to_be_bytes().to_vec();
-            versioned.extend(bytes);
-            let _ = startup(&versioned);
-        }
-    }
+    Ok(message)
 }

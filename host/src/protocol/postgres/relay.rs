@@ -7,12 +7,14 @@
 //! asked, and one that was not asked for ends the session.
 
 mod defined;
+mod functions;
 mod judging;
 mod lane;
 mod messages;
 mod pending;
 mod plans;
 mod recent;
+mod refusing;
 mod requests;
 mod responses;
 mod rows;
