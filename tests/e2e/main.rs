@@ -14,6 +14,7 @@ mod main_job;
 mod masking;
 mod metrics;
 mod postgres;
+mod protocol;
 mod recordings;
 mod refusals;
 mod samples;

@@ -247,10 +247,12 @@ pub async fn tls(stage: &Stage) -> Result<TlsStream<TcpStream>> {
 }
 
 /// Asks at `address` to cancel what the client with this key runs.
-pub async fn cancel(address: SocketAddr, key: [u8; 8]) -> Result<()> {
+pub async fn cancel(address: SocketAddr, key: impl AsRef<[u8]>) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
-    let mut packet = vec![0, 0, 0, 16, 4, 210, 22, 46];
-    packet.extend_from_slice(&key);
+    let key = key.as_ref();
+    let mut packet = u32::try_from(8 + key.len())?.to_be_bytes().to_vec();
+    packet.extend_from_slice(&[4, 210, 22, 46]);
+    packet.extend_from_slice(key);
     stream.write_all(&packet).await?;
     // The server answers by closing.
     stream.read_to_end(&mut packet).await?;
