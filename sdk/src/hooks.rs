@@ -10,7 +10,7 @@ pub use column_mask::exports::chaperone::plugin::column_mask::{
     RelationColumns, Source, Treatment,
 };
 pub use sql_check::chaperone::plugin::sql_facts::{
-    Access, ColumnRef, CopyOut, FunctionRef, Place, Relation, StatementFacts,
+    Access, ColumnRef, CopyForm, CopyOut, FunctionRef, Place, Relation, StatementFacts,
 };
 pub use sql_check::chaperone::plugin::types::{Assessment, Finding, Refusal, Verdict};
 pub use sql_check::exports::chaperone::plugin::sql_check::{Request as SqlRequest, Response as SqlResponse};

@@ -18,9 +18,9 @@ extern crate self as chaperone_sdk;
 pub use glob::Glob;
 pub use hooks::{
     Access, Answer, ApprovalTrigger, Assessment, Batch, Change, Column, ColumnMask, ColumnOf, ColumnRef,
-    Context, CopyOut, Finding, Format, FunctionRef, Hold, Lineage, Masked, OperationRequest, Origin,
-    Permission, Place, PlanRequest, Refusal, Relation, RelationColumn, RelationColumns, Source, SqlCheck,
-    SqlRequest, SqlResponse, StatementFacts, Treatment, Verdict, mask_batches,
+    Context, CopyForm, CopyOut, Finding, Format, FunctionRef, Hold, Lineage, Masked, OperationRequest,
+    Origin, Permission, Place, PlanRequest, Refusal, Relation, RelationColumn, RelationColumns, Source,
+    SqlCheck, SqlRequest, SqlResponse, StatementFacts, Treatment, Verdict, mask_batches,
 };
 pub use plugin::{ConfigError, Plugin, configure};
 pub use session::{CallerKind, Session, SessionFacts};

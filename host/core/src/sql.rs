@@ -65,6 +65,24 @@ pub struct FunctionRef {
     pub name: String,
 }
 
+/// What one must know to read the rows of a `COPY … TO STDOUT`. Where a format has no such character, its default.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CopyForm {
+    /// Between two fields.
+    pub delimiter: u8,
+    /// Around a field of CSV.
+    pub quote: u8,
+    /// Before a quote, or another of itself, inside a quoted field of CSV.
+    pub escape: u8,
+    /// What stands for NULL.
+    pub null: String,
+    /// The first line is the names of the columns.
+    pub header: bool,
+    /// `COPY (query) TO`: where the query is in the text, in bytes; all that is between the parentheses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub query: Option<(u32, u32)>,
+}
+
 /// `COPY … TO STDOUT`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CopyOut {
@@ -74,6 +92,9 @@ pub struct CopyOut {
     pub columns: Vec<String>,
     /// `text`, `csv` or `binary`.
     pub format: String,
+    /// None: not understood, so that its rows cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub form: Option<CopyForm>,
 }
 
 /// What one statement is and touches.

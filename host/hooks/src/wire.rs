@@ -90,7 +90,13 @@ fn copy_out(copy: sql_facts::CopyOut) -> Checked<sql::CopyOut> {
         relation: copy.relation.map(relation).transpose()?,
         columns: list(copy.columns, MAX_FACTS, text)?,
         format: text(copy.format)?,
+        form: copy.form.map(copy_form).transpose()?,
     })
+}
+
+fn copy_form(form: sql_facts::CopyForm) -> Checked<sql::CopyForm> {
+    let sql_facts::CopyForm { delimiter, quote, escape, null, header, query } = form;
+    Ok(sql::CopyForm { delimiter, quote, escape, null: text(null)?, header, query })
 }
 
 fn relation(relation: sql_facts::Relation) -> Checked<sql::Relation> {
@@ -254,6 +260,14 @@ fn to_statement(facts: &sql::StatementFacts) -> sql_facts::StatementFacts {
             relation: copy.relation.as_ref().map(to_relation),
             columns: copy.columns.clone(),
             format: copy.format.clone(),
+            form: copy.form.as_ref().map(|form| sql_facts::CopyForm {
+                delimiter: form.delimiter,
+                quote: form.quote,
+                escape: form.escape,
+                null: form.null.clone(),
+                header: form.header,
+                query: form.query,
+            }),
         }),
     }
 }

@@ -28,10 +28,15 @@ pub fn values(rules: &Rules, context: &Context) -> Held {
     if context.statements.is_empty() || context.statements.iter().any(hides_its_source) {
         return Held::everything();
     }
-    let opaque = context.statements.iter().any(|facts| facts.opaque || facts.copy_out.is_some());
+    let opaque = context.statements.iter().any(|facts| facts.opaque || copies_unnamed(facts));
     let mut held = columns(rules, context, |place| place != Place::Assigned, opaque);
     held.add_sources(rules, &context.unseen);
     held
+}
+
+/// Whether it is a COPY whose columns are not all named in its facts, or not known to be.
+fn copies_unnamed(facts: &StatementFacts) -> bool {
+    facts.copy_out.as_ref().is_some_and(|copy| copy.relation.is_some() || copy.form.is_none())
 }
 
 /// What columns of one name may hold, in the relations that are read.
@@ -70,7 +75,9 @@ pub fn columns(rules: &Rules, context: &Context, counts: impl Fn(Place) -> bool,
 pub fn hides_its_source(facts: &StatementFacts) -> bool {
     let mut segments = facts.class.split(['.', '-']);
     let names_nothing = facts.relations.is_empty() && facts.columns.is_empty() && facts.functions.is_empty();
-    (names_nothing && !segments.next().is_some_and(|first| SELF_CONTAINED.contains(&first)))
+    let tells_all = segments.next().is_some_and(|first| SELF_CONTAINED.contains(&first))
+        || facts.copy_out.is_some() && !copies_unnamed(facts);
+    (names_nothing && !tells_all)
         || facts.class.split(['.', '-']).any(|part| matches!(part, "fetch" | "cursor" | "execute"))
         || calls(facts, &RUN_SQL)
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use chaperone_sdk::{Column, CopyOut, StatementFacts, Treatment};
+use chaperone_sdk::{Column, CopyForm, CopyOut, Relation, StatementFacts, Treatment};
 use common::*;
 use serde_json::json;
 
@@ -77,7 +77,20 @@ fn a_computed_column_is_judged_by_what_the_statement_could_have_read() {
         facts
     };
     let copy = |mut facts: StatementFacts| {
-        facts.copy_out = Some(CopyOut { relation: None, columns: vec![], format: "text".into() });
+        facts.copy_out = Some(CopyOut { relation: None, columns: vec![], format: "text".into(), form: None });
+        facts
+    };
+    let described = |mut facts: StatementFacts, relation: Option<Relation>| {
+        let null = "\\N".to_owned();
+        let form = CopyForm {
+            delimiter: b'\t',
+            quote: b'"',
+            escape: b'"',
+            null,
+            header: false,
+            query: Some((6, 7)),
+        };
+        facts.copy_out = Some(CopyOut { relation, columns: vec![], format: "text".into(), form: Some(form) });
         facts
     };
     let cases: Vec<(&str, Vec<StatementFacts>, &str)> = vec![
@@ -138,6 +151,13 @@ fn a_computed_column_is_judged_by_what_the_statement_could_have_read() {
             "scan",
         ),
         ("copy of a query", vec![copy(facts("copy.to", &["customers"], &["id"]))], "mask.computed"),
+        ("as a select", vec![described(facts("copy.out", &["public.customers"], &["id"]), None)], "scan"),
+        ("as a select of nothing", vec![described(facts("copy.out", &[], &[]), None)], "scan"),
+        (
+            "copy of a table, whose columns are not named",
+            vec![described(facts("copy.out", &[], &[]), facts("", &["customers"], &[]).relations.pop())],
+            "mask.computed",
+        ),
     ];
     for (name, statements, expected) in cases {
         assert_eq!(treated("refuse", statements, vec![computed("?column?")]), [expected], "{name}");

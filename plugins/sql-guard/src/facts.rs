@@ -6,6 +6,7 @@
 
 mod columns;
 mod conditions;
+mod copy;
 mod decides;
 mod relations;
 mod shape;
@@ -213,7 +214,7 @@ impl<'a> Walk<'a> {
                 frame.joined = conditions::merge_joins(node);
             }
             K::EXPLAIN => frame.planned = class == Class::Explain,
-            K::COPY => self.facts.copy_out = shape::copy_out(node)?,
+            K::COPY => self.facts.copy_out = copy::copy_out(node)?,
             K::TABLE if !self.is_open(node.index()) => self.facts.opaque = true,
             // What they return was described by another statement.
             K::FETCH | K::MOVE | K::EXECUTE => {

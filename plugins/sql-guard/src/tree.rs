@@ -160,6 +160,11 @@ impl<'a> Node<'a> {
             .unwrap_or_default()
     }
 
+    /// Where that is in the text, in bytes: the first, and the first behind it.
+    pub(crate) fn span(self) -> Option<(u32, u32)> {
+        self.entry().map(|entry| (entry.start, entry.end))
+    }
+
     /// Direct children, nodes and tokens.
     pub(crate) fn children(self) -> impl Iterator<Item = Node<'a>> {
         let (tree, end) = (self.tree, self.after());

@@ -165,8 +165,8 @@ fn hidden_columns_make_a_statement_opaque() {
         "update t set a = 1 where b = 1 returning old",
         "delete from t where a = 1 returning row_to_json(t)",
         "update t set a = 1 where b = 1 returning with (old as o) o",
-        "copy (select * from t) to stdout",
         "copy (select t from t) to stdout",
+        "copy (select a from t union select * from u) to stdout",
         "create table n as select * from t",
         "select * into n from t",
         "fetch all from c",
@@ -203,6 +203,8 @@ fn plain_statements_are_not_opaque() {
         "prepare p as select * from t",
         "explain select * from t",
         "copy t to stdout",
+        "copy (select *, lower(a) from t) to stdout",
+        "copy (table t) to stdout",
         "select a from t union select b from u",
         "begin",
     ] {
@@ -293,6 +295,81 @@ fn copy_out_says_what_is_sent() {
     }
     for text in ["copy t from stdin", "copy t from stdout", "copy t to '/tmp/x'", "select 1"] {
         assert!(facts(text).copy_out.is_none(), "{text}");
+    }
+}
+
+/// Delimiter, quote, escape, NULL, `h` for a header, and the query, as the host is told.
+fn form(text: &str) -> Option<String> {
+    let form = facts(text).copy_out.unwrap_or_else(|| panic!("{text}")).form?;
+    let query = form.query.map(|(start, end)| &text[start as usize..end as usize]);
+    let marks = [form.delimiter, form.quote, form.escape].map(char::from);
+    let header = if form.header { "h" } else { "" };
+    Some(format!("{} {} {header} {}", String::from_iter(marks), form.null, query.unwrap_or("-")))
+}
+
+#[test]
+fn copy_out_says_how_its_rows_are_written() {
+    for (text, expected) in [
+        ("copy t to stdout", "\t\"\" \\N  -"),
+        ("copy s.t (a, \"Ä\") to stdout (format text)", "\t\"\" \\N  -"),
+        ("copy t to stdout (format csv)", ",\"\"   -"),
+        ("copy t to stdout csv header", ",\"\"  h -"),
+        ("copy t to stdout (format csv, header, force_quote *)", ",\"\"  h -"),
+        ("copy t to stdout (format csv, header off, force_quote (a, b))", ",\"\"   -"),
+        ("copy t to stdout (format csv, header 'TRUE')", ",\"\"  h -"),
+        ("copy t to stdout (format csv, header 1)", ",\"\"  h -"),
+        ("copy t to stdout (format csv, header false)", ",\"\"   -"),
+        ("copy t to stdout (FORMAT 'csv', delimiter E'\\t', quote '''', escape '\\')", "\t'\\   -"),
+        ("copy t to stdout (format csv, quote 'x')", ",xx   -"),
+        ("copy t to stdout (format csv, null 'it''s', encoding 'UTF-8')", ",\"\" it's  -"),
+        ("copy t to stdout with delimiter as '|' null as '' encoding 'utf8'", "|\"\"   -"),
+        (
+            "copy t to stdout with csv delimiter ';' quote as E'\\'' escape E'\\\\' force quote a, b",
+            ";'\\   -",
+        ),
+        ("copy binary t to stdout", "\t\"\" \\N  -"),
+        ("copy (select a from t) to stdout", "\t\"\" \\N  select a from t"),
+        ("COPY /* x */ ( /* y */ select (1) -- )\n) to stdout csv", ",\"\"    /* y */ select (1) -- )\n"),
+        ("copy ((select 1)) to stdout;", "\t\"\" \\N  (select 1)"),
+        ("copy (select ')', $$)$$, \")\" from t) to stdout", "\t\"\" \\N  select ')', $$)$$, \")\" from t"),
+    ] {
+        assert_eq!(form(text).as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn what_bears_on_copied_rows_and_is_not_understood_leaves_their_form_out() {
+    for text in [
+        "copy t to stdout (encoding 'latin1')",
+        "copy t to stdout (encoding 'sjis')",
+        "copy t to stdout (encoding utf8, encoding 'latin1')",
+        "copy t to stdout with encoding 'latin1'",
+        "copy t to stdout (format csv, delimiter ',', delimiter ';')",
+        "copy t to stdout (format csv, header match)",
+        "copy t to stdout (format csv, header 2)",
+        "copy t to stdout (delimiter 'ab')",
+        "copy t to stdout (delimiter '')",
+        "copy t to stdout (delimiter 'é')",
+        "copy t to stdout (delimiter U&'\\0009')",
+        "copy t to stdout (delimiter E'\\x09')",
+        "copy t to stdout (delimiter $$,$$)",
+        "copy t to stdout (delimiter x)",
+        "copy t to stdout (null 'a'\n'b')",
+        "copy t to stdout (quote '\"')",
+        "copy t to stdout (force_quote *)",
+        "copy t to stdout (format binary, null 'x')",
+        "copy t to stdout (format binary, header)",
+        "copy t to stdout (freeze)",
+        "copy t to stdout (oids)",
+        "copy t to stdout (\"Header\")",
+        "copy t to stdout csv csv",
+        "copy t to stdout csv force not null a",
+        "copy binary t to stdout binary",
+        "copy t to stdout where a = 1",
+        "copy Ä to stdout",
+        "copy t (a, Ä) to stdout",
+    ] {
+        assert_eq!(form(text), None, "{text}");
     }
 }
 
