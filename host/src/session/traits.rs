@@ -13,6 +13,8 @@ pub struct Traits {
     pub changes_session: bool,
     /// A COPY FROM STDIN is in it.
     pub copies_in: bool,
+    /// A COPY TO STDOUT is in it.
+    pub copies_out: bool,
     /// Rows are written.
     pub writes_rows: bool,
     /// A PREPARE or DEALLOCATE is in it.
@@ -41,6 +43,7 @@ impl Traits {
             only_reads: !statements.is_empty() && statements.iter().all(StatementFacts::only_reads),
             changes_session,
             copies_in: is("copy.in"),
+            copies_out: statements.iter().any(|facts| facts.copy_out.is_some()),
             writes_rows: ["insert", "update", "delete", "merge"].into_iter().any(is),
             // What is not understood may be a PREPARE, but not without the keyword.
             prepares: prepare && mentions(text, "prepare"),
@@ -94,6 +97,7 @@ mod tests {
             only_reads: false,
             changes_session: true,
             copies_in: true,
+            copies_out: false,
             writes_rows: true,
             prepares: true,
             renames_statements: true,

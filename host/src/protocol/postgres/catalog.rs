@@ -90,6 +90,8 @@ struct KnownColumn {
     number: i16,
     name: String,
     lineage: Lineage,
+    /// Computed by the table from its other columns.
+    generated: bool,
 }
 
 impl Relation {
@@ -144,6 +146,14 @@ impl Catalog {
             0 => relation.whole_row(),
             _ => relation.column(attribute).map_or_else(Lineage::unknown, |column| column.lineage.clone()),
         }
+    }
+
+    /// Whether a column is generated, as far as is known: COPY leaves it out.
+    pub(super) async fn is_generated(&self, relation: u32, attribute: i16) -> bool {
+        let relation = if relation == 0 { None } else { self.relation(relation).await };
+        relation
+            .and_then(|relation| relation.column(attribute).map(|column| column.generated))
+            .unwrap_or(false)
     }
 
     async fn relation(&self, oid: u32) -> Option<Arc<Relation>> {

@@ -6,6 +6,8 @@
 //! masks. What may go wrong: the two sides' views of the protocol drift apart. So every answer is matched with what was
 //! asked, and one that was not asked for ends the session.
 
+mod copy;
+mod copying;
 mod defined;
 mod functions;
 mod judging;
@@ -29,6 +31,7 @@ use crate::session::{HeldOperation, HeldOutcome, Judged, Session, SessionStop, W
 use crate::tls::ServerTls;
 use chaperone_core::name::HoldId;
 use chaperone_core::refusal::{Refusal, RefusalCode};
+use copying::CopyToCome;
 use defined::{Defined, Uses};
 use lane::{HIGH_WATER_BYTES, Lane};
 use pending::Pending;
@@ -129,6 +132,10 @@ struct Relay<'s> {
     skipping: bool,
     /// The target waits for CopyData.
     copy_in: bool,
+    /// Each COPY TO that was planned and handed on, until it begins.
+    copies: VecDeque<CopyToCome>,
+    /// The COPY TO at the front of the client's input, a simple query, while the target is asked for its columns.
+    describing: Option<Rc<Statement>>,
     /// What the target and the masks said a moment ago.
     descriptions: Descriptions,
     plans: Plans,
@@ -166,6 +173,8 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         open_segment: false,
         skipping: false,
         copy_in: false,
+        copies: VecDeque::new(),
+        describing: None,
         descriptions: Descriptions::default(),
         plans: Plans::default(),
         parked: None,

@@ -73,9 +73,11 @@ impl<'s> Follower<'s> {
                 found.push(Raw { kind, relation, generates: false });
             }
             let last = found.last_mut()?;
-            last.generates |= generated == "t";
+            let generated = generated == "t";
+            last.generates |= generated;
             let lineage = Lineage { origins: vec![last.relation.origin(&column)], ..Lineage::default() };
-            last.relation.columns.push(KnownColumn { number: number.parse().ok()?, name: column, lineage });
+            let number = number.parse().ok()?;
+            last.relation.columns.push(KnownColumn { number, name: column, lineage, generated });
         }
         let mut relations = Vec::with_capacity(found.len());
         for raw in found {

@@ -63,11 +63,13 @@ impl Relay<'_> {
         }
     }
 
-    /// A statement that writes cannot be taken back when its result turns out to be unshowable, and COPY TO has no row
-    /// description: both are planned before they run. Fails closed.
+    /// A statement that writes cannot be taken back when its result turns out to be unshowable: it is planned before it
+    /// runs. So is a COPY TO whose columns cannot be asked for (`before_copy`), which must not have to be masked.
+    /// Fails closed.
     async fn refused_result(&mut self, judged: &Judged) -> Option<Refusal> {
         let mut columns = Vec::new();
-        for facts in judged.statements.iter() {
+        let copies = judged.traits.copies_out && !self.asks_for_copied_columns(judged);
+        for facts in judged.statements.iter().filter(|_| copies) {
             let Some(copy) = &facts.copy_out else { continue };
             match &copy.relation {
                 None => columns.push(computed()),
@@ -86,7 +88,6 @@ impl Relay<'_> {
                 }
             }
         }
-        let copies = judged.statements.iter().any(|facts| facts.copy_out.is_some());
         let writes_and_returns = judged.traits.writes_rows
             && judged.statements.iter().any(|facts| match facts.understood() {
                 true => facts.opaque || facts.columns.iter().any(|column| column.place == Place::Output),
@@ -99,14 +100,22 @@ impl Relay<'_> {
         if columns.is_empty() {
             return None;
         }
-        match self.plan(judged, &columns).await {
+        let planned = match copies {
+            true => self.plan(&without_forms(judged), &columns).await,
+            false => self.plan(judged, &columns).await,
+        };
+        match planned {
             Planned::Refuse(refusal) => Some(refusal),
             Planned::Show(plan) if copies && !plan.passes_all() => Some(
                 Refusal::new(
                     RefusalCode::MaskImpossible,
-                    "this COPY would show values that have to be masked",
+                    "this COPY would show values that have to be masked, and cannot be read to mask them",
                 )
-                .hint("Read them with SELECT, whose result is masked."),
+                .detail(
+                    "Rows are read where COPY is the only statement of its text, writes UTF-8, and has no option \
+                     that is not known.",
+                )
+                .hint("Send it alone, with fewer options, or read the values with SELECT."),
             ),
             Planned::Show(_) => None,
         }
@@ -156,6 +165,15 @@ impl Relay<'_> {
             self.epoch += 1;
         }
     }
+}
+
+/// A COPY that is not described, to masks: it may copy any column of what it reads.
+fn without_forms(judged: &Judged) -> Judged {
+    let mut statements = judged.statements.to_vec();
+    statements.iter_mut().filter_map(|facts| facts.copy_out.as_mut()).for_each(|copy| copy.form = None);
+    let mut unread = judged.clone();
+    unread.statements = statements.into();
+    unread
 }
 
 fn not_in_sql() -> Refusal {

@@ -18,6 +18,15 @@ pub(super) enum Asker {
     Gateway,
 }
 
+/// What a COPY TO is about to run by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CopyOf {
+    /// A simple query.
+    Query,
+    /// An Execute.
+    Execute,
+}
+
 /// What the client will be told instead of an answer of the target.
 #[derive(Clone)]
 pub(super) struct Refused {
@@ -36,6 +45,9 @@ pub(super) enum Pending {
     DescribeStatement(Rc<Statement>, u64),
     /// RowDescription or NoData; the epoch it was asked in.
     DescribePortal(Rc<Portal>, Asker, u64),
+    /// What the gateway asks about the columns of a COPY TO: CloseComplete, ParseComplete, ParameterDescription, RowDescription or
+    /// NoData, CloseComplete; how many of the first were there, and the epoch it was asked in.
+    DescribeCopy { statement: Rc<Statement>, epoch: u64, of: CopyOf, closed: u8 },
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended. Names mean what they do in `epoch`.
     Execute { operation: u64, portal: Rc<Portal>, epoch: u64 },
     /// CloseComplete; what was closed.

@@ -169,15 +169,15 @@ impl Relay<'_> {
     }
 }
 
-struct Field {
+pub(super) struct Field {
     name: String,
-    relation: u32,
-    attribute: i16,
+    pub(super) relation: u32,
+    pub(super) attribute: i16,
     type_oid: u32,
     format: Format,
 }
 
-fn read_fields(frame: &[u8]) -> Result<Vec<Field>, Malformed> {
+pub(super) fn read_fields(frame: &[u8]) -> Result<Vec<Field>, Malformed> {
     let mut body = Body::of(frame);
     let count = body.count()?;
     let mut fields = Vec::with_capacity(count.min(64));
@@ -197,7 +197,7 @@ fn format(code: i16) -> Format {
 }
 
 /// Result formats of a Bind: none (all text), one for all, or one each (PostgreSQL manual, Bind).
-fn with_formats(columns: &[Column], formats: &[i16]) -> Rc<[Column]> {
+pub(super) fn with_formats(columns: &[Column], formats: &[i16]) -> Rc<[Column]> {
     let of = |index: usize| match formats {
         [] => Format::Text,
         [all] => format(*all),

@@ -1,8 +1,9 @@
 //! What the client sends: judged, recorded, and only then forwarded; refused in its place; or parked.
 
 use super::super::frame::{self, Frame, Malformed};
+use super::copying::{BeforeCopy, CopyToCome};
 use super::messages::{BindMessage, execute_portal, kind_and_name, parse_text, query_text};
-use super::pending::{Asker, MAX_PENDING, Pending, Refused};
+use super::pending::{Asker, CopyOf, MAX_PENDING, Pending, Refused};
 use super::refusing::{long_name, too_many_portals};
 use super::statements::{Form, Known, MAX_NAME_BYTES, Portal, ResultPlan, Statement};
 use super::{Relay, Settled, violation};
@@ -100,6 +101,7 @@ impl Relay<'_> {
     fn drop_frame(&mut self, frame: Frame) -> Result<Step, SessionStop> {
         // What was settled was settled about this frame, and must not count for another one.
         self.settled = None;
+        self.describing = None;
         self.client.input.consume(frame.total);
         Ok(Step::Done)
     }
@@ -202,8 +204,9 @@ impl Relay<'_> {
     }
 
     async fn query(&mut self, frame: Frame) -> Result<Step, SessionStop> {
-        let settled = self.settled.take();
+        let (settled, describing) = (self.settled.take(), self.describing.take());
         let judged = match settled {
+            _ if let Some(statement) = &describing => Rc::clone(&statement.judged),
             Some(Settled { operation, outcome: Err(refusal), .. }) => {
                 self.client.input.consume(frame.total);
                 self.refuse_query(Refused { operation, refusal });
@@ -233,6 +236,17 @@ impl Relay<'_> {
                 judged
             }
         };
+        if judged.traits.copies_out {
+            match Box::pin(self.before_copy_query(&judged, describing)).await? {
+                BeforeCopy::Other | BeforeCopy::Go(_) => {}
+                BeforeCopy::Wait => return Ok(Step::Wait),
+                BeforeCopy::Refuse(refusal) => {
+                    self.client.input.consume(frame.total);
+                    self.refuse_query(Refused { operation: judged.operation, refusal });
+                    return Ok(Step::Done);
+                }
+            }
+        }
         self.forward(frame.total);
         self.flushed = true;
         self.sent.push_back((judged.operation, self.session.elapsed_micros()));
@@ -401,12 +415,23 @@ impl Relay<'_> {
         if let Some(refusal) = self.runs_what_is_held(&judged) {
             return self.refuse_extended(frame, judged.operation, refusal);
         }
-        match self.result_plan_before(&portal, &name).await? {
-            Before::Go => {}
-            Before::Wait => return Ok(Step::Wait),
-            Before::Refuse(refusal) => return self.refuse_extended(frame, judged.operation, refusal),
+        let mut to_copy = None;
+        let before = match judged.traits.copies_out {
+            true => Box::pin(self.before_copy(&portal.statement, CopyOf::Execute)).await?,
+            false => BeforeCopy::Other,
+        };
+        match before {
+            BeforeCopy::Other => match self.result_plan_before(&portal, &name).await? {
+                Before::Go => {}
+                Before::Wait => return Ok(Step::Wait),
+                Before::Refuse(refusal) => return self.refuse_extended(frame, judged.operation, refusal),
+            },
+            BeforeCopy::Go(copy) => to_copy = Some(copy),
+            BeforeCopy::Wait => return Ok(Step::Wait),
+            BeforeCopy::Refuse(refusal) => return self.refuse_extended(frame, judged.operation, refusal),
         }
         let operation = self.session.next_operation();
+        self.copies.extend(to_copy.map(|copy| CopyToCome { operation, ..copy }));
         self.session.note(EventKind::Execute, operation, &Executed { of: judged.operation });
         self.forward(frame.total);
         self.open_segment = true;

@@ -4,6 +4,7 @@
 
 use super::super::frame::{self, Frame, Malformed};
 use super::super::refuse::{self, Severity};
+use super::copy::Reader;
 use super::pending::{Asker, Pending};
 use super::rows::RowBatch;
 use super::statements::{Form, Portal, ResultPlan};
@@ -16,7 +17,7 @@ use serde_json::json;
 use std::rc::Rc;
 
 /// The longest row that can be masked, and the longest message of another kind.
-const MAX_FRAME_BYTES: usize = 64 << 20;
+pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// Events of a response up to this many bytes are written with the next request, or `RECORD_WITHIN` later: one write for
 /// each short statement and not two.
@@ -27,18 +28,20 @@ const RECORD_LATER_BYTES: usize = 8 * 1024;
 pub(super) struct Current {
     /// Its operation's number.
     pub(super) operation: u64,
-    plan: Option<Rc<ResultPlan>>,
+    pub(super) plan: Option<Rc<ResultPlan>>,
     form: Form,
-    rows: u64,
+    pub(super) rows: u64,
     masked: u64,
     started_micros: u64,
     /// The client was told that it will not see this result; the rest of it is dropped.
     pub(super) hidden: bool,
     /// Everything up to the next ReadyForQuery is dropped: the client was told of an error in an extended segment.
     hidden_segment: bool,
-    /// CopyData of the target belongs to this result.
-    copies_out: bool,
-    batch: RowBatch,
+    /// CopyData of the target belongs to this result, and goes on as it is.
+    pub(super) copies_out: bool,
+    /// Reads CopyData that has to be masked.
+    pub(super) reader: Option<Box<Reader>>,
+    pub(super) batch: RowBatch,
     /// The target has said that it closes the connection, and why.
     pub(super) fatal: bool,
 }
@@ -99,6 +102,17 @@ impl Relay<'_> {
                 self.result.rows += 1;
                 self.copy(frame.total);
                 continue;
+            }
+            if frame.kind == b'd' && !self.result.hidden {
+                if self.result.copies_out {
+                    self.result.rows += 1;
+                    self.copy(frame.total);
+                    continue;
+                }
+                if self.result.reader.is_some() {
+                    self.copied(frame).await?;
+                    continue;
+                }
             }
             if frame.kind != b'D' {
                 self.flush_rows().await?;
@@ -206,6 +220,9 @@ impl Relay<'_> {
                 let (statement, asker, epoch) = (Rc::clone(&portal.statement), *asker, *epoch);
                 self.described(frame, &statement, asker, epoch).await
             }
+            (b'1' | b't' | b'T' | b'n' | b'3', Pending::DescribeCopy { .. }) => {
+                Box::pin(self.copied_columns_described(frame)).await
+            }
             (b'T', Pending::Query(judged)) => {
                 let judged = Rc::clone(judged);
                 self.query_described(frame, &judged).await
@@ -257,13 +274,14 @@ impl Relay<'_> {
         Ok(Finished::No)
     }
 
-    fn begin_result(&mut self, operation: u64) {
+    pub(super) fn begin_result(&mut self, operation: u64) {
         let hidden = self.result.hidden_segment;
         let batch = std::mem::take(&mut self.result.batch);
         // Operations are answered in their order; those before this one were skipped after an error.
         while self.sent.front().is_some_and(|(sent, _)| *sent < operation) {
             self.sent.pop_front();
         }
+        while self.copies.pop_front_if(|copy| copy.operation < operation).is_some() {}
         let sent = self.sent.pop_front_if(|(sent, _)| *sent == operation);
         self.result = Current {
             operation,
@@ -277,7 +295,7 @@ impl Relay<'_> {
     }
 
     /// The client is told that it does not see this result, and sees nothing more of it.
-    fn hide(&mut self, refusal: &Refusal) {
+    pub(super) fn hide(&mut self, refusal: &Refusal) {
         if !self.result.hidden {
             let operation = self.result.operation;
             self.session.note(EventKind::Refusal, operation, refusal);
@@ -342,7 +360,7 @@ impl Relay<'_> {
     }
 
     /// Masks the rows that were gathered and hands them to the client.
-    async fn flush_rows(&mut self) -> Result<(), SessionStop> {
+    pub(super) async fn flush_rows(&mut self) -> Result<(), SessionStop> {
         if self.result.batch.is_empty() {
             return Ok(());
         }
@@ -350,11 +368,17 @@ impl Relay<'_> {
         let ResultPlan::Show { plan, masked, .. } = &*plan else { return Err(drift("rows without a plan")) };
         let operation = self.result.operation;
         let batches = self.result.batch.take_batches();
-        match self.session.mask(operation, plan, batches).await {
+        let values = match self.result.batch.count() {
+            0 => Ok(Vec::new()),
+            _ => self.session.mask(operation, plan, batches).await,
+        };
+        match values {
             Ok(values) => {
                 self.result.masked += values.iter().map(|values| u64::from(values.changed())).sum::<u64>();
+                let layout = self.result.reader.as_deref().map(|reader| &reader.layout);
                 let start = self.client.output.bytes.len();
-                let rebuilt = self.result.batch.rebuild(&mut self.client.output.bytes, masked, &values);
+                let rebuilt =
+                    self.result.batch.rebuild(&mut self.client.output.bytes, masked, &values, layout);
                 rebuilt.map_err(|Malformed(what)| drift(what))?;
                 self.in_its_form(start)
             }
@@ -424,35 +448,11 @@ impl Relay<'_> {
         Ok(Finished::No)
     }
 
-    /// COPY TO: its statement was allowed only because nothing in it has to be masked (`refused_result`).
-    fn copy_out(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
-        let (operation, judged) = match self.pending.front() {
-            Some(Pending::Query(judged)) => (judged.operation, Rc::clone(judged)),
-            Some(Pending::Execute { operation, portal, .. }) => {
-                (*operation, Rc::clone(&portal.statement.judged))
-            }
-            _ => return Err(drift("COPY data that nobody asked for")),
-        };
-        // Fails closed: a COPY that the checks did not see as one was not planned either.
-        if !judged.statements.iter().any(|facts| facts.copy_out.is_some()) {
-            return Err(unseen_copy());
-        }
-        match frame.kind {
-            b'H' => {
-                self.begin_result(operation);
-                self.result.copies_out = true;
-            }
-            b'd' => self.result.rows += 1,
-            _ => self.result.copies_out = false,
-        }
-        self.copy(frame.total);
-        Ok(Finished::No)
-    }
-
     async fn error(&mut self, frame: Frame) -> Result<Finished, SessionStop> {
         let operation = match self.pending.front() {
             Some(Pending::Query(judged)) => judged.operation,
             Some(Pending::Execute { operation, .. }) => *operation,
+            Some(Pending::DescribeCopy { statement, .. }) => statement.judged.operation,
             _ => self.result.operation,
         };
         if self.result.operation != operation {
@@ -469,6 +469,7 @@ impl Relay<'_> {
         } else {
             self.say_targets_words(frame).await;
         }
+        self.fail_copy_query();
         // After an error the target skips everything up to the end of the segment.
         while let Some(head) = self.pending.front() {
             if head.ends_segment() || matches!(head, Pending::LocalQuery(_)) {
@@ -479,6 +480,7 @@ impl Relay<'_> {
                 Pending::Bind(_) => self.portals.fail(),
                 Pending::DescribeStatement(statement, _) => statement.asked.set(None),
                 Pending::DescribePortal(portal, ..) => portal.statement.asked.set(None),
+                Pending::DescribeCopy { statement, .. } => statement.copied_asked.set(None),
                 Pending::Execute { operation, .. } => {
                     while self.sent.pop_front_if(|(sent, _)| *sent <= *operation).is_some() {}
                 }
@@ -493,6 +495,8 @@ impl Relay<'_> {
             self.stalled |= self.parked.take().is_some();
         }
         self.result.plan = None;
+        self.result.reader = None;
+        self.result.copies_out = false;
         self.say_locals();
         Ok(Finished::Yes)
     }
@@ -517,6 +521,7 @@ impl Relay<'_> {
         self.answered += 1;
         if self.pending.is_empty() {
             self.sent.clear();
+            self.copies.clear();
         }
         if status == b'I' {
             // Portals end with their transaction.
@@ -541,7 +546,7 @@ struct Completed<'a> {
     micros: u64,
 }
 
-fn unseen_copy() -> SessionStop {
+pub(super) fn unseen_copy() -> SessionStop {
     SessionStop::Cut(
         Refusal::new(RefusalCode::NotUnderstood, "the target copies data in a way that no check has seen")
             .hint("Connect again, and send COPY as a statement of its own."),

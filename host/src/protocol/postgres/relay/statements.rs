@@ -29,6 +29,10 @@ pub(super) struct Statement {
     pub(super) plans: RefCell<Vec<PlanFor>>,
     /// A Describe is on its way: the epoch and the segment that it was sent in.
     pub(super) asked: Cell<Option<(u64, u64)>>,
+    /// The columns of a COPY TO, which are described otherwise.
+    pub(super) copied: RefCell<Option<Described>>,
+    /// As `asked`, for those.
+    pub(super) copied_asked: Cell<Option<(u64, u64)>>,
 }
 
 /// A description, and when it was one.
@@ -89,6 +93,8 @@ impl Statement {
             columns: RefCell::default(),
             plans: RefCell::default(),
             asked: Cell::new(None),
+            copied: RefCell::default(),
+            copied_asked: Cell::new(None),
         })
     }
 

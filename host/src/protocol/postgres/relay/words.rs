@@ -59,7 +59,9 @@ impl Relay<'_> {
             Pending::Execute { portal, .. } | Pending::DescribePortal(portal, ..) => {
                 Rc::clone(&portal.statement.judged)
             }
-            Pending::DescribeStatement(statement, _) => Rc::clone(&statement.judged),
+            Pending::DescribeStatement(statement, _) | Pending::DescribeCopy { statement, .. } => {
+                Rc::clone(&statement.judged)
+            }
             Pending::Parse(_) => Rc::clone(&self.statements.oldest_in_flight()?.judged),
             Pending::Bind(_) => Rc::clone(&self.portals.oldest_in_flight()?.statement.judged),
             // A deferred check at commit may quote what any statement of the transaction wrote.
