@@ -13,7 +13,7 @@ const ATTEMPTS: &str = include_str!("leaks/attempts.txt");
 const SETUP: &str = include_str!("leaks/setup.sql");
 
 /// How many there have to be at least; the list only grows.
-const AT_LEAST: usize = 250;
+const AT_LEAST: usize = 300;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attempt_sees_what_is_hidden_and_ordinary_work_goes_on() {
@@ -80,7 +80,7 @@ async fn try_all(computed: &str) {
 }
 
 fn mask(computed: &str) -> String {
-    let columns = ["payments.ssn", "ledger_2.iban", "people.ssn", "badges.ssn"]
+    let columns = ["tricky.ssn", "payments.ssn", "ledger_2.iban", "people.ssn", "badges.ssn"]
         .map(|column| format!(r#"{{ match: "public.{column}", strategy: redact }}"#));
     format!(
         r#"{{ columns: [
@@ -159,7 +159,17 @@ impl Attempt {
         let starts = |word: &str| self.statements[0].starts_with(word);
         self.statements.len() == 1
             && ["select", "table", "values", "with", "("].into_iter().any(starts)
-            && !self.statements[0].contains(" into stolen")
+            && [" into stolen", " to stdout"].iter().all(|word| !self.statements[0].contains(word))
+    }
+
+    /// Whether it is a COPY of its own, and not a query that is tried as one.
+    fn copies_out(&self) -> bool {
+        let [statement] = self.statements.as_slice() else { return false };
+        statement.contains("copy") && statement.contains("to stdout") && !self.is_query()
+    }
+
+    fn is_binary(&self) -> bool {
+        self.statements[0].contains("binary")
     }
 
     fn roads(&self) -> &'static [Road] {
@@ -190,8 +200,16 @@ impl Attempt {
         real: &Option<Vec<String>>,
         computed: &str,
     ) -> Option<String> {
-        let (shown, said) = (sorted(rows(answer)), shape(answer));
-        let plain = matches!(road, Road::Simple | Road::Extended);
+        let copy = self.copies_out();
+        let copied = matches!(road, Road::Copy(_)).then(|| copied_rows(road, answer));
+        let shown = match (copy, &copied) {
+            (true, _) => copied_rows(road, answer),
+            (false, Some(copied)) => copied.clone(),
+            (false, None) => rows(answer),
+        };
+        let shown = sorted(shown);
+        let said = shape(answer);
+        let plain = matches!(road, Road::Simple | Road::Extended) && !copy;
         let refused = answer.iter().any(is_refusal);
         match self.expected {
             Expected::Hidden => None,
@@ -214,7 +232,17 @@ impl Attempt {
                     _ => None,
                 }
             }
-            Expected::Masked if plain => {
+            // It is not enough to refuse: the rows have to come.
+            Expected::Masked if copy => {
+                let data = answer.iter().filter(|message| message.kind == b'd');
+                let count = data.filter(|message| message.body != TRAILER).count();
+                // Where values hold no ends of lines, there is a line for each row.
+                let lines =
+                    real.as_ref().filter(|_| !self.is_binary() && !self.statements[0].contains("tricky"));
+                let all = lines.is_none_or(|lines| lines.len() == count) && count > 1;
+                (refused || !all || !said.contains("d c C")).then(|| format!("{count} rows"))
+            }
+            Expected::Masked if plain || copied.is_some() => {
                 let real = real.as_deref().unwrap_or_default();
                 let as_it_is = shown.iter().find(|row| real.contains(row));
                 match as_it_is {
@@ -225,8 +253,16 @@ impl Attempt {
                     None => None,
                 }
             }
-            Expected::Works if plain => {
-                if let Some(real) = real.as_ref().filter(|_| !self.statements[0].starts_with("copy")) {
+            Expected::Works if copy => {
+                let data = answer.iter().filter(|message| message.kind == b'd');
+                let bytes: Vec<u8> = data.flat_map(|message| message.body.clone()).collect();
+                let lines = sorted(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect());
+                let real = real.as_deref().unwrap_or_default();
+                (lines != real || lines.is_empty())
+                    .then(|| format!("{:?} instead of {:?}", lines.first(), real.first()))
+            }
+            Expected::Works if plain || matches!(road, Road::Copy("")) => {
+                if let Some(real) = real.as_ref() {
                     return (shown != *real)
                         .then(|| format!("{:?} instead of {:?}", shown.first(), real.first()));
                 }
@@ -242,7 +278,27 @@ fn is_refusal(message: &Message) -> bool {
     let field = |field| message.field(field).unwrap_or_default();
     message.kind == b'E'
         && field(b'C') == "42501"
-        && (field(b'D').contains("mask.") || field(b'M').starts_with("this COPY would show"))
+        && (field(b'D').contains("mask.")
+            || field(b'M').starts_with("this COPY would show")
+            || field(b'M').starts_with("this COPY writes NULL"))
+}
+
+/// The end of a copy in the binary format.
+const TRAILER: [u8; 2] = [0xff, 0xff];
+
+/// Rows of a copy as [`rows`] shows them; binary values as text, as far as they are.
+fn copied_rows(road: &Road, answer: &[Message]) -> Vec<String> {
+    let options = if let Road::Copy(options) = road { *options } else { "as it is" };
+    let data = answer.iter().filter(|message| message.kind == b'd' && message.body != TRAILER);
+    let row = |message: &Message| {
+        let text = String::from_utf8_lossy(&message.body).into_owned();
+        match options {
+            "" => text.trim_end_matches('\n').replace("\\N", "").replace('\t', "|").replace("\\\\", "\\"),
+            _ => text.trim_end_matches('\n').to_owned(),
+        }
+    };
+    let header = usize::from(options.contains("header"));
+    data.skip(header).map(row).collect()
 }
 
 fn sorted(mut rows: Vec<String>) -> Vec<String> {

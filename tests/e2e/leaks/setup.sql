@@ -58,6 +58,29 @@ create table badges (
 );
 insert into badges (id, ssn, label) select id, ssn, name from customers;
 create table notes (id int, note text);
+-- Values that hold what COPY writes between values.
+create table tricky (id int, ssn text, note text);
+insert into tricky select id,
+    case id % 9
+        when 0 then ssn || ',' || ssn
+        when 1 then ssn || E'\n' || ssn
+        when 2 then '"' || ssn || '"'
+        when 3 then E'\\.\n' || ssn
+        when 4 then E'\\N' || ssn
+        when 5 then E'x\t' || ssn || E'\r\n'
+        when 6 then E'"\n' || ssn || E'",\n\\.\n'
+        when 7 then E'\\' || ssn || E'\\'
+        else null
+    end,
+    case id % 6
+        when 0 then E'a,b\t"c"\n\\.\n'
+        when 1 then ''
+        when 2 then null
+        when 3 then E'\\N'
+        when 4 then '"",;|''7'
+        else E'\\.'
+    end
+    from customers;
 create sequence counter;
 
 -- Code that reads what it likes.
