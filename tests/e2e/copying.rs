@@ -13,6 +13,7 @@ const MASK: &str = r#"{
         { match: "public.customers.ssn", strategy: redact },
         { match: "public.customers.card", strategy: partial },
         { match: "public.tricky.ssn", strategy: redact },
+        { match: "public.guessed.word", strategy: redact },
         { match: "public.typed.day", strategy: "null" }],
     content: [{ kind: ssn, strategy: redact }] }"#;
 const TRICKY: &str = include_str!("leaks/setup.sql");
@@ -38,6 +39,8 @@ async fn copies_are_masked_as_selects_are() {
              create table typed (id int, day date, price numeric, doc jsonb, key uuid, flags boolean[]);
              insert into typed select id, date '2001-02-03' + id, id / 3.0, jsonb_build_object('a', name, 'b', id),
                  md5(ssn)::uuid, array[true, null] from customers;
+             create table guessed (word text);
+             insert into guessed values ('guess'), (null);
              create table guarded (id int, word text, made text generated always as (upper(word)) stored, ssn text);
              insert into guarded (id, word, ssn) select id, name, ssn from customers;
              create policy own on guarded using (true);
@@ -53,6 +56,7 @@ async fn copies_are_masked_as_selects_are() {
             a_refused_copy_undoes_what_its_segment_did,
             errors_of_a_copy_are_the_databases_own,
             a_copy_of_other_columns_than_were_described_is_not_shown,
+            a_value_that_is_the_mark_of_null_is_masked,
             a_large_copy_is_masked_row_by_row,
             copied_files_can_be_loaded_again,
             drivers_copy_masked_values,
@@ -234,6 +238,24 @@ async fn a_copy_of_other_columns_than_were_described_is_not_shown(case: Case) {
     let answer = wire.query("copy guarded (id, ssn) to stdout").await.unwrap();
     assert_eq!(copied(&answer).len(), 60);
     assert!(copied(&answer).iter().all(|row| row.ends_with("\t[redacted]\n")));
+}
+
+/// Whoever may choose what stands for NULL would see which rows have that value.
+async fn a_value_that_is_the_mark_of_null_is_masked(case: Case) {
+    let mut wire = enter(&case).await;
+    for (options, expected) in [
+        ("(format csv, null 'guess')", &["\"[redacted]\"\n", "guess\n"][..]),
+        ("(format csv)", &["[redacted]\n", "\n"]),
+        ("(format text)", &["[redacted]\n", "\\N\n"]),
+        // Nothing looks like a text without characters, so it is masked as one.
+        ("(null '')", &["[redacted]\n", "[redacted]\n"]),
+        ("(null 'guess')", &[]),
+    ] {
+        for answer in both(&mut wire, &format!("copy guessed to stdout {options}")).await {
+            assert_eq!(copied(&answer), expected, "{options}");
+            assert_eq!(expected.is_empty(), shape(&answer).ends_with("E:42501 ZI"), "{options}");
+        }
+    }
 }
 
 async fn a_large_copy_is_masked_row_by_row(case: Case) {

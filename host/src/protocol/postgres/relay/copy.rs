@@ -187,7 +187,7 @@ impl<'a> Fields<'a> {
         match self {
             Fields::Text { rest, delimiter } => text::field(rest, *delimiter),
             Fields::Csv { rest, marks } => csv::field(rest, *marks),
-            Fields::Binary { rest, left: 0 } if rest.is_empty() => Ok(None),
+            Fields::Binary { rest: [], left: 0 } => Ok(None),
             Fields::Binary { left: 0, .. } => Err(Malformed("bytes after the end of a copied row")),
             Fields::Binary { rest, left } => {
                 *left -= 1;
