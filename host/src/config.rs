@@ -31,7 +31,7 @@ pub use provider::{Cloud, Provider, ProviderKind};
 pub use report::{Outcome, Report};
 pub use secret::{Secret, SecretReference};
 pub use subject::{Group, Subject};
-pub use target::{Protocol, Target, TargetTls};
+pub use target::{Credential, Protocol, Target, TargetTls};
 
 use chaperone_core::name::{GroupAlias, ProviderName};
 use decode::{Fields, Item};
@@ -47,6 +47,8 @@ pub const MAX_OPERATOR_GROUPS: usize = 32;
 /// Everything that was configured.
 #[derive(Clone)]
 pub struct Config {
+    /// This gateway's name among those that share a target. There when any target mints.
+    pub gateway: Option<String>,
     /// Where clients connect.
     pub listen: Listen,
     /// The certificate that they see.
@@ -161,6 +163,8 @@ fn decode_source(source: &str, vault: &Vault<'_>, sink: &Sink) -> Option<Config>
 fn decode_root(root: &Item<'_>, vault: &Vault<'_>) -> Option<Config> {
     let mut fields = root.fields()?;
     let mut names = Names::default();
+    let gateway = fields.get("gateway");
+    let named = gateway.as_ref().and_then(|item| item.plain_name("a gateway's name").map(str::to_owned));
     let listen = Listen::decode(fields.get("listen"));
     let tls = fields.need("tls", "`self-signed` for a trial, or `certificate` and `key`");
     let tls = tls.and_then(|item| Tls::decode(item, listen.as_ref()?, vault));
@@ -180,7 +184,8 @@ fn decode_root(root: &Item<'_>, vault: &Vault<'_>) -> Option<Config> {
     no_empty_list(targets.as_ref(), "there is nothing to protect");
     let targets =
         section(targets, target::MAX_TARGETS, |item| Target::decode(item, &plugins, vault, &mut names));
-    let grants = decode_grants(&mut fields, &providers, &default_approvers, &mut names);
+    let grants = decode_grants(&mut fields, &providers, &default_approvers, &targets, &mut names);
+    check_gateway(root, gateway.as_ref(), &targets);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
     let recording = recording.and_then(|item| Recording::decode(item, vault));
@@ -195,6 +200,7 @@ fn decode_root(root: &Item<'_>, vault: &Vault<'_>) -> Option<Config> {
     fields.finish();
     names.check();
     Some(Config {
+        gateway: named,
         listen: listen?,
         tls: tls?,
         providers,
@@ -225,6 +231,14 @@ fn no_empty_list(item: Option<&Item<'_>>, message: &str) {
     }
 }
 
+/// A gateway that makes roles has to know them again after a crash, and must not take another's for its own.
+fn check_gateway(root: &Item<'_>, gateway: Option<&Item<'_>>, targets: &[Target]) {
+    let mints = targets.iter().any(|target| matches!(target.credential, Credential::Minted { .. }));
+    if mints && gateway.is_none() {
+        root.missing("gateway", "a name for this gateway that no other has: a target mints roles for it");
+    }
+}
+
 fn decode_providers<'a>(fields: &mut Fields<'a>, names: &mut Names<'a>) -> Vec<Provider> {
     let item = fields.need("providers", "at least one identity provider");
     no_empty_list(item.as_ref(), "nobody could prove an identity");
@@ -242,12 +256,13 @@ fn decode_grants<'a>(
     fields: &mut Fields<'a>,
     providers: &[Provider],
     default_approvers: &[GroupAlias],
+    targets: &[Target],
     names: &mut Names<'a>,
 ) -> Vec<Grant> {
     let item = fields.need("grants", "at least one grant");
     no_empty_list(item.as_ref(), "nobody could open anything");
     let grants = section(item, grant::MAX_GRANTS, |item| {
-        Grant::decode(item, providers, default_approvers, names).map(|grant| (item.clone(), grant))
+        Grant::decode(item, providers, default_approvers, targets, names).map(|grant| (item.clone(), grant))
     });
     grant::check_repeats(&grants);
     grants.into_iter().map(|(_, grant)| grant).collect()

@@ -3,6 +3,7 @@
 //! Each step returns a value that the next one needs and that only its own module can make, so that none can be left
 //! out: no permit without an identity, no lease without a permit and an open recording, no session without all of them.
 
+mod roles;
 pub mod run;
 mod serve_http;
 mod serve_metrics;
@@ -81,14 +82,15 @@ impl Gateway {
         let identity = self.identities.identify(hello.credential(), Timestamp::now()).await?;
         let permit = self.grants.permit(&identity, &hello.target(), Timestamp::now()).await?;
         let target = self.targets.of(&permit)?;
-        let head =
+        let mut head =
             sessions::head(P::NAME, &permit, hello.requested_role(), hello.peer(), target.chain.stamps());
+        head.target_role = Some(self.targets.role_of(&permit, head.session)?);
         let recording = self.recorder.open(&head, Timestamp::now()).map_err(|error| unrecorded(&error))?;
         let hooks = match target.chain.open(sessions::facts(&permit, hello.requested_role())).await {
             Ok(hooks) => hooks,
             Err(fault) => return Err(self.stillborn(recording, sessions::no_plugins(&fault))),
         };
-        match self.targets.lease(&permit, &recording) {
+        match self.targets.lease(&permit, &recording, self.longest_session).await {
             Ok(lease) => {
                 let entry = self.live.enter(&head, &permit);
                 let revoked = entry.revoked();
@@ -112,7 +114,7 @@ impl Gateway {
     /// dial -> admit -> relay -> seal.
     async fn carry<P: Protocol>(&self, protocol: &P, hello: P::Hello, opened: Opened) {
         let Opened { mut session, lease, entry } = opened;
-        let stop = match protocol.dial(&hello, lease).await {
+        let stop = match protocol.dial(&hello, &lease).await {
             Err(refusal) => {
                 protocol.refuse(hello, &refusal).await;
                 SessionStop::Cut(refusal)
@@ -122,6 +124,8 @@ impl Gateway {
                 Ok(link) => protocol.relay(link, &mut session).await,
             },
         };
+        // A role that was minted for this session goes now, whatever ended it. Every other road drops the lease, too.
+        drop(lease);
         self.seal(session.finish(), &stop);
         entry.ended(&stop);
     }

@@ -13,7 +13,9 @@
 use crate::identity::Identity;
 use crate::state::{State, StateError, StoredWindow};
 use chaperone_core::Timestamp;
-use chaperone_core::grant::{Backing, Grant, GrantProblem, Match, Requirement, Subject, any_matches};
+use chaperone_core::grant::{
+    Backing, Grant, GrantProblem, Match, Requirement, Subject, any_matches, roles_of_all,
+};
 use chaperone_core::identity::IdentityFacts;
 use chaperone_core::name::{GroupAlias, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -201,8 +203,10 @@ impl Inner {
         let open =
             self.state.open_windows(&facts.principal, &target, now).await.map_err(words::store_failed)?;
         let backed = open.into_iter().find_map(|StoredWindow { window, request, .. }| {
-            let grant = covering.iter().find(|grant| grant.backs(&window) == Backing::Backed)?;
-            Some((window, request, (*grant).clone()))
+            let backs = |grant: &&Grant| grant.backs(&window) == Backing::Backed;
+            let backing: Vec<&Grant> = covering.iter().copied().filter(backs).collect();
+            let first = (*backing.first()?).clone();
+            Some((window, request, Grant { roles: roles_of_all(&backing), ..first }))
         });
         match backed {
             Some((window, request, grant)) => {

@@ -69,6 +69,14 @@ pub struct Metrics {
     pub sealed: Counter,
     /// Recordings that could not be sealed; the next start recovers them.
     pub unsealed: Counter,
+    /// Roles that were made at targets.
+    pub roles_made: Counter,
+    /// Roles that were removed.
+    pub roles_removed: Counter,
+    /// Roles that could not be removed, each counted once.
+    pub roles_left: Counter,
+    /// Looks for roles that failed.
+    pub roles_unswept: Counter,
 }
 
 impl Default for Metrics {
@@ -79,6 +87,10 @@ impl Default for Metrics {
             ended: Family::new(ENDED),
             sealed: Counter::default(),
             unsealed: Counter::default(),
+            roles_made: Counter::default(),
+            roles_removed: Counter::default(),
+            roles_left: Counter::default(),
+            roles_unswept: Counter::default(),
         }
     }
 }

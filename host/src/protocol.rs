@@ -55,9 +55,13 @@ pub trait Protocol: Send + Sync + 'static {
     /// Tells the client that it does not get in, in the protocol's words, and closes.
     fn refuse(&self, hello: Self::Hello, refusal: &Refusal) -> impl Future<Output = ()>;
 
-    /// Connects to the target and authenticates there. The refusal says which side failed and shows no credential.
-    fn dial(&self, hello: &Self::Hello, lease: Lease)
-    -> impl Future<Output = Result<Self::Dialled, Refusal>>;
+    /// Connects to the target and authenticates there with the lease, and says when it was used. The refusal says which side
+    /// failed and shows no credential.
+    fn dial(
+        &self,
+        hello: &Self::Hello,
+        lease: &Lease,
+    ) -> impl Future<Output = Result<Self::Dialled, Refusal>>;
 
     /// Only now the client is told that it is in.
     fn admit(

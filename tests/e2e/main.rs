@@ -14,6 +14,7 @@ mod logs;
 mod main_job;
 mod masking;
 mod metrics;
+mod minting;
 mod postgres;
 mod protocol;
 mod recordings;

@@ -5,7 +5,7 @@
 
 use crate::process::{Ran, run};
 use crate::psql::Psql;
-use crate::tools;
+use crate::{sources, tools};
 use anyhow::{Context, Result, bail, ensure};
 use chaperone::config;
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
@@ -58,8 +58,57 @@ pub struct Setting {
     pub server_bin: Option<PathBuf>,
     /// Whether that server speaks TLS; it has to be one that can, see [`tools::postgres_with_tls_bin`].
     pub server_tls: ServerTls,
+    /// How `shop` mints a role for each session, if it does.
+    pub minting: Option<Minting>,
     /// More targets, each with a grant for [`AGENTS`].
     pub more_targets: Vec<OtherTarget>,
+}
+
+/// A target whose server is set up as `host/docs/minting.md` says.
+#[derive(Debug, Clone)]
+pub struct Minting {
+    /// The gateway's name.
+    pub gateway: String,
+    /// Who gets what sessions have made.
+    pub owned_to: Option<String>,
+    /// The roles of both grants.
+    pub roles: String,
+    /// What else is set up at the server, as superuser.
+    pub more_sql: String,
+}
+
+impl Default for Minting {
+    fn default() -> Self {
+        Minting {
+            gateway: "one".into(),
+            owned_to: None,
+            roles: "logs_reader".into(),
+            more_sql: String::new(),
+        }
+    }
+}
+
+/// The role of [`Minting`] that makes roles.
+pub const MINTER: &str = "chaperone";
+
+/// The SQL that the documentation tells an administrator to run.
+pub fn documented_set_up() -> Result<String> {
+    let page = sources::read(Path::new("host/docs/minting.md"))?;
+    let block = page.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next());
+    block.map(str::to_owned).context("host/docs/minting.md has no SQL")
+}
+
+/// Sets a server up for minting; the password of [`MINTER`].
+fn set_up_minting(postgres: &Postgres, minting: &Minting) -> Result<String> {
+    let mut password = [0u8; 16];
+    aws_lc_rs::rand::fill(&mut password)?;
+    let password: String = password.iter().map(|byte| format!("{byte:02x}")).collect();
+    postgres.sql("shop", &documented_set_up()?)?;
+    // As `\password` does it, nothing of the password is in the server's log.
+    let quiet = format!("set log_statement = 'none'; alter role {MINTER} password '{password}';");
+    postgres.sql("shop", &quiet)?;
+    postgres.sql("shop", &minting.more_sql)?;
+    Ok(password)
 }
 
 /// A target beside `shop`, with the same database, role and plugins.
@@ -90,6 +139,7 @@ impl Default for Setting {
             server: Vec::new(),
             server_bin: None,
             server_tls: ServerTls::Off,
+            minting: None,
             more_targets: Vec::new(),
         }
     }
@@ -103,6 +153,8 @@ pub struct Stage {
     pub postgres: Postgres,
     /// The account that the gateway uses there.
     pub login: ShopLogin,
+    /// The password of [`MINTER`], where there is one.
+    pub minter_password: Option<String>,
     /// Makes tokens.
     pub issuer: Issuer,
     running: Option<Running>,
@@ -132,14 +184,17 @@ impl Stage {
             ServerTls::Offered | ServerTls::Required => tools::postgres_with_tls_bin(),
         };
         let options = PostgresOptions { bin_dir, tls: setting.server_tls, settings: setting.server.clone() };
-        let (postgres, login) = tokio::task::spawn_blocking(move || {
+        let minting = setting.minting.clone();
+        let (postgres, login, minter_password) = tokio::task::spawn_blocking(move || {
             let postgres = Postgres::start(options)?;
             let login = postgres.load_shop()?;
-            anyhow::Ok((postgres, login))
+            let minter = minting.map(|minting| set_up_minting(&postgres, &minting)).transpose()?;
+            anyhow::Ok((postgres, login, minter))
         })
         .await??;
         let issuer = Issuer::start(TENANT).await?;
-        let password = setting.target_password.as_ref().unwrap_or(&login.password);
+        let password =
+            setting.target_password.as_ref().or(minter_password.as_ref()).unwrap_or(&login.password);
         std::fs::write(folder.path().join("target.password"), password)?;
         for target in &setting.more_targets {
             let password = target.password.as_ref().unwrap_or(&login.password);
@@ -155,7 +210,8 @@ impl Stage {
         std::fs::write(&file, configuration(&setting, &issuer, &login, postgres.address()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (running, address, api, metrics) = (None, nowhere, nowhere, None);
-        let stage = Stage { folder, postgres, login, issuer, running, address, api, metrics };
+        let stage =
+            Stage { folder, postgres, login, minter_password, issuer, running, address, api, metrics };
         Ok((stage, file))
     }
 
@@ -263,7 +319,8 @@ impl Stage {
 
     /// Sessions at the target that the gateway carries for clients, as the target counts them.
     pub fn backends(&self, application: &str) -> Result<usize> {
-        let sql = format!("select count(*) from pg_stat_activity where application_name = '{application}'");
+        let sql =
+            format!("select count(*) from pg_stat_activity where application_name like '%/{application}'");
         Ok(self.real(&sql)?.trim().parse()?)
     }
 
@@ -463,11 +520,20 @@ fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: 
         let name = &other.name;
         format!("  - {{ grant: {name}, to: \"group:agents\", when: requested, lifetime: {lifetime} }}\n")
     };
+    let minting = setting.minting.as_ref();
+    let user = minting.map_or(login.role.as_str(), |_| MINTER);
+    let gateway = minting.map(|minting| format!("gateway: {}\n", minting.gateway)).unwrap_or_default();
+    let owned_to = minting.and_then(|minting| minting.owned_to.as_ref());
+    let owned_to = owned_to.map(|owner| format!(", owned_to: {owner}")).unwrap_or_default();
+    let credential =
+        minting.map(|_| format!("credential: minted{owned_to}")).unwrap_or("credential: static".into());
+    let credential = credential.replace(", ", "\n    ");
+    let roles = minting.map(|minting| format!(", roles: [{}]", minting.roles)).unwrap_or_default();
     let targets: String = setting.more_targets.iter().map(target).collect();
     let grants: String = setting.more_targets.iter().map(grant).collect();
     let plugins: String = setting.more_plugins.iter().map(|(_, entry)| format!("  - {entry}\n")).collect();
     format!(
-        r#"listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0", metrics: "127.0.0.1:0" }}
+        r#"{gateway}listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0", metrics: "127.0.0.1:0" }}
 tls: {{ certificate: gateway.pem, key: gateway.key }}
 providers:
   - name: test
@@ -483,8 +549,9 @@ targets:
     protocol: postgres
     address: {address}
     database: {database}
-    user: {role}
+    user: {user}
     password: file:target.password
+    {credential}
     tls: {{ mode: disabled }}
     plugins: [{order}{names}]
 {targets}plugins:
@@ -492,14 +559,13 @@ targets:
   - {{ name: mask, source: "builtin:column-mask", config: {mask} }}
   - {{ name: trigger, source: "builtin:approval-trigger", config: {trigger} }}
 {plugins}grants:
-  - {{ grant: shop, to: "group:agents", when: requested, lifetime: {lifetime}, recorded: yes }}
-  - {{ grant: shop, to: "group:askers", when: approved, approvers: "group:dba", lifetime: {lifetime} }}
+  - {{ grant: shop, to: "group:agents", when: requested, lifetime: {lifetime}, recorded: yes{roles} }}
+  - {{ grant: shop, to: "group:askers", when: approved, approvers: "group:dba", lifetime: {lifetime}{roles} }}
 {grants}recording: {{ directory: recordings }}
 state: state.db
 {more}
 "#,
         jwks = issuer.jwks_url(),
         database = login.database,
-        role = login.role,
     )
 }

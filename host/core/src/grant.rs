@@ -5,6 +5,7 @@
 
 use crate::identity::{CallerKind, IdentityFacts};
 use crate::name::{GroupAlias, Principal, ProviderName, TargetName};
+use crate::role::RoleName;
 use crate::window::{Opened, Window};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -24,6 +25,9 @@ pub const MAX_NEEDED: u8 = 16;
 
 /// Requirements of one approval: a bound on the work of [`crate::approval`].
 pub const MAX_REQUIREMENTS: usize = 8;
+
+/// Roles at the target that one grant may give: each is a membership to be made when a session begins.
+pub const MAX_ROLES: usize = 16;
 
 /// One way to be meant by a grant, as an operator, or as an approver.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -153,6 +157,9 @@ pub struct Grant {
     pub lifetime: Duration,
     /// Whether sessions are recorded.
     pub recorded: Recorded,
+    /// What a role that is made for a session is a member of, where the target's credentials are minted. Up to
+    /// [`MAX_ROLES`].
+    pub roles: Vec<RoleName>,
 }
 
 /// Why a grant cannot be used.
@@ -170,6 +177,9 @@ pub enum GrantProblem {
     /// Requests would never or never not expire.
     #[error("requests under the grant on `{0}` must expire after 1 second to 24 hours")]
     Patience(TargetName),
+    /// More roles than a session may be a member of.
+    #[error("the grant on `{0}` names more than {MAX_ROLES} roles")]
+    Roles(TargetName),
 }
 
 impl Grant {
@@ -180,6 +190,9 @@ impl Grant {
         }
         if self.lifetime < Duration::from_secs(1) || self.lifetime > MAX_LIFETIME {
             return Err(GrantProblem::Lifetime(self.target.clone()));
+        }
+        if self.roles.len() > MAX_ROLES {
+            return Err(GrantProblem::Roles(self.target.clone()));
         }
         if let When::Approved { requirements, patience } = &self.when {
             let usable = requirements
@@ -207,6 +220,14 @@ impl Grant {
         let fits = self.target == *window.target() && window.length() <= self.lifetime;
         if people_asked && fits { Backing::Backed } else { Backing::NotBacked }
     }
+}
+
+/// The roles of a session whose window several grants stand behind: those that all of them name. Which of them opened the
+/// window is not kept, and approvers of the one have not approved the roles of the other: fails closed.
+pub fn roles_of_all(backing: &[&Grant]) -> Vec<RoleName> {
+    let Some((first, others)) = backing.split_first() else { return Vec::new() };
+    let by_all = |role: &&RoleName| others.iter().all(|other| other.roles.contains(role));
+    first.roles.iter().filter(by_all).cloned().collect()
 }
 
 /// Whether a grant stands behind a window.
@@ -276,7 +297,23 @@ mod tests {
             when,
             lifetime: Duration::from_secs(60 * minutes),
             recorded: Recorded::Yes,
+            roles: vec![],
         }
+    }
+
+    #[test]
+    fn several_grants_give_only_the_roles_that_all_of_them_name() {
+        let role = |name: &str| RoleName::new(name).unwrap();
+        let with = |names: &[&str]| Grant {
+            roles: names.iter().map(|name| role(name)).collect(),
+            ..grant(vec![group("corp", "g1", "team")], When::Requested, 15)
+        };
+        let (reads, writes, both) = (with(&["read"]), with(&["write"]), with(&["read", "write"]));
+        assert_eq!(roles_of_all(&[&both]), both.roles);
+        assert_eq!(roles_of_all(&[&both, &reads]), [role("read")]);
+        assert_eq!(roles_of_all(&[&writes, &both]), [role("write")]);
+        assert_eq!(roles_of_all(&[&reads, &writes]), []);
+        assert_eq!(roles_of_all(&[]), []);
     }
 
     fn approved() -> When {
@@ -392,6 +429,9 @@ mod tests {
         let when = When::Approved { requirements: vec![], patience: Duration::from_secs(60) };
         assert!(text(grant(to(), when, 15)).contains("approver groups"));
         let When::Approved { mut requirements, .. } = approved() else { unreachable!() };
+        let role = RoleName::new("reads").unwrap();
+        let many = Grant { roles: vec![role; MAX_ROLES + 1], ..grant(to(), When::Requested, 15) };
+        assert!(text(many).contains("roles"));
         requirements[0].needed = 0;
         let when = When::Approved { requirements, patience: Duration::from_secs(60) };
         assert!(text(grant(to(), when, 15)).contains("approver groups"));

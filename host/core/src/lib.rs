@@ -9,6 +9,7 @@ pub mod grant;
 pub mod identity;
 pub mod name;
 pub mod refusal;
+pub mod role;
 pub mod sql;
 pub mod window;
 

@@ -5,8 +5,10 @@ use super::names::{Kind, Names};
 use super::problem::{ProblemCode, Severity};
 use super::provider::Provider;
 use super::subject::{Subject, group_list};
-use chaperone_core::grant::{MAX_LIFETIME, MAX_NEEDED, MAX_REQUIREMENTS, Recorded};
+use super::target::{Credential, Target, role};
+use chaperone_core::grant::{MAX_LIFETIME, MAX_NEEDED, MAX_REQUIREMENTS, MAX_ROLES, Recorded};
 use chaperone_core::name::{GroupAlias, TargetName};
+use chaperone_core::role::RoleName;
 use std::time::Duration;
 
 /// The most grants.
@@ -45,6 +47,8 @@ pub struct Grant {
     pub lifetime: Duration,
     /// Whether its sessions are recorded.
     pub recorded: Recorded,
+    /// What a session's role is a member of. Empty unless the target mints.
+    pub roles: Vec<RoleName>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,7 @@ impl Grant {
         item: &Item<'a>,
         providers: &[Provider],
         default_approvers: &[GroupAlias],
+        targets: &[Target],
         names: &mut Names<'a>,
     ) -> Option<Self> {
         let mut fields = item.fields()?;
@@ -68,6 +73,7 @@ impl Grant {
         let recorded = fields.get("recorded");
         let approvers = fields.get("approvers");
         let needed = fields.get("needed");
+        let roles = fields.get("roles");
         fields.finish();
         let target = target.and_then(|item| {
             let name = item.plain_name("a target's name")?;
@@ -83,7 +89,10 @@ impl Grant {
         });
         let lifetime = lifetime.and_then(|item| decode_lifetime(&item));
         let recorded = recorded.map_or(Some(Recorded::Yes), |item| decode_recorded(&item));
-        Some(Grant { target: target?, to: to?, when: when?, lifetime: lifetime?, recorded: recorded? })
+        let known = target.as_ref().and_then(|name| targets.iter().find(|known| known.name == *name));
+        let roles = decode_roles(item, roles.as_ref(), known);
+        let (target, to, when) = (target?, to?, when?);
+        Some(Grant { target, to, when, lifetime: lifetime?, recorded: recorded?, roles: roles? })
     }
 }
 
@@ -101,6 +110,51 @@ fn subjects<'a>(item: &Item<'a>, providers: &[Provider], names: &mut Names<'a>) 
         }
     }
     list
+}
+
+/// What is asked of a grant depends on its target. One that is wrong or unknown has its own problem.
+fn decode_roles(
+    grant: &Item<'_>,
+    roles: Option<&Item<'_>>,
+    target: Option<&Target>,
+) -> Option<Vec<RoleName>> {
+    let mints = target.map(|target| matches!(target.credential, Credential::Minted { .. }));
+    match (mints, roles) {
+        (Some(true), None) => {
+            grant.missing("roles", "the target mints a role for each session: list what it is a member of");
+            None
+        }
+        (Some(true), Some(item)) if item.is_empty_list() => {
+            item.no_effect(
+                "a session could do nothing: `roles` is empty",
+                "list what its role is a member of",
+            );
+            None
+        }
+        (Some(false), Some(item)) => {
+            item.no_effect(
+                "`roles` does nothing: the target's credential is static",
+                "write `credential: minted` at the target, or delete it",
+            );
+            None
+        }
+        (_, None) => Some(Vec::new()),
+        (_, Some(item)) => {
+            let user = target.map(|target| target.user.as_str());
+            let mut list: Vec<RoleName> = Vec::new();
+            for item in item.one_or_many(MAX_ROLES) {
+                let role = role(&item, user, "sessions could make roles themselves");
+                match role {
+                    Some(role) if list.contains(&role) => {
+                        item.no_effect("this role is listed twice", "one is enough: delete this one");
+                    }
+                    Some(role) => list.push(role),
+                    None => {}
+                }
+            }
+            Some(list)
+        }
+    }
 }
 
 fn decode_lifetime(item: &Item<'_>) -> Option<Duration> {

@@ -7,6 +7,7 @@ use super::problem::quote;
 use super::provider::is_loopback;
 use super::secret::{Secret, Vault};
 use chaperone_core::name::TargetName;
+use chaperone_core::role::RoleName;
 use std::path::PathBuf;
 
 /// The most targets.
@@ -33,6 +34,18 @@ pub enum TargetTls {
     Disabled,
 }
 
+/// Where the credential of a session comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// All sessions use the gateway's own role.
+    Static,
+    /// Each session has a role that is made for it.
+    Minted {
+        /// Who gets what such a role has made.
+        owned_to: Option<RoleName>,
+    },
+}
+
 /// One target.
 #[derive(Clone)]
 pub struct Target {
@@ -46,10 +59,12 @@ pub struct Target {
     pub port: u16,
     /// The database on the target.
     pub database: String,
-    /// The account on the target.
+    /// The gateway's own account on the target.
     pub user: String,
     /// The account's password.
     pub password: Secret,
+    /// Whether sessions use that account.
+    pub credential: Credential,
     /// How it is verified.
     pub tls: TargetTls,
     /// Names of plugins, in the order in which they are asked. Never empty.
@@ -68,8 +83,10 @@ impl Target {
         let protocol = fields.need("protocol", "`postgres`");
         let address = fields.need("address", "`host:port`");
         let database = fields.need("database", "the database on the target");
-        let user = fields.need("user", "the account on the target that sessions use");
+        let user = fields.need("user", "the gateway's account on the target");
         let password = fields.need("password", "`env:VARIABLE` or `file:/path`");
+        let credential = fields.get("credential");
+        let owned_to = fields.get("owned_to");
         let tls = fields.get("tls");
         let listed =
             fields.need("plugins", "a list with at least one plugin that checks, such as `sql-guard`");
@@ -89,6 +106,7 @@ impl Target {
             // Without a good address nothing can be said about loopback; the address is what is wrong then.
             Some(item) => decode_tls(&item, loopback || address.is_none(), vault),
         };
+        let credential = decode_credential(credential.as_ref(), owned_to.as_ref(), user.as_deref());
         let judged_by = listed.map(|item| plugin_list(&item, plugins, names));
         let protocol = protocol.and_then(|item| item.choice(&[("postgres", Protocol::Postgres)]));
         let (host, port) = address?;
@@ -100,10 +118,41 @@ impl Target {
             database: database?,
             user: user?,
             password: password?,
+            credential: credential?,
             tls: tls?,
             plugins: judged_by?,
         })
     }
+}
+
+fn decode_credential(
+    credential: Option<&Item<'_>>,
+    owned_to: Option<&Item<'_>>,
+    user: Option<&str>,
+) -> Option<Credential> {
+    let minted = Credential::Minted { owned_to: None };
+    let choices = [("static", &Credential::Static), ("minted", &minted)];
+    let chosen = credential.map_or(Some(&Credential::Static), |item| item.choice(&choices))?;
+    let Some(item) = owned_to else { return Some(chosen.clone()) };
+    if *chosen == Credential::Static {
+        item.no_effect(
+            "`owned_to` does nothing where no roles are made",
+            "write `credential: minted`, or delete it",
+        );
+        return None;
+    }
+    let name = role(item, user, "what sessions have made would be the gateway's own, which may make roles")?;
+    Some(Credential::Minted { owned_to: Some(name) })
+}
+
+/// A role on the target that is not the gateway's own; `otherwise` says what would be wrong with that.
+pub(crate) fn role(item: &Item<'_>, user: Option<&str>, otherwise: &str) -> Option<RoleName> {
+    let name = identifier(item, "a PostgreSQL role's name")?;
+    if Some(name.as_str()) == user {
+        item.invalid(format!("{} is the gateway's own role: {otherwise}", quote(&name)), "name another role");
+        return None;
+    }
+    RoleName::new(name).ok()
 }
 
 /// A name on the target: no control characters, within PostgreSQL's 63 bytes.

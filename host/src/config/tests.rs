@@ -1,6 +1,9 @@
 //! The whole decoder on whole files: a good one, a bad one, one mistake each, and noise.
 
+mod minting;
+
 use super::*;
+use chaperone_core::role::RoleName;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -108,6 +111,12 @@ fn every_key_is_understood() {
     );
     assert_eq!(config.grants[2].when, When::Approved { approvers: vec![alias("dba")], needed: 1 });
     assert_eq!(config.limits.session_threads, Some(4));
+    let role = |name: &str| RoleName::new(name).unwrap();
+    assert_eq!(config.gateway.as_deref(), Some("gw-1"));
+    assert_eq!(config.targets[0].credential, Credential::Static);
+    assert_eq!(config.targets[1].credential, Credential::Minted { owned_to: Some(role("orders_owner")) });
+    assert_eq!(config.grants[0].roles, []);
+    assert_eq!(config.grants[3].roles, [role("orders_reader"), role("Orders Writer")]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! taken. Shutdown stops accepting, lets running operations finish up to the deadline, cuts what is left, and seals
 //! every recording before the process ends.
 
+use super::roles::{self, Roles};
 use super::serve_http::{self, Transport};
 use super::{Gateway, LiveRegistry, serve_metrics};
 use crate::builtin;
@@ -15,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::protocol::postgres::{Discovery, Postgres};
 use crate::recorder::{Caps, Recorder, RecorderConfig};
 use crate::state::State;
-use crate::target::{SecretSource, Target, TargetTls, Targets};
+use crate::target::{SecretSource, Target, TargetTls};
 use crate::tls::{Reload, TlsClient, TlsServer};
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{self as policy, Requirement};
@@ -71,6 +72,7 @@ pub struct Running {
     accepting: TaskTracker,
     watched: TaskTracker,
     gone: CancellationToken,
+    roles: Roles,
     deadline: Duration,
 }
 
@@ -81,7 +83,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let tls = Arc::new(server_tls(&config.tls)?);
     let plugins = load_plugins(&config.plugins).await?;
-    let targets = Targets::new(targets(&config, &plugins)?);
+    let (targets, unkept) = roles::offer(&config, targets(&config, &plugins)?);
     let identities = Arc::new(identities(&config)?);
     identities.spawn_refresh(&control, &stop);
     let postgres = bind(config.listen.postgres, "PostgreSQL").await?;
@@ -97,6 +99,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
     let recorder = recorder(&config.recording)?;
     let metrics = Arc::new(Metrics::default());
+    let roles = Roles::keep(unkept, &state, &metrics, &control);
     let live = Arc::new(LiveRegistry::new(state, control.clone(), Arc::clone(&metrics)));
     let limits = ListenerLimits {
         connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
@@ -157,6 +160,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         accepting,
         watched,
         gone,
+        roles,
         deadline: config.limits.shutdown_deadline,
     })
 }
@@ -167,9 +171,9 @@ fn discovery(listen: &config::Listen) -> Option<Discovery> {
 }
 
 impl Running {
-    /// Stops accepting, drains, cuts, seals.
+    /// Stops accepting, drains, cuts, removes minted roles, seals.
     pub async fn stop(self) {
-        let Running { gateway, threads, stop, accepting, watched, gone, deadline, .. } = self;
+        let Running { gateway, threads, stop, accepting, watched, gone, roles, deadline, .. } = self;
         stop.cancel();
         gateway.draining.cancel();
         let drained = async {
@@ -194,10 +198,13 @@ impl Running {
         gateway.seals.close();
         let sealed = async {
             let _ = ended.await;
-            gateway.seals.wait().await;
+            // No session is left, and so no lease: what is at the targets goes now.
+            tokio::join!(gateway.seals.wait(), roles.end());
         };
         if tokio::time::timeout(SEAL_TIMEOUT, sealed).await.is_err() {
-            tracing::error!("not every recording was sealed in time; the next start recovers them");
+            tracing::error!(
+                "not every recording was sealed, or not every role removed, in time; the next start does it"
+            );
         }
         // The last to go: until here a balancer reads that this gateway drains.
         gone.cancel();
@@ -519,5 +526,6 @@ fn one_grant(grant: &config::Grant, groups: &BTreeMap<GroupAlias, policy::Subjec
         when,
         lifetime: grant.lifetime,
         recorded: grant.recorded,
+        roles: grant.roles.clone(),
     }
 }

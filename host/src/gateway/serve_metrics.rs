@@ -5,6 +5,7 @@
 //! it outlives the others in a shutdown, so that a balancer sees the 503 while sessions still drain.
 
 use super::Gateway;
+use crate::metrics::Metrics;
 use crate::metrics::text::{CONTENT_TYPE, Kind, Text};
 use axum::Router;
 use axum::extract::State;
@@ -79,6 +80,27 @@ fn own(text: &mut Text, gateway: &Gateway) {
         "Recordings that could not be sealed; the next start recovers them.",
     )
     .sample(&[], metrics.unsealed.read());
+    roles(text, metrics);
+}
+
+/// What keepers of roles counted; zeros where no target mints.
+fn roles(text: &mut Text, metrics: &Metrics) {
+    for (name, help, counter) in [
+        ("chaperone_roles_minted_total", "Roles that were made at targets.", &metrics.roles_made),
+        ("chaperone_roles_removed_total", "Minted roles that were removed.", &metrics.roles_removed),
+        (
+            "chaperone_roles_left_total",
+            "Minted roles that a target keeps; the log says which and why.",
+            &metrics.roles_left,
+        ),
+        (
+            "chaperone_role_sweeps_failed_total",
+            "Looks for minted roles of ended sessions that failed.",
+            &metrics.roles_unswept,
+        ),
+    ] {
+        text.metric(name, Kind::Counter, help).sample(&[], counter.read());
+    }
 }
 
 /// What all gateways on one store have open. Left out when the store does not answer: an old number would be a lie.

@@ -152,6 +152,7 @@ pub(super) fn head(
         request: Some(permit.request().to_string()),
         approved_by: permit.approved_by().to_vec(),
         requested_role: (!requested_role.is_empty()).then(|| requested_role.to_owned()),
+        target_role: None,
         client_address: peer.to_string(),
         plugins: plugins.into_iter().map(stamp).collect(),
         gateway_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -39,6 +39,7 @@ pub(crate) fn policy() -> Policy {
         when,
         lifetime: Duration::from_secs(60 * minutes),
         recorded: Recorded::Yes,
+        roles: vec![],
     };
     let approved = When::Approved { requirements: vec![needs("dba", 2)], patience: Duration::from_secs(600) };
     let role = Subject::Role { provider: ProviderName::new("corp").unwrap(), role: "Web.Run".into() };

@@ -2,7 +2,8 @@
 //!
 //! `greet.rs` reads what the client wants (`startup.rs`, `oauth.rs`), `dial.rs` logs in to the target, `admit.rs` tells the client that it is in,
 //! `relay.rs` carries the session, `refuse.rs` words errors, `cancel.rs` routes cancel requests, `catalog.rs` knows
-//! which column an OID means, `frame.rs` walks messages, `render.rs` makes recorded ones readable.
+//! which column an OID means, `roles.rs` makes and removes the roles of sessions, `frame.rs` walks messages, `render.rs` makes
+//! recorded ones readable.
 
 mod admit;
 mod cancel;
@@ -14,6 +15,7 @@ mod oauth;
 mod refuse;
 mod relay;
 pub(crate) mod render;
+mod roles;
 mod settings;
 mod startup;
 mod stream;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 
 pub use greet::PostgresHello;
 pub use oauth::Discovery;
+pub use roles::Keeper;
 
 /// The PostgreSQL protocol.
 pub struct Postgres {
@@ -63,7 +66,7 @@ impl Protocol for Postgres {
         hello.refuse(refusal).await;
     }
 
-    async fn dial(&self, hello: &Self::Hello, lease: Lease) -> Result<Self::Dialled, Refusal> {
+    async fn dial(&self, hello: &Self::Hello, lease: &Lease) -> Result<Self::Dialled, Refusal> {
         dial::dial(hello, lease, &self.catalogs).await
     }
 

@@ -46,6 +46,10 @@ pub struct SessionHead {
     pub approved_by: Vec<Principal>,
     /// The role at the target that the client asked for.
     pub requested_role: Option<String>,
+    /// The role at the target that the session works as: the configured one, or one that was minted for it and is named in
+    /// the target's own log. Absent in recordings of versions before it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_role: Option<String>,
     /// The client's address and port.
     pub client_address: String,
     /// The plugins of the session, in the order in which they are asked.

@@ -53,6 +53,7 @@ fn head(number: u128) -> SessionHead {
         request: None,
         approved_by: vec![],
         requested_role: Some("reader".into()),
+        target_role: Some("chp_bot_1".into()),
         client_address: "127.0.0.1:5".into(),
         plugins: vec![PluginStamp {
             name: "sql-guard".into(),

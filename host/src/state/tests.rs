@@ -114,6 +114,7 @@ fn grant() -> Grant {
         when: When::Requested,
         lifetime: Duration::from_secs(900),
         recorded: Recorded::Yes,
+        roles: vec![],
     }
 }
 

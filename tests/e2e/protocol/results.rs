@@ -118,7 +118,7 @@ assert any("already a transaction" in text for text in notices), notices
 assert pq.PQtransactionStatus(listener) == 2
 ask(listener, "rollback")
 assert pq.PQtransactionStatus(listener) == 0
-assert pq.PQparameterStatus(sender, b"application_name") == b"sender"
+assert pq.PQparameterStatus(sender, b"application_name").endswith(b"/sender")
 assert pq.PQparameterStatus(sender, b"client_encoding") == b"UTF8"
 assert pq.PQparameterStatus(sender, b"server_version") == ask(sender, "show server_version").encode()
 ask(sender, "set timezone = 'Asia/Tokyo'")

@@ -47,6 +47,9 @@ pub(super) fn head(body: &Json) -> String {
     if let Some(role) = &head.requested_role {
         line("role", role.clone());
     }
+    if let Some(role) = &head.target_role {
+        line("as", format!("{role} at the target"));
+    }
     line("from", head.client_address.clone());
     for plugin in &head.plugins {
         line("plugin", format!("{} {} (sha256 {})", plugin.name, plugin.version, cut(&plugin.digest, 13)));

@@ -1,16 +1,16 @@
 //! Which schema, table and column an OID means, and what is behind it, asked of the target itself.
 //!
 //! Result columns name their origin by OID and attribute number (PostgreSQL manual, RowDescription); rules name columns
-//! by name. Look-ups run on a connection of the gateway's own, one for each target, so that a session's transaction is
-//! neither used nor seen; answers are kept for [`FRESH`], and forgotten at once when a session changes what names mean.
+//! by name. Look-ups run on a connection of the gateway's own, as its own role and one for each target, so that a session's
+//! transaction is neither used nor seen; answers are kept for [`FRESH`], and forgotten at once when a session changes what names mean.
 //! A column that another session renames is therefore seen under its old name for at most that long. What cannot be
 //! looked up may be anything, and masks treat that as the worst case.
 
 mod callable;
 mod lineage;
-mod lookup;
+pub(super) mod lookup;
 
-use crate::target::Lease;
+use crate::target::Target;
 use chaperone_core::name::TargetName;
 use chaperone_core::sql::{
     Access, Lineage, Origin, RelationColumn, RelationColumns, Source, StatementFacts, Surroundings,
@@ -52,7 +52,7 @@ pub(super) struct Catalogs {
 /// The catalog of a session's target.
 pub(super) struct Catalog {
     shared: Arc<Shared>,
-    lease: Arc<Lease>,
+    target: Arc<Target>,
 }
 
 struct Shared {
@@ -122,16 +122,16 @@ impl Catalogs {
         Catalogs { runtime, by_target: Mutex::default() }
     }
 
-    /// The catalog of a lease's target.
-    pub(super) fn of(&self, lease: Lease) -> Arc<Catalog> {
-        let name = lease.target().name.clone();
+    /// The catalog of a target.
+    pub(super) fn of(&self, target: &Arc<Target>) -> Arc<Catalog> {
+        let name = target.name.clone();
         let mut by_target = self.by_target.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = by_target.entry(name).or_insert_with(|| {
             let (questions, asked) = mpsc::channel(QUEUE);
             self.runtime.spawn(answer_all(asked));
             Arc::new(Shared { known: Mutex::default(), generation: AtomicU64::new(0), questions })
         });
-        Arc::new(Catalog { shared: Arc::clone(shared), lease: Arc::new(lease) })
+        Arc::new(Catalog { shared: Arc::clone(shared), target: Arc::clone(target) })
     }
 }
 
@@ -304,7 +304,7 @@ impl Catalog {
     async fn ask(&self, what: Ask) -> Option<Told> {
         let generation = self.generation();
         let (answer, answered) = oneshot::channel();
-        let question = Question { what: what.clone(), lease: Arc::clone(&self.lease), answer };
+        let question = Question { what: what.clone(), target: Arc::clone(&self.target), answer };
         self.shared.questions.try_send(question).ok()?;
         let told = tokio::time::timeout(LOOKUP_TIMEOUT, answered).await.ok()?.ok()??;
         let mut known = self.lock();

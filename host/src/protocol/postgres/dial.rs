@@ -1,4 +1,4 @@
-//! Logging in to the target with the leased credential.
+//! Logging in to the target: with the leased credential for a session, with the gateway's own for look-ups and roles.
 //!
 //! The target has to prove who it is: by its certificate, or without TLS by the server's side of SCRAM, which only who knows
 //! the password can play. So without TLS there is no other login than SCRAM; inside TLS also MD5 for old servers, the password in the
@@ -12,7 +12,7 @@ use super::catalog::{Catalog, Catalogs};
 use super::frame::{Body, Frame, HEADER_BYTES};
 use super::greet::PostgresHello;
 use super::stream::TargetStream;
-use crate::target::{Lease, Target, TargetTls};
+use crate::target::{Account, Lease, Target, TargetTls};
 use bytes::BytesMut;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use postgres_protocol::authentication::{md5_hash, sasl};
@@ -30,6 +30,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest message that a login may hold.
 const MAX_LOGIN_FRAME_BYTES: usize = 64 * 1024;
+
+/// What the target's log calls a session.
+const APPLICATION_NAME: &str = "application_name";
 
 /// The most settings that a server reports at login; PostgreSQL 18 reports about 16.
 const MAX_REPORTED_SETTINGS: usize = 256;
@@ -140,19 +143,30 @@ fn is_about_a_setting(sqlstate: &str) -> bool {
 /// Connects and logs in for a session.
 pub(super) async fn dial(
     hello: &PostgresHello,
-    lease: Lease,
+    lease: &Lease,
     catalogs: &Catalogs,
 ) -> Result<Dialled, Refusal> {
-    let settings: Vec<(&str, &str)> =
-        hello.startup.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let named = |(name, _): &&(String, String)| name == APPLICATION_NAME;
+    let asked = &hello.startup.settings;
+    // The target's own log shall say whose session it is, so a client's own name for it is only a part of that.
+    let wish = asked.iter().rfind(named).map_or("", |(_, value)| value.as_str());
+    let application = lease.application_name(wish);
+    let settings: Vec<(&str, &str)> = asked
+        .iter()
+        .filter(|one| !named(one))
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .chain([(APPLICATION_NAME, application.as_str())])
+        .collect();
     let target = Arc::clone(lease.target());
-    let dialled = login(&lease, &settings).await.map_err(|error| {
+    let dialled = login(&target, lease.account(), &settings).await.map_err(|error| {
         tracing::error!(target = %target.name, %error, "the target could not be dialled");
         error.refusal()
     })?;
+    lease.used();
     let LoggedIn { stream, reported, process, secret, status } = dialled;
+    let catalog = catalogs.of(&target);
     let key = TargetKey { process, secret, target };
-    Ok(Dialled { stream, reported, key, status, catalog: catalogs.of(lease) })
+    Ok(Dialled { stream, reported, key, status, catalog })
 }
 
 /// A connection that stands at ReadyForQuery.
@@ -166,26 +180,37 @@ pub(super) struct LoggedIn {
 
 /// Connects and logs in. Servers answer a newer version with the one that they speak; what does not even do that (some poolers
 /// end the connection) is asked once more, in the oldest.
-pub(super) async fn login(lease: &Lease, settings: &[(&str, &str)]) -> Result<LoggedIn, DialError> {
+pub(super) async fn login(
+    target: &Target,
+    account: &Account,
+    settings: &[(&str, &str)],
+) -> Result<LoggedIn, DialError> {
     let work = async {
-        match attempt(lease, settings, NEWEST).await {
-            Err(DialError::Version) => attempt(lease, settings, OLDEST).await,
+        match attempt(target, account, settings, NEWEST).await {
+            Err(DialError::Version) => attempt(target, account, settings, OLDEST).await,
             done => done,
         }
     };
-    let most = lease.target().dial_timeout;
+    let most = target.dial_timeout;
     tokio::time::timeout(most, work).await.unwrap_or(Err(DialError::Timeout(most)))
 }
 
-async fn attempt(lease: &Lease, settings: &[(&str, &str)], asked: u32) -> Result<LoggedIn, DialError> {
-    let target = lease.target();
+async fn attempt(
+    target: &Target,
+    account: &Account,
+    settings: &[(&str, &str)],
+    asked: u32,
+) -> Result<LoggedIn, DialError> {
     let mut stream = connect(target).await?;
-    let fixed =
-        [("user", target.user.as_str()), ("database", target.database.as_str()), ("client_encoding", "UTF8")];
+    let fixed = [
+        ("user", account.user.as_str()),
+        ("database", target.database.as_str()),
+        ("client_encoding", "UTF8"),
+    ];
     let packet = startup_packet(asked, fixed.iter().chain(settings))?;
     send(&mut stream, &packet).await?;
     let (spoken, question) = first_answer(&mut stream, asked).await?;
-    authenticate(&mut stream, lease, question).await?;
+    authenticate(&mut stream, account, question).await?;
     ready(stream, spoken).await
 }
 
@@ -261,7 +286,7 @@ fn question(message: Vec<u8>) -> Result<Option<Question>, DialError> {
 }
 
 /// The SQLSTATE of an ErrorResponse; the texts may hold anything and stay unread.
-fn error_code(message: &[u8]) -> String {
+pub(super) fn error_code(message: &[u8]) -> String {
     let mut body = Body::of(message);
     while let Ok(field) = body.u8() {
         let Ok(text) = body.zero_terminated() else { break };
@@ -277,8 +302,12 @@ fn error_code(message: &[u8]) -> String {
     "unknown".into()
 }
 
-async fn authenticate(stream: &mut TargetStream, lease: &Lease, question: Question) -> Result<(), DialError> {
-    let password = lease.password().expose_secret();
+async fn authenticate(
+    stream: &mut TargetStream,
+    account: &Account,
+    question: Question,
+) -> Result<(), DialError> {
+    let password = account.password.expose_secret();
     let mut out = BytesMut::new();
     let wrong = |_| DialError::Protocol("the password holds a zero byte");
     match (question, &*stream) {
@@ -296,7 +325,7 @@ async fn authenticate(stream: &mut TargetStream, lease: &Lease, question: Questi
         }
         ((AUTH_MD5, rest), TargetStream::Tls(_)) => {
             let salt = rest.as_array::<4>().ok_or(DialError::Protocol("a salt of a wrong length"))?;
-            let hash = md5_hash(lease.target().user.as_bytes(), password.as_bytes(), *salt);
+            let hash = md5_hash(account.user.as_bytes(), password.as_bytes(), *salt);
             frontend::password_message(hash.as_bytes(), &mut out).map_err(wrong)?;
         }
         _ => return Err(DialError::Method("neither SCRAM nor a password")),

@@ -2,12 +2,12 @@
 //!
 //! Nothing here runs a view or a function: definitions are read, parsed and described, never executed.
 
-use super::super::dial::{LoggedIn, login};
+use super::super::dial::{LoggedIn, error_code, login};
 use super::super::frame::{self, Body, Frame, HEADER_BYTES, Malformed};
 use super::super::stream::TargetStream;
 use super::lineage::Follower;
 use super::{Callable, LOOKUP_TIMEOUT, Name, Relation, callable};
-use crate::target::Lease;
+use crate::target::Target;
 use chaperone_core::sql::Source;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// What is asked, by whom.
 pub(super) struct Question {
     pub(super) what: Ask,
-    pub(super) lease: Arc<Lease>,
+    pub(super) target: Arc<Target>,
     /// None: it could not be found out.
     pub(super) answer: oneshot::Sender<Option<Told>>,
 }
@@ -89,7 +89,7 @@ pub(super) async fn answer_all(mut asked: mpsc::Receiver<Question>) {
         // A connection that stood idle may be dead: the second try is on a fresh one.
         for _ in 0..2 {
             let fresh = connection.is_none();
-            let work = answer(&mut connection, &question.lease, &question.what);
+            let work = answer(&mut connection, &question.target, &question.what);
             match tokio::time::timeout(LOOKUP_TIMEOUT, work).await {
                 Ok(Some(found)) => {
                     told = Some(found);
@@ -102,17 +102,20 @@ pub(super) async fn answer_all(mut asked: mpsc::Receiver<Question>) {
             }
         }
         if told.is_none() {
-            tracing::warn!(target = %question.lease.target().name, "the target's catalog could not be read");
+            tracing::warn!(target = %question.target.name, "the target's catalog could not be read");
         }
         // The session may be gone; then nobody wants the answer.
         let _ = question.answer.send(told);
     }
 }
 
-async fn answer(connection: &mut Option<LoggedIn>, lease: &Lease, what: &Ask) -> Option<Told> {
+async fn answer(connection: &mut Option<LoggedIn>, target: &Target, what: &Ask) -> Option<Told> {
     if connection.is_none() {
         let settings = [("application_name", "chaperone catalog")];
-        let made = login(lease, &settings).await;
+        let account = target.own_account();
+        let account =
+            account.inspect_err(|problem| tracing::debug!(%problem, "catalog login failed")).ok()?;
+        let made = login(target, &account, &settings).await;
         *connection = Some(made.inspect_err(|error| tracing::debug!(%error, "catalog login failed")).ok()?);
     }
     let stream = &mut connection.as_mut()?.stream;
@@ -171,8 +174,25 @@ fn literal(text: &str) -> String {
     format!("pg_catalog.convert_from('\\x{hex}'::bytea, 'UTF8')")
 }
 
-/// A simple query on the gateway's own connection; rows as text, none on any error.
+/// Why a query on the gateway's own connection has no rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::protocol::postgres) enum Unanswered {
+    /// The connection is lost, or what came on it was not understood.
+    Lost,
+    /// The target refused it; the SQLSTATE of its first error.
+    Refused(String),
+}
+
+/// As [`simple`], where it does not matter why.
 pub(super) async fn query(stream: &mut TargetStream, sql: &str) -> Option<Vec<Vec<String>>> {
+    simple(stream, sql).await.ok()
+}
+
+/// A simple query on the gateway's own connection, of one statement or several: all rows, as text.
+pub(in crate::protocol::postgres) async fn simple(
+    stream: &mut TargetStream,
+    sql: &str,
+) -> Result<Vec<Vec<String>>, Unanswered> {
     let mut out = Vec::with_capacity(sql.len() + 8);
     frame::message(&mut out, b'Q', |out| {
         out.extend_from_slice(sql.as_bytes());
@@ -185,7 +205,11 @@ pub(super) async fn query(stream: &mut TargetStream, sql: &str) -> Option<Vec<Ve
         }
         Some(())
     });
-    succeeded.await?.then_some(rows)
+    match succeeded.await {
+        None => Err(Unanswered::Lost),
+        Some(Err(state)) => Err(Unanswered::Refused(state)),
+        Some(Ok(())) => Ok(rows),
+    }
 }
 
 /// What the target says about the columns of a query that is not run: OID of the table and attribute number of each, zeros
@@ -206,18 +230,18 @@ pub(super) async fn describe(stream: &mut TargetStream, sql: &str) -> Option<Opt
         }
         Some(())
     });
-    Some(succeeded.await?.then_some(columns))
+    Some(succeeded.await?.is_ok().then_some(columns))
 }
 
-/// Sends messages and reads the answers up to ReadyForQuery: whether there was no error. None: the connection is lost.
+/// Sends messages and reads the answers up to ReadyForQuery; the SQLSTATE if there was an error. None: the connection is lost.
 async fn exchange(
     stream: &mut TargetStream,
     out: &[u8],
     mut read: impl FnMut(&[u8]) -> Option<()>,
-) -> Option<bool> {
+) -> Option<Result<(), String>> {
     stream.write_all(out).await.ok()?;
     stream.flush().await.ok()?;
-    let (mut total, mut failed) = (0usize, false);
+    let (mut total, mut failed) = (0usize, None);
     loop {
         let mut message = vec![0u8; HEADER_BYTES];
         stream.read_exact(&mut message).await.ok()?;
@@ -229,8 +253,8 @@ async fn exchange(
         message.resize(frame.total, 0);
         stream.read_exact(message.get_mut(HEADER_BYTES..)?).await.ok()?;
         match frame.kind {
-            b'E' => failed = true,
-            b'Z' => return Some(!failed),
+            b'E' => failed = failed.or_else(|| Some(error_code(&message))),
+            b'Z' => return Some(failed.map_or(Ok(()), Err)),
             _ => read(&message)?,
         }
     }

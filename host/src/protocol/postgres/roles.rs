@@ -1,0 +1,377 @@
+//! The keeper of one target's roles: makes those that sessions order, and removes those that no session has any more.
+//!
+//! One task with one connection as the gateway's own role, by the same login as every other. It stays open: a session then
+//! waits for one round trip. On it lies an advisory lock with the gateway's name, so that two gateways which were given the
+//! same name do not remove each other's roles: the second makes none (fails closed) and sweeps nothing.
+//!
+//! Removing is sweeping: whatever this gateway has made at the target (by name and comment, [`sql::own`]) and
+//! [`LiveRoles`](crate::target::mint::LiveRoles) does not list is removed. It happens when a session has ended, when the
+//! gateway starts and stops, and at intervals.
+//!
+//! What may go wrong: the role owns something, or was given a privilege by somebody, and the target keeps it. Then it can log in
+//! no more, is a member of nothing, is told of, and is tried again at every sweep. A statement here that hangs
+//! delays sessions that wait for a role; [`LOCK_TIMEOUT_MS`] and [`STATEMENT_TIMEOUT_MS`] bound that.
+
+mod sql;
+
+use super::catalog::lookup::{Unanswered, simple};
+use super::dial::{LoggedIn, login};
+use crate::target::Target;
+use crate::target::mint::{Earlier, Fresh, Job, KeeperReport, MintError, Minted, Order, Orders};
+use chaperone_core::role::RoleName;
+use secrecy::{ExposeSecret, SecretString};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How often roles are looked for that nobody told us of.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How soon a sweep that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest wait for a lock at the target: for one, that of a statement which changes what the role owns.
+const LOCK_TIMEOUT_MS: &str = "2000";
+
+/// The longest statement.
+const STATEMENT_TIMEOUT_MS: &str = "10000";
+
+/// The longest wait for an answer; the target gives up before.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often it is asked whether a role's backends have ended, and how long between.
+const LOOKS_AT_BACKENDS: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// What `lock_timeout` and `statement_timeout` end a statement with.
+const WAITED_IN_VAIN: [&str; 2] = ["55P03", "57014"];
+
+/// Bytes of a password: as many as its SCRAM keys have.
+const PASSWORD_BYTES: usize = 32;
+
+/// Whose roles these are.
+pub(super) struct Whose {
+    gateway: String,
+    target: String,
+}
+
+/// Keeps the roles of one target.
+pub struct Keeper {
+    target: Arc<Target>,
+    whose: Whose,
+    /// Who gets what a role has made.
+    owned_to: Option<RoleName>,
+    orders: Orders,
+    report: Arc<dyn KeeperReport>,
+    connection: Option<LoggedIn>,
+    /// Roles that could not be removed, and when that was tried last. As long as the target's own list of them.
+    left: HashMap<RoleName, Instant>,
+    /// All that the first sweep finds is from before.
+    swept: Earlier,
+}
+
+impl Keeper {
+    /// For a target whose roles are this gateway's; `gateway` is its name among those that share the target.
+    pub fn new(
+        target: Arc<Target>,
+        gateway: String,
+        owned_to: Option<RoleName>,
+        orders: Orders,
+        report: Arc<dyn KeeperReport>,
+    ) -> Self {
+        let whose = Whose { gateway, target: target.name.to_string() };
+        let (connection, left, swept) = (None, HashMap::new(), Earlier::Yes);
+        Keeper { target, whose, owned_to, orders, report, connection, left, swept }
+    }
+
+    /// Works until `stop`, and then removes what is left once more: by then no session has a role.
+    pub async fn keep(mut self, stop: CancellationToken) {
+        let mut next = Instant::now();
+        loop {
+            let live = Arc::clone(&self.orders.live);
+            tokio::select! {
+                biased;
+                job = self.orders.jobs.recv() => match job {
+                    Some(job) => {
+                        self.work(job).await;
+                        continue;
+                    }
+                    None => break,
+                },
+                () = stop.cancelled() => break,
+                () = live.one_is_gone() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+            next = Instant::now() + self.sweep_and_tell().await;
+        }
+        let _ = self.sweep_and_tell().await;
+    }
+
+    /// How long to wait for the next.
+    async fn sweep_and_tell(&mut self) -> Duration {
+        match self.sweep().await {
+            Ok(()) => {
+                self.swept = Earlier::No;
+                SWEEP_EVERY
+            }
+            Err(error) => {
+                tracing::error!(target = %self.target.name, %error, "roles of ended sessions could not be looked for");
+                self.report.unswept();
+                RETRY_AFTER
+            }
+        }
+    }
+
+    async fn work(&mut self, job: Job) {
+        match job {
+            Job::Make { order, minted, answer } => {
+                // A session that has given up needs none.
+                if answer.is_closed() {
+                    return;
+                }
+                let made = self.make(&order, minted).await;
+                // If the session is gone by now, this ends the role's life.
+                let _ = answer.send(made);
+            }
+            Job::Bar(name) => match self.ask(&sql::bar(&name)).await {
+                Ok(_) => {}
+                // The session was over sooner.
+                Err(MintError::Refused(state)) if state == sql::ROLE_HAS_GONE => {}
+                Err(error) => {
+                    tracing::warn!(target = %self.target.name, role = %name, %error, "a role can still log in");
+                }
+            },
+        }
+    }
+
+    async fn make(&mut self, order: &Order, minted: Minted) -> Result<Fresh, MintError> {
+        let password = password()?;
+        let plain = password.clone();
+        // Thousands of rounds of a hash: not on a thread that others wait for.
+        let verifier = tokio::task::spawn_blocking(move || {
+            postgres_protocol::password::scram_sha_256(plain.expose_secret().as_bytes())
+        });
+        let verifier = verifier.await.map_err(|_| MintError::Stopping)?;
+        match self.ask(&sql::make(&self.whose, order, &verifier)).await {
+            Ok(_) => {
+                self.report.made();
+                Ok(minted.with_password(password))
+            }
+            Err(MintError::Refused(state)) if state == sql::TOO_POWERFUL => Err(MintError::TooPowerful),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes every role of ours that is not in use. Sessions that wait for a role come first.
+    async fn sweep(&mut self) -> Result<(), MintError> {
+        let rows = self.ask(&sql::own(&self.whose)).await?;
+        let found: Vec<RoleName> = names(rows);
+        self.left.retain(|name, _| found.contains(name));
+        for name in found {
+            while let Ok(job) = self.orders.jobs.try_recv() {
+                self.work(job).await;
+            }
+            let lately = self.left.get(&name).is_some_and(|tried| tried.elapsed() < SWEEP_EVERY);
+            if lately || self.orders.live.contains(&name) {
+                continue;
+            }
+            match self.remove(&name).await {
+                Ok(()) => {
+                    tracing::debug!(target = %self.target.name, role = %name, "a role was removed");
+                    self.left.remove(&name);
+                    self.report.removed(&name, self.swept);
+                }
+                Err(Kept::Gone) => {}
+                Err(Kept::Lost(error)) => return Err(error),
+                Err(Kept::Left(why)) => self.leave(name, &why).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&mut self, name: &RoleName) -> Result<(), Kept> {
+        let mut backends = self.ask(&sql::end(name)).await.map_err(Kept::why("it cannot be ended"))?;
+        for _ in 0..LOOKS_AT_BACKENDS {
+            if backends.is_empty() {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            backends =
+                self.ask(&sql::backends(name)).await.map_err(Kept::why("its backends cannot be seen"))?;
+        }
+        if !backends.is_empty() {
+            return Err(Kept::Left("a session of it does not end".into()));
+        }
+        let owned = self.ask(&sql::owned(name)).await.map_err(Kept::why("what it owns cannot be seen"))?;
+        let counts: Option<[u64; 2]> = owned
+            .into_iter()
+            .next()
+            .and_then(|row| row.iter().map(|count| count.parse().ok()).collect::<Option<Vec<u64>>>())
+            .and_then(|counts| counts.try_into().ok());
+        let owned_to = match (counts, &self.owned_to) {
+            (Some([0, _]), _) => None,
+            (Some([_, 0]), Some(owner)) => Some(owner.clone()),
+            (Some([_, 0]), None) => {
+                return Err(Kept::Left(
+                    "it owns something, and `owned_to` of the target names nobody".into(),
+                ));
+            }
+            // Fails closed: an answer that is none counts as the worst.
+            _ => {
+                return Err(Kept::Left(
+                    "it owns something that cannot be handed on: a view, a function, an index by an expression, \
+                     or what is in another database"
+                        .into(),
+                ));
+            }
+        };
+        let removed = self.ask(&sql::remove(name, owned_to.as_ref())).await;
+        removed.map(drop).map_err(Kept::why("the target keeps it"))
+    }
+
+    /// What cannot be removed shall at least be able to do nothing.
+    async fn leave(&mut self, name: RoleName, why: &str) {
+        let stripped = match self.ask(&sql::memberships(&name)).await.map(names) {
+            Ok(memberships) if memberships.is_empty() => Ok(()),
+            Ok(memberships) => self.ask(&sql::strip(&name, &memberships)).await.map(drop),
+            Err(error) => Err(error),
+        };
+        let target = &self.target.name;
+        match &stripped {
+            Ok(()) => {
+                tracing::error!(%target, role = %name, why, "a role could not be removed; it can do nothing any more")
+            }
+            Err(error) => {
+                tracing::error!(%target, role = %name, why, %error, "a role could not be removed, and may be a member of others");
+            }
+        }
+        if self.left.insert(name.clone(), Instant::now()).is_none() {
+            self.report.left(&name, why);
+        }
+    }
+
+    /// One round trip. A connection that stood idle may be dead: the second try is on a fresh one.
+    async fn ask(&mut self, sql: &str) -> Result<Vec<Vec<String>>, MintError> {
+        let stood = self.connection.is_some();
+        match self.try_once(sql).await {
+            Err(MintError::NoConnection) if stood => self.try_once(sql).await,
+            answer => answer,
+        }
+    }
+
+    async fn try_once(&mut self, sql: &str) -> Result<Vec<Vec<String>>, MintError> {
+        // Taken out: if this is given up half-way, the connection is not used again.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let work = async {
+            let answer = simple(&mut connection.stream, sql).await;
+            if let Err(Unanswered::Refused(_)) = answer {
+                simple(&mut connection.stream, "ROLLBACK").await?;
+            }
+            answer
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, work).await {
+            Ok(Ok(rows)) => {
+                self.connection = Some(connection);
+                Ok(rows)
+            }
+            Ok(Err(Unanswered::Refused(state))) => {
+                self.connection = Some(connection);
+                Err(MintError::Refused(state))
+            }
+            Ok(Err(Unanswered::Lost)) | Err(_) => Err(MintError::NoConnection),
+        }
+    }
+
+    async fn connect(&self) -> Result<LoggedIn, MintError> {
+        let target = &self.target;
+        let account = target.own_account().map_err(|problem| {
+            tracing::error!(target = %target.name, %problem, "the target's credential cannot be read");
+            MintError::NoConnection
+        })?;
+        let settings = [
+            ("application_name", "chaperone roles"),
+            ("search_path", "pg_catalog"),
+            ("lock_timeout", LOCK_TIMEOUT_MS),
+            ("statement_timeout", STATEMENT_TIMEOUT_MS),
+        ];
+        let mut connection = login(target, &account, &settings).await.map_err(|error| {
+            tracing::error!(target = %target.name, %error, "the gateway cannot log in to make roles");
+            MintError::NoConnection
+        })?;
+        let claim = sql::claim(claim_key(&self.whose));
+        match tokio::time::timeout(ANSWER_TIMEOUT, simple(&mut connection.stream, &claim)).await {
+            Ok(Ok(_)) => Ok(connection),
+            // Fails closed: whose roles these are is not sure.
+            Ok(Err(Unanswered::Refused(state))) if WAITED_IN_VAIN.contains(&state.as_str()) => {
+                Err(MintError::NameTaken)
+            }
+            Ok(Err(Unanswered::Refused(state))) => Err(MintError::Refused(state)),
+            Ok(Err(Unanswered::Lost)) | Err(_) => Err(MintError::NoConnection),
+        }
+    }
+}
+
+/// Why a role is still there.
+enum Kept {
+    /// It is not: somebody else has removed it.
+    Gone,
+    /// The connection is lost; nothing is known.
+    Lost(MintError),
+    /// The target keeps it.
+    Left(String),
+}
+
+impl Kept {
+    fn why(what: &'static str) -> impl FnOnce(MintError) -> Kept {
+        move |error| match error {
+            MintError::Refused(state) if state == sql::ROLE_HAS_GONE => Kept::Gone,
+            MintError::Refused(state) => Kept::Left(format!("{what} (SQLSTATE {state})")),
+            error => Kept::Lost(error),
+        }
+    }
+}
+
+/// The first column; what is no name cannot have been ours.
+fn names(rows: Vec<Vec<String>>) -> Vec<RoleName> {
+    rows.into_iter().filter_map(|row| RoleName::new(row.into_iter().next()?).ok()).collect()
+}
+
+/// A number for the advisory lock: the beginning of a digest of the names.
+fn claim_key(whose: &Whose) -> i64 {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, sql::mark(whose).as_bytes());
+    digest.as_ref().first_chunk::<8>().map_or(0, |start| i64::from_be_bytes(*start))
+}
+
+/// From the operating system's randomness, in hexadecimal: nothing that SASLprep would change.
+fn password() -> Result<SecretString, MintError> {
+    let mut bytes = zeroize::Zeroizing::new([0u8; PASSWORD_BYTES]);
+    aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| MintError::NoRandomness)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_the_same_and_never_needs_quotes() {
+        let (one, other) = (password().unwrap(), password().unwrap());
+        assert_ne!(one.expose_secret(), other.expose_secret());
+        assert_eq!(one.expose_secret().len(), 2 * PASSWORD_BYTES);
+        assert!(one.expose_secret().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn two_gateways_claim_two_locks() {
+        let of = |gateway: &str, target: &str| {
+            claim_key(&Whose { gateway: gateway.into(), target: target.into() })
+        };
+        assert_ne!(of("a", "x"), of("b", "x"));
+        assert_ne!(of("a", "x"), of("a", "y"));
+        assert_eq!(of("a", "x"), of("a", "x"));
+    }
+}

@@ -1,0 +1,227 @@
+//! The SQL that makes, finds and removes roles.
+//!
+//! Each text is one simple query: one round trip. Names are quoted here and nowhere else. No text ever has a password in it,
+//! only a SCRAM verifier, because a target logs statements (PostgreSQL manual, "CREATE ROLE", notes on PASSWORD).
+
+use super::Whose;
+use crate::target::mint::Order;
+use chaperone_core::role::{MINTED_PREFIX, RoleName};
+use chaperone_core::window::microseconds;
+use std::fmt::Write;
+
+/// The SQLSTATE by which [`make`] says that a granted role leads to too much.
+pub(super) const TOO_POWERFUL: &str = "CHP01";
+
+/// The SQLSTATE of what is not there (`undefined_object`).
+pub(super) const ROLE_HAS_GONE: &str = "42704";
+
+/// A name as it is (PostgreSQL manual, "Identifiers and Key Words"). Zero bytes cannot be in a [`RoleName`].
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as it is, whatever `standard_conforming_strings` says (PostgreSQL manual, "String Constants").
+fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!(" E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}
+
+fn role(name: &RoleName) -> String {
+    identifier(name.as_str())
+}
+
+fn list(names: &[RoleName]) -> String {
+    names.iter().map(role).collect::<Vec<_>>().join(", ")
+}
+
+/// How the comment begins by which a gateway knows its own roles: several may share a target, and a name alone can be
+/// anybody's.
+pub(super) fn mark(whose: &Whose) -> String {
+    format!("made by chaperone: gateway {}, target {}, ", whose.gateway, whose.target)
+}
+
+/// One transaction: the role, its comment, its memberships, and a look at where these lead.
+///
+/// The target answers without waiting for its disk: a role that a crash takes away again has no session either.
+pub(super) fn make(whose: &Whose, order: &Order, verifier: &str) -> String {
+    let Order { name, principal, session, roles, until } = order;
+    let comment = format!("{}principal {principal}, session {session}, until {until}", mark(whose));
+    let mut sql = String::with_capacity(2048);
+    // Writing into a String cannot fail.
+    let _ = write!(
+        sql,
+        "BEGIN; SET LOCAL synchronous_commit = off; \
+         CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT LOGIN \
+         CONNECTION LIMIT 1 VALID UNTIL {until} PASSWORD {verifier}; \
+         COMMENT ON ROLE {role} IS {comment}; \
+         GRANT {roles} TO {role}; \
+         DO $chaperone$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles r \
+         WHERE pg_catalog.pg_has_role({name}, r.oid, 'MEMBER') AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb \
+         OR r.rolreplication OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', \
+         'pg_write_server_files'))) THEN RAISE EXCEPTION USING ERRCODE = '{TOO_POWERFUL}', MESSAGE = \
+         'a role of the grant leads to more than a session may have'; END IF; END $chaperone$; \
+         COMMIT",
+        role = role(name),
+        until = literal(&microseconds(*until).to_string()),
+        verifier = literal(verifier),
+        comment = literal(&comment),
+        roles = list(roles),
+        name = literal(name.as_str()),
+    );
+    sql
+}
+
+/// No login from here on; a session that is in stays in.
+pub(super) fn bar(name: &RoleName) -> String {
+    format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", role(name))
+}
+
+/// All roles that this gateway has made and that are still there.
+pub(super) fn own(whose: &Whose) -> String {
+    let (prefix, mark) = (MINTED_PREFIX, mark(whose));
+    format!(
+        "SELECT r.rolname FROM pg_catalog.pg_roles r WHERE pg_catalog.left(r.rolname, {}) = {} \
+         AND pg_catalog.left(pg_catalog.shobj_description(r.oid, 'pg_authid'), {}) = {}",
+        prefix.len(),
+        literal(prefix),
+        mark.chars().count(),
+        literal(&mark),
+    )
+}
+
+/// No login any more, and every backend of the role is told to end; their processes. The gateway's own role becomes a member,
+/// since it may neither end the backends of a stranger nor hand on what is a stranger's.
+pub(super) fn end(name: &RoleName) -> String {
+    format!(
+        "BEGIN; ALTER ROLE {role} NOLOGIN PASSWORD NULL VALID UNTIL '-infinity'; GRANT {role} TO CURRENT_USER; COMMIT; \
+         SELECT a.pid, pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
+         WHERE a.usename = {name}",
+        role = role(name),
+        name = literal(name.as_str()),
+    )
+}
+
+/// Backends that are still there.
+pub(super) fn backends(name: &RoleName) -> String {
+    format!("SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE a.usename = {}", literal(name.as_str()))
+}
+
+/// What it owns, and how much of that cannot be handed on: all that is in another database, and all that runs something
+/// with its owner's rights. A view, a function or the expression of an index that came from a session would do so for the next
+/// owner. What is about the role itself (user mappings, default privileges) goes with it.
+pub(super) fn owned(name: &RoleName) -> String {
+    format!(
+        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE d.dbid NOT IN (0, (SELECT b.oid FROM \
+         pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())) OR NOT CASE d.classid \
+         WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN EXISTS (SELECT FROM pg_catalog.pg_class c \
+         WHERE c.oid = d.objid AND c.relkind IN ('r', 'p', 'S') AND NOT c.relhasrules AND NOT EXISTS (SELECT FROM \
+         pg_catalog.pg_index i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))) \
+         WHEN 'pg_catalog.pg_largeobject'::pg_catalog.regclass THEN true ELSE false END) \
+         FROM pg_catalog.pg_shdepend d JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid \
+         WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.deptype = 'o' AND r.rolname = {} \
+         AND d.classid NOT IN ('pg_catalog.pg_user_mapping'::pg_catalog.regclass, \
+         'pg_catalog.pg_default_acl'::pg_catalog.regclass)",
+        literal(name.as_str()),
+    )
+}
+
+/// One transaction: what it owns is another's, what was granted to it is revoked, it is gone.
+pub(super) fn remove(name: &RoleName, owned_to: Option<&RoleName>) -> String {
+    let role_name = role(name);
+    let reassign = owned_to
+        .map(|owner| format!("REASSIGN OWNED BY {role_name} TO {}; ", role(owner)))
+        .unwrap_or_default();
+    format!("BEGIN; {reassign}DROP OWNED BY {role_name}; DROP ROLE {role_name}; COMMIT")
+}
+
+/// What it is a member of.
+pub(super) fn memberships(name: &RoleName) -> String {
+    format!(
+        "SELECT g.rolname FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+         JOIN pg_catalog.pg_roles r ON r.oid = m.member WHERE r.rolname = {}",
+        literal(name.as_str()),
+    )
+}
+
+/// So that what it owns does nothing in its name.
+pub(super) fn strip(name: &RoleName, memberships: &[RoleName]) -> String {
+    format!("REVOKE {} FROM {}", list(memberships), role(name))
+}
+
+/// Held as long as the connection lives, by one gateway of a name. Waits for `lock_timeout`.
+pub(super) fn claim(key: i64) -> String {
+    format!("SELECT pg_catalog.pg_advisory_lock({key})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chaperone_core::Timestamp;
+    use chaperone_core::name::{Principal, SessionId};
+
+    fn whose() -> Whose {
+        Whose { gateway: "gw".into(), target: "shop".into() }
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_quotes() {
+        for (name, quoted) in [
+            ("plain", "\"plain\""),
+            ("Weird Name", "\"Weird Name\""),
+            ("x\"; DROP ROLE y; --", "\"x\"\"; DROP ROLE y; --\""),
+            ("\"\"", "\"\"\"\"\"\""),
+            ("\\\"", "\"\\\"\"\""),
+            ("é'$$", "\"é'$$\""),
+        ] {
+            assert_eq!(identifier(name), quoted);
+        }
+    }
+
+    #[test]
+    fn a_text_cannot_leave_its_quotes() {
+        for (text, quoted) in [
+            ("plain", "'plain'"),
+            ("it's", "'it''s'"),
+            ("\\'; DROP ROLE y; --", " E'\\\\''; DROP ROLE y; --'"),
+            ("$$ \\", " E'$$ \\\\'"),
+            ("", "''"),
+        ] {
+            assert_eq!(literal(text), quoted);
+        }
+    }
+
+    #[test]
+    fn a_hostile_principal_stays_in_the_comment() {
+        let principal = Principal::new("a/b/';DROP/**/ROLE/**/x;--\\").unwrap();
+        let session = SessionId::new(uuid::Uuid::from_u128(7));
+        let order = Order {
+            name: RoleName::of_session(&principal, session),
+            principal,
+            session,
+            roles: vec![RoleName::new("re\"ads").unwrap(), RoleName::new("writes").unwrap()],
+            until: Timestamp::from_second(1_800_000_000).unwrap(),
+        };
+        let sql = make(&whose(), &order, "SCRAM-SHA-256$4096:salt$stored:server");
+        assert!(sql.contains("principal a/b/'';DROP/**/ROLE/**/x;--\\\\, session ses_"), "{sql}");
+        assert!(sql.contains(" E'made by chaperone: gateway gw, target shop, principal"), "{sql}");
+        assert!(sql.contains("GRANT \"re\"\"ads\", \"writes\" TO \"chp_x___0000000000000007\""), "{sql}");
+        assert!(sql.contains("VALID UNTIL '2027-01-15T08:00:00Z'"), "{sql}");
+        assert!(sql.contains("PASSWORD 'SCRAM-SHA-256$4096:salt$stored:server'"), "{sql}");
+    }
+
+    #[test]
+    fn two_gateways_and_two_targets_have_marks_of_which_none_begins_another() {
+        let of =
+            |gateway: &str, target: &str| mark(&Whose { gateway: gateway.into(), target: target.into() });
+        let marks = [of("a", "x"), of("a1", "x"), of("a", "x1"), of("a", "y"), of("b", "x")];
+        for (at, one) in marks.iter().enumerate() {
+            for (other_at, other) in marks.iter().enumerate() {
+                assert_eq!(one.starts_with(other.as_str()), at == other_at, "{one} and {other}");
+            }
+        }
+    }
+}

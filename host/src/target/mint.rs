@@ -1,0 +1,280 @@
+//! Roles that exist for one session: who orders them, who makes them, and what makes sure that they go.
+//!
+//! A session orders a role ([`Mint::mint`]) and gets it with a [`Minted`], which is the role's life: while that value
+//! exists the role is listed in [`LiveRoles`], and when it is dropped (the session ended, its task panicked, the order was
+//! given up, the gateway stops) the role is not listed any more and whoever keeps the target's roles is woken. The keeper
+//! ([`crate::protocol::postgres`]) has one rule: a role that this gateway has made at the target and that is not listed here is
+//! removed. So the end of a session, a failed removal and what a killed gateway has left behind are one and the same case.
+//!
+//! A role is listed before it is made, so that no sweep can take a role that is about to be used.
+
+use super::Account;
+use chaperone_core::Timestamp;
+use chaperone_core::name::{Principal, SessionId};
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::role::RoleName;
+use secrecy::SecretString;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// Orders that wait for the keeper of one target; over it a session is refused.
+const QUEUE: usize = 1024;
+
+/// A role to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its name.
+    pub name: RoleName,
+    /// For whom.
+    pub principal: Principal,
+    /// For which session.
+    pub session: SessionId,
+    /// What it is a member of, and nothing else.
+    pub roles: Vec<RoleName>,
+    /// Until when it may log in.
+    pub until: Timestamp,
+}
+
+/// Why there is no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MintError {
+    /// The gateway's own account could not log in; the keeper has logged why.
+    #[error("the gateway cannot log in at the target")]
+    NoConnection,
+    /// The target refused to make it.
+    #[error("the target refuses (SQLSTATE {0}): see what a target that mints has to be prepared with")]
+    Refused(String),
+    /// A role of the grant leads to more than a session may ever have.
+    #[error(
+        "a role of the grant leads to a role with SUPERUSER, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS, or to files and programs of the server"
+    )]
+    TooPowerful,
+    /// Two gateways would remove each other's roles.
+    #[error(
+        "another gateway of the same name is connected to this target: each needs a `gateway` of its own"
+    )]
+    NameTaken,
+    /// More orders than can wait.
+    #[error("too many roles are waited for")]
+    Busy,
+    /// It took too long.
+    #[error("it took longer than {} seconds", .0.as_secs())]
+    Late(Duration),
+    /// The keeper has gone: the gateway stops.
+    #[error("the gateway stops")]
+    Stopping,
+    /// The operating system gives no random bytes.
+    #[error("there is no randomness for a password")]
+    NoRandomness,
+}
+
+impl MintError {
+    /// What the client is told.
+    pub fn refusal(&self) -> Refusal {
+        Refusal::new(RefusalCode::TargetUnavailable, "the target gave no role to this session")
+            .detail("Your token and your window are fine; the failure is between the gateway and the target.")
+            .hint("Tell the operator; the gateway's log has the cause.")
+    }
+}
+
+/// Where roles of one target are ordered.
+#[derive(Clone)]
+pub struct Mint {
+    jobs: mpsc::Sender<Job>,
+    live: Arc<LiveRoles>,
+}
+
+/// The keeper's end: what it is asked to do, and which roles are in use.
+pub struct Orders {
+    /// What to do.
+    pub jobs: mpsc::Receiver<Job>,
+    /// Roles that must stay.
+    pub live: Arc<LiveRoles>,
+}
+
+/// What a keeper does when it is asked.
+pub enum Job {
+    /// Make a role. Whoever answers gives the life of the role on; if nobody waits any more, it ends here.
+    Make {
+        /// Which.
+        order: Order,
+        /// Its life.
+        minted: Minted,
+        /// To the session.
+        answer: oneshot::Sender<Result<Fresh, MintError>>,
+    },
+    /// Let it log in no more.
+    Bar(RoleName),
+}
+
+/// A role that was made.
+pub struct Fresh {
+    /// Its name and password.
+    pub account: Account,
+    /// Its life.
+    pub minted: Minted,
+}
+
+/// The life of a role: when this is dropped, the role is removed.
+pub struct Minted {
+    name: RoleName,
+    mint: Mint,
+}
+
+/// The roles in use. As large as there are sessions; nothing waits while it is locked.
+#[derive(Default)]
+pub struct LiveRoles {
+    names: Mutex<HashSet<RoleName>>,
+    gone: Notify,
+}
+
+/// Both ends of what one target's sessions and its keeper say to each other.
+pub fn mint() -> (Mint, Orders) {
+    let (asked, jobs) = mpsc::channel(QUEUE);
+    let live = Arc::<LiveRoles>::default();
+    (Mint { jobs: asked, live: Arc::clone(&live) }, Orders { jobs, live })
+}
+
+impl Mint {
+    /// Orders a role and waits for it.
+    pub async fn mint(&self, order: Order, longest: Duration) -> Result<Fresh, MintError> {
+        let minted = Minted::new(order.name.clone(), self.clone());
+        let (answer, answered) = oneshot::channel();
+        self.jobs.try_send(Job::Make { order, minted, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => MintError::Busy,
+            mpsc::error::TrySendError::Closed(_) => MintError::Stopping,
+        })?;
+        match tokio::time::timeout(longest, answered).await {
+            Ok(Ok(fresh)) => fresh,
+            Ok(Err(_)) => Err(MintError::Stopping),
+            Err(_) => Err(MintError::Late(longest)),
+        }
+    }
+}
+
+impl Minted {
+    fn new(name: RoleName, mint: Mint) -> Self {
+        mint.live.lock().insert(name.clone());
+        Minted { name, mint }
+    }
+
+    /// With the password that it was made with.
+    pub fn with_password(self, password: SecretString) -> Fresh {
+        Fresh { account: Account { user: self.name.to_string(), password }, minted: self }
+    }
+
+    /// Its only login was made. If the keeper cannot be told now, the role still has its connection limit and its time.
+    pub(super) fn used(&self) {
+        let _ = self.mint.jobs.try_send(Job::Bar(self.name.clone()));
+    }
+}
+
+impl Drop for Minted {
+    fn drop(&mut self) {
+        self.mint.live.lock().remove(&self.name);
+        self.mint.live.gone.notify_one();
+    }
+}
+
+impl LiveRoles {
+    fn lock(&self) -> MutexGuard<'_, HashSet<RoleName>> {
+        // The set is whole after any panic: every change is one call.
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a role is in use.
+    pub fn contains(&self, name: &RoleName) -> bool {
+        self.lock().contains(name)
+    }
+
+    /// Resolves when a role went out of use since it last did.
+    pub async fn one_is_gone(&self) {
+        self.gone.notified().await;
+    }
+}
+
+/// What a keeper tells the gateway, for audit events and counters.
+pub trait KeeperReport: Send + Sync {
+    /// A role was made.
+    fn made(&self);
+    /// A role is gone. `earlier`: it was left by an earlier run of this gateway.
+    fn removed(&self, role: &RoleName, earlier: Earlier);
+    /// A role could not be removed. It can log in no more and is a member of nothing, as far as the target let us; it is tried
+    /// again at every sweep, and told of once.
+    fn left(&self, role: &RoleName, why: &str);
+    /// The target could not be looked at, so what is left there is not known.
+    fn unswept(&self);
+}
+
+/// Whose a removed role was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// Of a session of this process.
+    No,
+    /// Of a process before it.
+    Yes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(number: u128) -> Order {
+        let principal = Principal::new("corp/t/a").unwrap();
+        let session = SessionId::new(uuid::Uuid::from_u128(number));
+        let name = RoleName::of_session(&principal, session);
+        Order { name, principal, session, roles: vec![], until: Timestamp::UNIX_EPOCH }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_role_is_listed_from_its_order_to_the_end_of_its_lease() {
+        let (mint, mut orders) = mint();
+        let live = Arc::clone(&orders.live);
+        let name = order(1).name;
+        let asked = tokio::spawn(async move { mint.mint(order(1), LONG).await });
+        let Some(Job::Make { minted, answer, .. }) = orders.jobs.recv().await else { panic!("no order") };
+        assert!(live.contains(&name), "not listed before it is made");
+        assert!(answer.send(Ok(minted.with_password("secret".into()))).is_ok());
+        let fresh = asked.await.unwrap().ok().unwrap();
+        assert_eq!(fresh.account.user, name.as_str());
+        fresh.minted.used();
+        assert!(matches!(orders.jobs.recv().await, Some(Job::Bar(barred)) if barred == name));
+        assert!(live.contains(&name));
+        drop(fresh);
+        assert!(!live.contains(&name));
+        live.one_is_gone().await;
+    }
+
+    #[tokio::test]
+    async fn an_order_that_nobody_waits_for_leaves_no_role_listed() {
+        let (mint, mut orders) = mint();
+        let refused = mint.mint(order(1), Duration::ZERO).await.err();
+        assert_eq!(refused, Some(MintError::Late(Duration::ZERO)));
+        let Some(Job::Make { order, minted, answer }) = orders.jobs.recv().await else { panic!("no order") };
+        // Made all the same, in the meantime.
+        assert!(orders.live.contains(&order.name));
+        assert!(answer.send(Ok(minted.with_password("secret".into()))).is_err());
+        assert!(!orders.live.contains(&order.name));
+        orders.live.one_is_gone().await;
+    }
+
+    #[tokio::test]
+    async fn without_a_keeper_there_is_no_role() {
+        let (mint, orders) = mint();
+        let live = Arc::clone(&orders.live);
+        drop(orders);
+        assert_eq!(mint.mint(order(1), LONG).await.err(), Some(MintError::Stopping));
+        assert!(!live.contains(&order(1).name));
+    }
+
+    #[test]
+    fn a_client_is_told_nothing_of_the_target() {
+        let refusal = MintError::Refused("42501".into()).refusal();
+        let all = format!("{} {} {}", refusal.message, refusal.detail, refusal.hint);
+        assert!(!all.contains("42501") && all.contains("Your token and your window are fine"), "{all}");
+    }
+}
