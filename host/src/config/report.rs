@@ -38,7 +38,7 @@ pub enum Outcome {
 
 impl Report {
     pub(crate) fn new(file: &str, source: &str, collected: super::problem::Collected) -> Self {
-        let mut lines: Vec<String> = source.lines().map(str::to_owned).collect();
+        let mut lines = lines(source);
         // Where the tree was not built no place could be marked as secret, so the name of the key has to do.
         if collected.problems.iter().any(|problem| problem.code == ProblemCode::Syntax) {
             lines = lines.iter().map(|line| cover_by_name(line)).collect();
@@ -174,6 +174,12 @@ impl<'a> JsonProblem<'a> {
 
 const COVER: char = '*';
 
+/// The lines of a source as YAML divides them, at a lone carriage return too (YAML 1.2, section 5.4). Divided in any other
+/// way, the places of secrets would be covered on the wrong lines.
+fn lines(source: &str) -> Vec<String> {
+    source.replace("\r\n", "\n").replace('\r', "\n").lines().map(str::to_owned).collect()
+}
+
 /// Covers a marked place. Of a value over several lines every line is covered from its start.
 fn cover(lines: &mut [String], mark: Mark) {
     for number in mark.line..=mark.end_line {
@@ -208,7 +214,25 @@ fn cover_by_name(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::decode_file;
+    use super::super::secret::Purpose;
     use super::*;
+    use std::path::Path;
+
+    /// Found by fuzzing: a carriage return alone begins a line for YAML, and the places of secrets are counted in such lines.
+    #[test]
+    fn a_carriage_return_alone_does_not_uncover_a_secret() {
+        let source = "targets:\n  - nam: x\n    us: y\n    password: hunter2-hunter2\n    tl: z\n";
+        for returns in 0..4 {
+            let source = format!("#{}\n{source}", "\r#".repeat(returns));
+            let (_, report) = decode_file(Path::new("x.yaml"), &source, Purpose::Serve, &|_| None);
+            let literal = report.problems.iter().find(|one| one.code == ProblemCode::LiteralSecret);
+            assert_eq!(literal.map(|one| one.mark.line), Some(5 + returns));
+            for text in [report.to_string(), report.to_json().to_string()] {
+                assert!(!text.contains("hunter2"), "{returns}: {text}");
+            }
+        }
+    }
 
     #[test]
     fn what_sounds_secret_is_covered() {
