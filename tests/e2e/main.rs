@@ -20,6 +20,7 @@ mod protocol;
 mod recordings;
 mod refusals;
 mod samples;
+mod soak;
 mod structure;
 mod target_side;
 mod tour;

@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod psql;
 pub mod raw;
 pub mod scripts;
+pub mod soak;
 pub mod sources;
 pub mod stage;
 pub mod tools;

@@ -240,6 +240,9 @@ impl Stage {
             let line = line?;
             log.push_str(&line);
             log.push('\n');
+            if line.contains("metrics, for whoever reaches them") {
+                self.metrics = Some(named(&line, "address=")?);
+            }
             if line.contains("listening postgres=") {
                 (self.address, self.api) = (named(&line, "postgres=")?, named(&line, "api=")?);
                 // Read on, or it would wait for us at its next line.
@@ -423,6 +426,11 @@ pub struct Serving {
 }
 
 impl Serving {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, such as `KILL` or `TERM`.
     pub fn signal(&self, signal: &str) -> Result<()> {
         let id = self.child.id().to_string();

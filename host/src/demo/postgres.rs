@@ -120,7 +120,7 @@ pub struct Postgres {
     password: String,
     ca_pem: Option<String>,
     // In this order: the server is stopped before what it stands on is removed.
-    _supervisor: Supervisor,
+    supervisor: Supervisor,
     dir: tempfile::TempDir,
 }
 
@@ -156,7 +156,7 @@ impl Postgres {
             let mut supervisor = Supervisor::spawn(&bin_dir, &account, dir.path())?;
             match supervisor.wait_until_ready(dir.path())? {
                 Start::Ready => {
-                    return Ok(Postgres { bin_dir, port, password, ca_pem, _supervisor: supervisor, dir });
+                    return Ok(Postgres { bin_dir, port, password, ca_pem, supervisor, dir });
                 }
                 Start::PortTaken(log) => last_log = log,
                 Start::NoTls => return Err(PostgresError::NoTls { bin_dir: found }),
@@ -219,6 +219,19 @@ impl Postgres {
             .env("PGPASSWORD", &self.password);
         let output = run_with_input(command, script).map_err(io_error("run psql"))?;
         checked("psql", output)
+    }
+
+    /// Stops the server at once, as `pg_ctl restart -m immediate` does, and starts it again on the same data and port. Every
+    /// connection is lost, and the server recovers from its log. Blocks for some seconds.
+    pub fn restart_at_once(&mut self) -> Result<(), PostgresError> {
+        self.supervisor.quit(self.dir.path())?;
+        let account = Account::current()?;
+        self.supervisor = Supervisor::spawn(&self.bin_dir, &account, self.dir.path())?;
+        match self.supervisor.wait_until_ready(self.dir.path())? {
+            Start::Ready => Ok(()),
+            Start::PortTaken(log) => Err(PostgresError::Program { program: "postgres", output: log }),
+            Start::NoTls => Err(PostgresError::NoTls { bin_dir: self.bin_dir.clone() }),
+        }
     }
 
     /// Stops the server and removes its data. Dropping does the same.

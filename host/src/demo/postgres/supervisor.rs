@@ -7,7 +7,7 @@ use super::binaries::Account;
 use super::{PostgresError, io_error, tail};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// How long a server may take until it accepts connections. A loaded two-core machine needs about two seconds.
@@ -84,6 +84,28 @@ impl Supervisor {
             std::thread::sleep(POLL_EVERY);
         }
         Err(PostgresError::NotReady { seconds: START_WITHIN.as_secs(), log: tail(&super::read_log(dir)) })
+    }
+}
+
+impl Supervisor {
+    /// Ends the server without telling the shell that it was us: its directory stays.
+    pub(super) fn quit(&mut self, dir: &Path) -> Result<(), PostgresError> {
+        let file = dir.join("data/postmaster.pid");
+        let process = std::fs::read_to_string(&file).unwrap_or_default();
+        let process = process.lines().next().unwrap_or_default().trim().to_owned();
+        let signal = Command::new("kill").args(["-s", "QUIT", &process]).status();
+        signal.map_err(io_error("stop PostgreSQL"))?;
+        // Not `wait`, which closes the pipe first: that would tell the shell.
+        while self.0.try_wait().map_err(io_error("wait for PostgreSQL"))?.is_none() {
+            std::thread::sleep(POLL_EVERY);
+        }
+        // It leaves the file behind, whose last line would pass for the next server's.
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(io_error("start PostgreSQL again")(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
