@@ -7,6 +7,11 @@
 mod check;
 mod client;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    //! What the fuzz targets call of the replay.
+    pub use super::recordings::fuzzing::tell;
+}
 mod print;
 mod recordings;
 mod remote;

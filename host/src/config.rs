@@ -7,6 +7,8 @@
 
 mod decode;
 mod edge;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grant;
 mod names;
 mod node;

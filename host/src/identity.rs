@@ -15,6 +15,8 @@ mod caller;
 mod claims;
 mod config;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod json;
 mod jwks;
 mod keys;

@@ -7,6 +7,8 @@ pub mod builtin;
 pub mod cli;
 pub mod config;
 pub mod demo;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod gateway;
 pub mod grant;
 pub mod identity;

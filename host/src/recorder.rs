@@ -15,6 +15,8 @@
 mod caps;
 mod facts;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod library;
 mod reader;
 mod recover;

@@ -11,6 +11,8 @@ mod cache;
 mod chain;
 mod engine;
 mod fault;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod instance;
 pub mod limits;
 mod load;

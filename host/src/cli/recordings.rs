@@ -6,6 +6,8 @@
 //! - `list`, `replay`, `proof`: the commands; `decode`: events as values; `story`, `words`: for people; `lines`: for programs
 
 mod decode;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod lines;
 mod list;
 mod proof;

@@ -10,6 +10,8 @@ mod cancel;
 mod catalog;
 mod dial;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod greet;
 mod oauth;
 mod refuse;

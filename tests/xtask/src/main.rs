@@ -8,6 +8,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod setup;
 mod test;
 mod workspace;
@@ -21,6 +22,8 @@ usage: cargo xtask COMMAND
 
   demo [ARGS]   run `chaperone demo ARGS`: the gateway in front of a real PostgreSQL, on this machine only
   test [ARGS]   check format and lints, run every test; --quick leaves out the checks, other ARGS go to the test runner
+  fuzz [NAME]   try to break the parsers of untrusted bytes: every target shortly, or NAME for `--seconds N`; `NAME FILE`
+                repeats an input, `NAME --keep` keeps those that reach something new
   bench [ARGS]  measure against pgbouncer and a direct connection
   setup         fetch what the others need, and nothing else";
 
@@ -37,10 +40,14 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Option<&str>, arguments: Vec<String>) -> Result<ExitCode> {
+    if let Some(rustc) = command.filter(|command| fuzz::is_compiler(command)) {
+        return fuzz::compile(rustc, &arguments);
+    }
     let workspace = Workspace::find()?;
     match command {
         Some("demo") => demo::run(&workspace, &arguments),
         Some("test") => test::run(&workspace, arguments),
+        Some("fuzz") => fuzz::run(&workspace, &arguments),
         Some("bench") => bench::run(&workspace, &arguments),
         Some("setup") => {
             setup::for_tests(&workspace)?;

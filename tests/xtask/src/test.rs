@@ -31,8 +31,13 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
             steps.run("doc tests", workspace.cargo(["test", "--quiet", "--workspace", "--doc"]));
         }
         let scratch = steps.time("PostgreSQL", || Scratch::start(workspace, &tools))?;
-        steps.run("tests", with_tools(tests(workspace, &arguments), workspace, &tools, &scratch));
+        let mut tests = with_tools(tests(workspace, &arguments), workspace, &tools);
+        tests.env("CHAPERONE_TEST_POSTGRES", &scratch.url);
+        steps.run("tests", tests);
         drop(scratch);
+        if arguments.is_empty() {
+            steps.run("fuzz", fuzz(workspace)?);
+        }
     }
     for (missing, what) in [
         (tools.postgres_with_tls.is_none(), "tests of a target with TLS: no PostgreSQL server here has it"),
@@ -62,12 +67,19 @@ fn tests(workspace: &Workspace, arguments: &[String]) -> Command {
     command
 }
 
-fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools, scratch: &Scratch) -> Command {
+/// Every target shortly, in a program of its own: its build calls this one in place of the compiler.
+fn fuzz(workspace: &Workspace) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("fuzz").current_dir(&workspace.root);
+    Ok(command)
+}
+
+/// Tells tests where they find what they run against.
+pub(crate) fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools) -> Command {
     command
         .env("CHAPERONE_BIN", workspace.programs.join("chaperone"))
         .env("CHAPERONE_POSTGRES_BIN", &tools.postgres)
-        .env("CHAPERONE_TEST_PYTHON", &tools.python)
-        .env("CHAPERONE_TEST_POSTGRES", &scratch.url);
+        .env("CHAPERONE_TEST_PYTHON", &tools.python);
     let folders = [
         ("CHAPERONE_POSTGRES_TLS_BIN", &tools.postgres_with_tls),
         ("CHAPERONE_TEST_NODE_MODULES", &tools.node_modules),

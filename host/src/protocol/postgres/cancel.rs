@@ -117,12 +117,10 @@ impl CancelRegistry {
 
     /// Serves one cancel request (packet without its length).
     pub(super) async fn request(&self, packet: &[u8]) -> Goodbye {
-        let after_code = packet.get(4..).and_then(<[u8]>::split_first_chunk::<4>);
-        let Some((process, secret)) = after_code.filter(|(_, secret)| secret.len() <= MAX_SECRET_BYTES)
-        else {
+        let Some((process, secret)) = key(packet) else {
             return Goodbye { why: "a cancel request of a wrong length" };
         };
-        let key = ClientKey { process: u32::from_be_bytes(*process), secret: secret.into() };
+        let key = ClientKey { process, secret: secret.into() };
         let found = self.lock().get(&key).cloned();
         match found {
             None => Goodbye { why: "a cancel request for no session" },
@@ -139,4 +137,10 @@ impl CancelRegistry {
             }
         }
     }
+}
+
+/// The process and the secret of a cancel request (packet without its length); none when it has another length.
+pub(super) fn key(packet: &[u8]) -> Option<(u32, &[u8])> {
+    let (process, secret) = packet.get(4..)?.split_first_chunk::<4>()?;
+    (secret.len() <= MAX_SECRET_BYTES).then_some((u32::from_be_bytes(*process), secret))
 }

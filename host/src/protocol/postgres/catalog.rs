@@ -10,6 +10,9 @@ mod callable;
 mod lineage;
 pub(super) mod lookup;
 
+#[cfg(feature = "fuzzing")]
+pub(super) use lookup::{origins, texts};
+
 use crate::target::Target;
 use chaperone_core::name::TargetName;
 use chaperone_core::sql::{

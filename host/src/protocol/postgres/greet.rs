@@ -224,7 +224,7 @@ fn code(packet: &[u8]) -> Option<u32> {
 }
 
 /// NegotiateProtocolVersion: the newest version that we speak, and the options that we do not know.
-fn negotiate(out: &mut Vec<u8>, negotiation: &Negotiation) {
+pub(super) fn negotiate(out: &mut Vec<u8>, negotiation: &Negotiation) {
     frame::message(out, b'v', |out| {
         out.extend_from_slice(&negotiation.version.to_be_bytes());
         out.extend_from_slice(&u32::try_from(negotiation.unknown.len()).unwrap_or(0).to_be_bytes());

@@ -113,6 +113,15 @@ pub(super) async fn fail(stream: &mut ServerTls<TcpStream>, discovery: Option<&D
     let _ = tokio::time::timeout(CONFIRM_TIMEOUT, heard).await;
 }
 
+/// As [`read`], for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub(super) fn said(message: &[u8]) -> Option<Option<&str>> {
+    match read(message).ok()? {
+        Said::Token(token) => Some(Some(token)),
+        Said::Asks => Some(None),
+    }
+}
+
 /// Reads a SASLInitialResponse. What it is not, in words that quote nothing of it: it may hold a token.
 fn read(message: &[u8]) -> Result<Said<'_>, &'static str> {
     let mut body = Body::of(message);

@@ -10,6 +10,8 @@ mod copy;
 mod copying;
 mod defined;
 mod functions;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod judging;
 mod lane;
 mod messages;

@@ -260,7 +260,7 @@ async fn exchange(
     }
 }
 
-fn texts(row: &[u8]) -> Result<Vec<String>, Malformed> {
+pub(in super::super) fn texts(row: &[u8]) -> Result<Vec<String>, Malformed> {
     let mut body = Body::of(row);
     let count = body.count()?;
     let mut texts = Vec::with_capacity(count.min(16));
@@ -272,7 +272,7 @@ fn texts(row: &[u8]) -> Result<Vec<String>, Malformed> {
     Ok(texts)
 }
 
-fn origins(description: &[u8]) -> Result<Vec<(u32, i16)>, Malformed> {
+pub(in super::super) fn origins(description: &[u8]) -> Result<Vec<(u32, i16)>, Malformed> {
     let mut body = Body::of(description);
     let count = body.count()?;
     let mut origins = Vec::with_capacity(count.min(64));

@@ -64,15 +64,15 @@ fn misfit(oid: u32) -> Refusal {
 }
 
 /// What a FunctionCall asks for, in the wire's own form.
-struct Call<'a> {
+pub(super) struct Call<'a> {
     arguments: usize,
     /// The formats of the arguments, their number and their values: as they stand in a Bind.
-    bound: &'a [u8],
+    pub(super) bound: &'a [u8],
     result: i16,
 }
 
 /// Reads a FunctionCall: the OID, and the call.
-fn read(frame: &[u8]) -> Result<(u32, Call<'_>), Malformed> {
+pub(super) fn read(frame: &[u8]) -> Result<(u32, Call<'_>), Malformed> {
     let mut body = Body::of(frame);
     let oid = body.u32()?;
     let mut rest = body;

@@ -170,10 +170,10 @@ impl Relay<'_> {
 }
 
 pub(super) struct Field {
-    name: String,
+    pub(super) name: String,
     pub(super) relation: u32,
     pub(super) attribute: i16,
-    type_oid: u32,
+    pub(super) type_oid: u32,
     format: Format,
 }
 

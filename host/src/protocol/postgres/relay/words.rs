@@ -21,7 +21,7 @@ const HIDDEN_WORDS: &str =
 /// Fields whose text may quote values: message, detail, hint, context, internal query.
 const QUOTING: &[u8] = b"MDHWq";
 
-type Words = Vec<(u8, Vec<u8>)>;
+pub(super) type Words = Vec<(u8, Vec<u8>)>;
 
 impl Relay<'_> {
     /// An error or notice as the client may see it.
@@ -182,7 +182,7 @@ impl Relay<'_> {
     }
 }
 
-fn read_words(frame: &[u8]) -> Words {
+pub(super) fn read_words(frame: &[u8]) -> Words {
     let mut body = Body::of(frame);
     let mut words = Vec::new();
     while let Ok(field) = body.u8() {
