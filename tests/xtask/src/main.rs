@@ -10,6 +10,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod setup;
+mod soak;
 mod test;
 mod workspace;
 
@@ -24,6 +25,8 @@ usage: cargo xtask COMMAND
   test [ARGS]   check format and lints, run every test; --quick leaves out the checks, other ARGS go to the test runner
   fuzz [NAME]   try to break the parsers of untrusted bytes: every target shortly, or NAME for `--seconds N`; `NAME FILE`
                 repeats an input, `NAME --keep` keeps those that reach something new
+  soak [--minutes N]
+                full load with faults against the release build, ten minutes unless said otherwise
   bench [ARGS]  measure against pgbouncer and a direct connection
   setup         fetch what the others need, and nothing else";
 
@@ -48,6 +51,7 @@ fn run(command: Option<&str>, arguments: Vec<String>) -> Result<ExitCode> {
         Some("demo") => demo::run(&workspace, &arguments),
         Some("test") => test::run(&workspace, arguments),
         Some("fuzz") => fuzz::run(&workspace, &arguments),
+        Some("soak") => soak::run(&workspace, &arguments),
         Some("bench") => bench::run(&workspace, &arguments),
         Some("setup") => {
             setup::for_tests(&workspace)?;

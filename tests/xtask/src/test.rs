@@ -75,7 +75,7 @@ fn fuzz(workspace: &Workspace) -> Result<Command> {
 }
 
 /// Tells tests where they find what they run against.
-pub(crate) fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools) -> Command {
+fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools) -> Command {
     command
         .env("CHAPERONE_BIN", workspace.programs.join("chaperone"))
         .env("CHAPERONE_POSTGRES_BIN", &tools.postgres)
