@@ -4,6 +4,7 @@ mod holds;
 mod login;
 mod masks;
 mod order;
+mod sizes;
 
 use chaperone_tests::stage::{Setting, Stage};
 use chaperone_tests::wire::Wire;

@@ -98,6 +98,7 @@ async fn a_target_that_fails_is_told_as_such_and_its_credential_never() {
         ("cleartext", Lie::Cleartext, plain, NO_LOGIN),
         ("endless-rounds", Lie::EndlessRounds, plain, NO_PROOF),
         ("no-tls", Lie::NoTls, verified, UNVERIFIED),
+        ("behind-tls", Lie::BehindTls, verified, UNVERIFIED),
         ("not-postgres", Lie::NotPostgres, plain, NO_POSTGRES),
         ("not-postgres-tls", Lie::NotPostgres, verified, UNVERIFIED),
         ("silent", Lie::Silent, plain, LATE),

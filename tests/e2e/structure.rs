@@ -183,6 +183,21 @@ fn packages_depend_one_way() {
     }
 }
 
+/// Private parsers are public with the feature `fuzzing`: no build that is run may have it.
+#[test]
+fn only_the_fuzz_targets_see_private_parsers() {
+    let asking = ["host", "sdk", "tests", "benches", "host/core", "host/hooks", "tests/xtask", "tests/fuzz"]
+        .map(PathBuf::from);
+    let manifests = asking.iter().map(|folder| folder.join("Cargo.toml")).chain(manifests("plugins"));
+    let asking: Vec<PathBuf> = manifests
+        .filter(|manifest| {
+            let text = read(manifest).unwrap();
+            text.lines().any(|line| line.contains("\"fuzzing\"") || line.starts_with("default ="))
+        })
+        .collect();
+    assert_eq!(asking, [Path::new("tests/fuzz/Cargo.toml")]);
+}
+
 fn every_source() -> Vec<PathBuf> {
     ["host", "sdk", "plugins", "tests", "benches"]
         .iter()
@@ -241,5 +256,75 @@ fn every_command_in_the_readme_exists() {
     for command in commands_in(&readme, "chaperone ") {
         let ran = process::run(Command::new(&chaperone).args([&command, "--help"]), "").unwrap();
         assert!(ran.status.success(), "`chaperone {command} --help` failed: {}", ran.stderr);
+    }
+}
+
+/// Names in code spans that are long enough to be a sentence, and so a test's.
+fn tests_named_in(text: &str) -> BTreeSet<String> {
+    let spans = text.split('`').skip(1).step_by(2).map(|span| span.rsplit("::").next().unwrap_or(span));
+    let is_name = |span: &&str| span.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let is_sentence = |span: &&str| span.matches('_').count() >= 3;
+    spans.filter(is_name).filter(is_sentence).map(str::to_owned).collect()
+}
+
+/// Functions that a test runner runs: those with an attribute, and those of a file that its list of cases names.
+fn tests() -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for file in every_source() {
+        let text = read(&file).unwrap();
+        let mut marked = false;
+        for line in text.lines().map(str::trim) {
+            let name =
+                line.split_once("fn ").map(|(_, rest)| rest.split(['(', '<']).next().unwrap_or_default());
+            match name {
+                Some(name) if !line.starts_with("//") => {
+                    let listed = text.contains("cases!") && text.matches(name).count() > 1;
+                    if marked || listed {
+                        tests.insert(name.to_owned());
+                    }
+                    marked = false;
+                }
+                _ if line.starts_with("#[") => marked |= line.contains("test"),
+                _ if line.starts_with("//") => {}
+                _ => marked = false,
+            }
+        }
+    }
+    tests
+}
+
+/// A table that names a test which is gone says that something is held, and nothing holds it.
+#[test]
+fn every_test_that_a_table_names_exists() {
+    let tests = tests();
+    assert!(tests.contains("every_test_that_a_table_names_exists") && tests.len() > 400, "{}", tests.len());
+    // ARCHITECTURE names other functions, too, and limits; these must exist all the same.
+    let host: String = rust_files("host").unwrap().iter().map(|file| read(file).unwrap()).collect();
+    let exists = |name: &str| host.contains(&format!("fn {name}")) || host.contains(&format!("pub {name}: "));
+    for page in ["tests/e2e/attack/README.md", "host/ARCHITECTURE.md"] {
+        let named = tests_named_in(&read(Path::new(page)).unwrap());
+        assert!(named.len() > 50, "{page} names only {}", named.len());
+        let other = |name: &str| page.starts_with("host") && exists(name);
+        let gone: Vec<&String> = named.iter().filter(|name| !tests.contains(*name) && !other(name)).collect();
+        assert!(gone.is_empty(), "{page} names tests that do not exist: {gone:#?}");
+    }
+}
+
+/// PEERS' classes of attacks on PostgreSQL: each has a row, and each row a test or the reason why there is none.
+#[test]
+fn every_class_of_attacks_has_its_tests() {
+    let page = read(Path::new("tests/e2e/attack/README.md")).unwrap();
+    for class in
+        ["PostgreSQL", "Masking side channels", "Listener", "Revocation lag", "Terminal escapes", "Disk full"]
+    {
+        assert!(page.contains(&format!("| **{class}** |")), "no row for {class}");
+    }
+    let (_, table) = page.split_once("## What broke elsewhere").unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).collect();
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    for row in rows.iter().filter(|row| !row.ends_with("tests |")) {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let reason = tests.starts_with("does not arise") || tests.starts_with("so it is here, on purpose");
+        assert!(reason || !tests_named_in(tests).is_empty(), "a row without a test: {row}");
     }
 }

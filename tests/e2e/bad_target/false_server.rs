@@ -26,6 +26,9 @@ pub(super) enum Lie {
     EndlessRounds,
     /// TLS is refused.
     NoTls,
+    /// TLS is granted, and behind that stands a login in the clear, to be read as if it had been protected
+    /// (CVE-2021-23222).
+    BehindTls,
     /// Another protocol.
     NotPostgres,
     /// The connection is accepted, and nothing is said.
@@ -82,6 +85,11 @@ impl Client {
             Lie::NoTls => {
                 self.read(8)?;
                 return self.stream.write_all(b"N");
+            }
+            Lie::BehindTls => {
+                self.read(8)?;
+                let login = [message(b'R', &[0; 4]), message(b'K', &[1; 8]), message(b'Z', b"I")].concat();
+                return self.stream.write_all(&[b"S".as_slice(), &login].concat());
             }
             _ => {}
         }
