@@ -25,7 +25,7 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Its place among all connections; given back when it is dropped.
     pub place: OwnedSemaphorePermit,
-    /// Its place among those that have not logged in; given back when the greeting is over.
+    /// Its place among those that have not logged in; given back when it is admitted.
     pub greeting: OwnedSemaphorePermit,
 }
 

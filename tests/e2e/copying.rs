@@ -14,6 +14,7 @@ const MASK: &str = r#"{
         { match: "public.customers.card", strategy: partial },
         { match: "public.tricky.ssn", strategy: redact },
         { match: "public.guessed.word", strategy: redact },
+        { match: "public.words.word", strategy: redact },
         { match: "public.typed.day", strategy: "null" }],
     content: [{ kind: ssn, strategy: redact }] }"#;
 const TRICKY: &str = include_str!("leaks/setup.sql");
@@ -41,6 +42,8 @@ async fn copies_are_masked_as_selects_are() {
                  md5(ssn)::uuid, array[true, null] from customers;
              create table guessed (word text);
              insert into guessed values ('guess'), (null);
+             create table words (word text);
+             insert into words values ('guess'), ('other'), ('a;b'), ('');
              create table guarded (id int, word text, made text generated always as (upper(word)) stored, ssn text);
              insert into guarded (id, word, ssn) select id, name, ssn from customers;
              create policy own on guarded using (true);
@@ -57,6 +60,7 @@ async fn copies_are_masked_as_selects_are() {
             errors_of_a_copy_are_the_databases_own,
             a_copy_of_other_columns_than_were_described_is_not_shown,
             a_value_that_is_the_mark_of_null_is_masked,
+            the_quotes_of_a_copy_tell_nothing_of_what_was_there,
             a_large_copy_is_masked_row_by_row,
             copied_files_can_be_loaded_again,
             drivers_copy_masked_values,
@@ -73,6 +77,49 @@ async fn copies_are_masked_as_selects_are() {
             assert!(!found, "{secret} is in {path}");
         }
     }
+}
+
+/// It was judged at Parse, and the table has another column since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_not_read_is_judged_when_it_runs() {
+    // Without content rules: with them, what is not read is refused whatever it is.
+    let mask = r#"{ columns: [{ match: "public.*.word", strategy: redact }] }"#.into();
+    let mut stage = Stage::start(Setting { mask, ..setting() }).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    stage
+        .real(
+            "set role shop_owner; create table staging (id int); insert into staging values (7);
+             create table swapped (word text); insert into swapped values ('other');",
+        )
+        .unwrap();
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    let before = wire
+        .ask(Out::new().parse("c", "copy swapped (word) to stdout (encoding 'latin1')").sync())
+        .await
+        .unwrap();
+    assert_eq!(shape(&before), "E:42501 ZI", "it would have to be masked");
+    let parsed =
+        wire.ask(Out::new().parse("c", "copy staging to stdout (encoding 'latin1')").sync()).await.unwrap();
+    assert_eq!(shape(&parsed), "1 ZI");
+    let ran = || Out::new().bind("", "c", &[], &[]).execute("").sync();
+    let answer = wire.ask(ran()).await.unwrap();
+    assert!(shape(&answer).starts_with("2 H"), "{}", shape(&answer));
+    let altered = wire
+        .query("alter table staging rename to staged; alter table swapped rename to staging")
+        .await
+        .unwrap();
+    assert!(shape(&altered).ends_with("ZI"), "{}", shape(&altered));
+    let answer = wire.ask(ran()).await.unwrap();
+    let shown =
+        wire.query("alter table staging rename to swapped; alter table staged rename to staging").await;
+    assert!(shape(&shown.unwrap()).ends_with("ZI"));
+    assert!(copied(&answer).is_empty() && shape(&answer).ends_with("E:42501 ZI"), "{}", shape(&answer));
+
+    // The same in one text, which is judged before any of it runs.
+    let swap = "alter table staging rename to staged; alter table swapped rename to staging";
+    let answer = wire.query(&format!("{swap}; copy staging to stdout")).await.unwrap();
+    assert!(copied(&answer).is_empty() && shape(&answer).ends_with("E:42501 ZI"), "{}", shape(&answer));
+    stage.stop().await;
 }
 
 async fn enter(case: &Case) -> Wire {
@@ -94,15 +141,18 @@ async fn copy_out_is_masked_in_every_format(case: Case) {
     let mut wire = enter(&case).await;
     let of = "(select id, ssn as \"a,b\", card, city from customers where id = 1)";
     let ada = ["1\t[redacted]\t************1881\tLeeds\n"];
-    let quoted = format!("1,[redacted],*{}1881*,Leeds\n", "**".repeat(12));
+    let quoted = format!("1,*[redacted]*,*{}1881*,Leeds\n", "**".repeat(12));
     let escaped = format!("1*[redacted]*{}1881*Leeds\n", "\\*".repeat(12));
     for (sql, expected) in [
         (format!("copy {of} to stdout"), &ada[..]),
         (format!("copy {of} to stdout (header)"), &["id\ta,b\tcard\tcity\n", ada[0]]),
-        (format!("copy {of} to stdout csv delimiter ';'"), &["1;[redacted];************1881;Leeds\n"]),
+        (
+            format!("copy {of} to stdout csv delimiter ';'"),
+            &["1;\"[redacted]\";\"************1881\";Leeds\n"],
+        ),
         (
             format!("copy {of} to stdout (format csv, header, force_quote (\"a,b\"), delimiter ',')"),
-            &["id,\"a,b\",card,city\n", "1,\"[redacted]\",************1881,Leeds\n"],
+            &["id,\"a,b\",card,city\n", "1,\"[redacted]\",\"************1881\",Leeds\n"],
         ),
         (format!("copy {of} to stdout with csv quote '*'"), &[quoted.as_str()]),
         (format!("copy {of} to stdout with delimiter '*' null ''"), &[escaped.as_str()]),
@@ -245,7 +295,7 @@ async fn a_value_that_is_the_mark_of_null_is_masked(case: Case) {
     let mut wire = enter(&case).await;
     for (options, expected) in [
         ("(format csv, null 'guess')", &["\"[redacted]\"\n", "guess\n"][..]),
-        ("(format csv)", &["[redacted]\n", "\n"]),
+        ("(format csv)", &["\"[redacted]\"\n", "\n"]),
         ("(format text)", &["[redacted]\n", "\\N\n"]),
         // Nothing looks like a text without characters, so it is masked as one.
         ("(null '')", &["[redacted]\n", "[redacted]\n"]),
@@ -254,6 +304,27 @@ async fn a_value_that_is_the_mark_of_null_is_masked(case: Case) {
         for answer in both(&mut wire, &format!("copy guessed to stdout {options}")).await {
             assert_eq!(copied(&answer), expected, "{options}");
             assert_eq!(expected.is_empty(), shape(&answer).ends_with("E:42501 ZI"), "{options}");
+        }
+    }
+}
+
+/// PostgreSQL quotes what holds a delimiter, a quote or the mark of NULL: all of the client's choice.
+async fn the_quotes_of_a_copy_tell_nothing_of_what_was_there(case: Case) {
+    let mut wire = enter(&case).await;
+    for option in [
+        "null 'guess'",
+        "null 'other'",
+        "delimiter ';'",
+        "quote 'g'",
+        "escape 'e'",
+        "force_quote *",
+        "header",
+    ] {
+        for answer in both(&mut wire, &format!("copy words to stdout (format csv, {option})")).await {
+            let lines = copied(&answer);
+            let lines: Vec<&String> = lines.iter().filter(|line| *line != "word\n").collect();
+            assert_eq!(lines.len(), 4, "{option}");
+            assert!(lines.iter().all(|line| *line == lines[0]), "{option}: {lines:?}");
         }
     }
 }
@@ -318,7 +389,7 @@ async fn copied_files_can_be_loaded_again(case: Case) {
 }
 
 const DRIVERS: &str = r#"
-import asyncio, io, os, asyncpg, psycopg
+import asyncio, csv, io, os, asyncpg, psycopg
 
 query = "select id, ssn, card, city from customers order by id"
 
@@ -337,7 +408,7 @@ with psycopg.connect("", autocommit=True) as connection:
             assert len(list(copy)) == (60 if format == "text" else 61)
     with cursor.copy(f"copy ({query}) to stdout csv header") as copy:
         text = b"".join(copy).decode()
-        hidden([line.split(",") for line in text.splitlines()[1:]])
+        hidden(list(csv.reader(text.splitlines()[1:])))
     try:
         with cursor.copy("copy (select upper(ssn) from customers) to stdout") as copy:
             list(copy)

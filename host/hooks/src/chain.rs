@@ -102,6 +102,21 @@ pub struct OperationSummary<'a> {
     pub now_ms: u64,
 }
 
+impl<'a> OperationSummary<'a> {
+    /// Of statements in `protocol`, whose facts and findings the checks have given.
+    pub fn of(
+        protocol: &'static str,
+        text: &'a str,
+        statements: &[StatementFacts],
+        risk: u8,
+        findings: &'a [Finding],
+        now_ms: u64,
+    ) -> Self {
+        let classes = statements.iter().flat_map(|facts| facts.classes.iter().cloned()).collect();
+        OperationSummary { protocol, text, classes, risk, findings, now_ms }
+    }
+}
+
 /// The longest part of an operation's text that approval triggers see, in bytes.
 const MAX_SUMMARY_BYTES: usize = 4096;
 
@@ -189,6 +204,10 @@ impl SessionHooks {
                 judgement.refusal = Some(refusal);
                 break;
             }
+        }
+        if judgement.statements.is_empty() && judgement.refusal.is_none() {
+            // Fails closed: allowed, and nothing is known of it. It may be anything.
+            judgement.statements.push(StatementFacts::unknown());
         }
         Ok(judgement)
     }

@@ -228,9 +228,14 @@ fn to_format(format: sql::Format) -> column_mask::Format {
 }
 
 fn to_statement(facts: &sql::StatementFacts) -> sql_facts::StatementFacts {
+    // A word that the host does not know means to masks what it means to the host: it may be anything.
+    let (class, classes) = match facts.understood() {
+        true => (facts.class.clone(), facts.classes.clone()),
+        false => (sql::UNKNOWN.to_owned(), vec![sql::UNKNOWN.to_owned()]),
+    };
     sql_facts::StatementFacts {
-        class: facts.class.clone(),
-        classes: facts.classes.clone(),
+        class,
+        classes,
         relations: facts.relations.iter().map(to_relation).collect(),
         columns: facts
             .columns

@@ -106,14 +106,8 @@ async fn judge(hooks: &mut SessionHooks, text: &str) -> Result<(SqlJudgement, Ru
     if let Some(refusal) = judgement.refusal.clone() {
         return Ok((judgement, Ruling::Refuse(refusal)));
     }
-    let operation = OperationSummary {
-        protocol: "postgres",
-        text,
-        classes: judgement.statements.iter().flat_map(|facts| facts.classes.iter().cloned()).collect(),
-        risk: judgement.risk,
-        findings: &judgement.findings,
-        now_ms,
-    };
+    let SqlJudgement { statements, risk, findings, .. } = &judgement;
+    let operation = OperationSummary::of("postgres", text, statements, *risk, findings, now_ms);
     let holds = hooks.holds(&operation).await?;
     Ok((judgement, if holds.is_empty() { Ruling::Allow } else { Ruling::Hold(holds) }))
 }

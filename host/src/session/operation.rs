@@ -148,11 +148,7 @@ impl Session {
 
     async fn ask_plugins(&mut self, operation: u64, text: &str) -> Result<Judged, Fault> {
         let now_ms = self.now_ms();
-        let mut judgement = self.hooks.check_sql(text, now_ms).await?;
-        if judgement.statements.is_empty() && judgement.refusal.is_none() {
-            // Fails closed: allowed, and nothing is known of it. It may be anything.
-            judgement.statements.push(StatementFacts::unknown());
-        }
+        let judgement = self.hooks.check_sql(text, now_ms).await?;
         let (shape, ruling) = self.memo.shape(judgement.risk, judgement.findings, judgement.statements);
         let mut judged = Judged {
             operation,
@@ -214,14 +210,8 @@ impl Session {
     }
 
     async fn ask_triggers(&mut self, judged: &Judged, now_ms: u64) -> Result<Ruling, Fault> {
-        let summary = OperationSummary {
-            protocol: self.protocol,
-            text: &judged.text,
-            classes: judged.statements.iter().flat_map(|facts| facts.classes.iter().cloned()).collect(),
-            risk: judged.risk,
-            findings: &judged.findings,
-            now_ms,
-        };
+        let Judged { text, statements, risk, findings, .. } = judged;
+        let summary = OperationSummary::of(self.protocol, text, statements, *risk, findings, now_ms);
         let holds = self.hooks.holds(&summary).await?;
         Ok(if holds.is_empty() { Ruling::Allow } else { Ruling::Hold(holds) })
     }

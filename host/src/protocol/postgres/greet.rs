@@ -43,6 +43,8 @@ pub struct PostgresHello {
     pub(super) stream: ServerTls<TcpStream>,
     pub(super) startup: Startup,
     pub(super) place: OwnedSemaphorePermit,
+    /// Given back when it is admitted or gone: strangers that are being refused count as strangers.
+    _greeting: OwnedSemaphorePermit,
     target: TargetName,
     credential: Credential,
     peer: SocketAddr,
@@ -100,8 +102,7 @@ enum First {
 }
 
 pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result<PostgresHello, Goodbye> {
-    // `greeting` is given back when this function returns.
-    let Connection { stream, peer, place, greeting: _greeting } = connection;
+    let Connection { stream, peer, place, greeting } = connection;
     let mut stream = match first(postgres, stream).await? {
         First::Tls(stream) => *stream,
         First::Done(goodbye) => return Err(goodbye),
@@ -142,6 +143,7 @@ pub(super) async fn greet(postgres: &Postgres, connection: Connection) -> Result
     let target = TargetName::new(startup.database.clone()).or_else(|_| TargetName::new(NO_TARGET));
     let target = target.map_err(|_| Goodbye { why: "a target's name that is none" })?;
     Ok(PostgresHello {
+        _greeting: greeting,
         target,
         stream,
         startup,

@@ -166,9 +166,13 @@ impl Layout {
             (Layout::Text { delimiter, .. }, Some(value)) => text::write(value, *delimiter, out),
             (Layout::Csv { null, .. }, None) => out.extend_from_slice(null),
             (Layout::Csv { marks, null, .. }, Some(value)) => {
-                // FORCE_QUOTE is seen in the value that was there.
-                let quotes = if csv::is_quoted(old, *marks) { Quotes::Always } else { Quotes::Needed };
-                csv::write(value, quotes, *marks, null, out);
+                // What is left as it was looks as it did. Whatever is replaced is quoted: PostgreSQL quotes what holds a delimiter,
+                // a quote or the mark of NULL, all of the client's choice, so that the quotes would tell of the value that was there.
+                if old == value && !csv::is_quoted(old, *marks) {
+                    out.extend_from_slice(old);
+                } else {
+                    csv::write(value, Quotes::Always, *marks, null, out);
+                }
             }
         }
         Ok(())

@@ -139,13 +139,19 @@ impl Relay<'_> {
         if !judged.traits.copies_out || !self.session.has_masks() {
             return Ok(BeforeCopy::Other);
         }
-        let Some(CopySource { layout, text, .. }) = source(&judged) else { return Ok(BeforeCopy::Other) };
+        let Some(CopySource { layout, text, .. }) = source(&judged) else {
+            // Judged once before, perhaps long ago: its names may mean something else by now.
+            return Ok(match self.refused_result(&judged).await {
+                Some(refusal) => BeforeCopy::Refuse(refusal),
+                None => BeforeCopy::Other,
+            });
+        };
+        // Taken: it counts for this COPY alone, because PostgreSQL analyses each one anew and says nothing when it changed.
         let known = statement
             .copied
-            .borrow()
-            .as_ref()
+            .take()
             .filter(|described| described.counts(self.epoch, self.catalog.generation()))
-            .map(|described| Rc::clone(&described.columns));
+            .map(|described| described.columns);
         let Some(columns) = known else {
             self.ask_for_copied_columns(statement, of, &text);
             return Ok(BeforeCopy::Wait);
@@ -331,8 +337,7 @@ impl Relay<'_> {
         let (binary, count) = read_beginning(bytes).map_err(|Malformed(what)| drift(what))?;
         // Fails closed: what comes is not what was described.
         if binary != layout.is_binary() || count != columns.len() {
-            self.hide(&other_columns());
-            return Ok(());
+            return self.hide(&other_columns());
         }
         if masked.is_empty() {
             self.result.copies_out = true;

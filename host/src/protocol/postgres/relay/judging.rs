@@ -4,7 +4,7 @@
 use super::Relay;
 use crate::session::{Judged, Planned, Ruling, UseJudgement, refused_by};
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use chaperone_core::sql::{Column, Format, Lineage, Place};
+use chaperone_core::sql::{Column, Format, Lineage, Place, StatementFacts};
 
 impl Relay<'_> {
     /// Judges a text, and what only masks and the gateway can see of it: what it uses, and results that masks would refuse
@@ -66,9 +66,13 @@ impl Relay<'_> {
     /// A statement that writes cannot be taken back when its result turns out to be unshowable: it is planned before it
     /// runs. So is a COPY TO whose columns cannot be asked for (`before_copy`), which must not have to be masked.
     /// Fails closed.
-    async fn refused_result(&mut self, judged: &Judged) -> Option<Refusal> {
+    pub(super) async fn refused_result(&mut self, judged: &Judged) -> Option<Refusal> {
         let mut columns = Vec::new();
         let copies = judged.traits.copies_out && !self.asks_for_copied_columns(judged);
+        if copies && judged.statements.iter().any(StatementFacts::may_change_session) {
+            // What is copied may be another relation by then.
+            columns.push(Column { lineage: Lineage::unknown(), ..computed() });
+        }
         for facts in judged.statements.iter().filter(|_| copies) {
             let Some(copy) = &facts.copy_out else { continue };
             match &copy.relation {

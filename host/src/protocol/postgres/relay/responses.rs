@@ -265,7 +265,7 @@ impl Relay<'_> {
         match &*plan {
             ResultPlan::Refuse(refusal) => {
                 let refusal = refusal.clone();
-                self.hide(&refusal);
+                self.hide(&refusal)?;
                 self.drop_answer(frame);
             }
             ResultPlan::Show { .. } => self.copy(frame.total),
@@ -295,7 +295,14 @@ impl Relay<'_> {
     }
 
     /// The client is told that it does not see this result, and sees nothing more of it.
-    pub(super) fn hide(&mut self, refusal: &Refusal) {
+    pub(super) fn hide(&mut self, refusal: &Refusal) -> Result<(), SessionStop> {
+        if matches!(self.pending.front(), Some(Pending::Execute { .. })) {
+            // What was sent after it has run or will run, while the client would believe that it was skipped.
+            let mut later = self.pending.iter().skip(1).take_while(|pending| !pending.ends_segment());
+            if later.any(|pending| matches!(pending, Pending::Execute { .. })) {
+                return Err(SessionStop::Cut(refusal.clone()));
+            }
+        }
         if !self.result.hidden {
             let operation = self.result.operation;
             self.session.note(EventKind::Refusal, operation, refusal);
@@ -305,6 +312,7 @@ impl Relay<'_> {
         self.result.hidden = true;
         self.result.hidden_segment = true;
         self.skipping |= self.open_segment && !self.pending.iter().any(Pending::ends_segment);
+        Ok(())
     }
 
     async fn executed_row(
@@ -320,12 +328,7 @@ impl Relay<'_> {
             self.result.form = portal.form;
             if let ResultPlan::Refuse(refusal) = &*plan {
                 let refusal = refusal.clone();
-                // What was sent after it has run or will run, while the client believes that it was skipped.
-                let later = self.pending.iter().skip(1).take_while(|pending| !pending.ends_segment());
-                if later.into_iter().any(|pending| matches!(pending, Pending::Execute { .. })) {
-                    return Err(SessionStop::Cut(refusal));
-                }
-                self.hide(&refusal);
+                self.hide(&refusal)?;
             }
             self.result.plan = Some(plan);
         }
@@ -385,8 +388,7 @@ impl Relay<'_> {
             Err(refusal) => {
                 self.result.batch.clear();
                 // Rows that the client already has stay; from here on it sees none.
-                self.hide(&refusal);
-                Ok(())
+                self.hide(&refusal)
             }
         }
     }
