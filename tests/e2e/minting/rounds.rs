@@ -1,10 +1,11 @@
 //! Ways round: to be more than the role is, to log in a second time, to stay after the end.
 
-use super::{MINTED, attributes, audited, gone, minting, refused, roles_of, seen, valid_until};
+use super::{MINTED, attributes, audited, gone, minting, refused, roles_of, seen, sleepers, valid_until};
+use chaperone_core::identity::CallerKind;
 use chaperone_tests::process::Ran;
 use chaperone_tests::psql::Psql;
-use chaperone_tests::raw::{Wire, shape};
-use chaperone_tests::stage::{Minting, Stage};
+use chaperone_tests::raw::{Out, Wire, shape};
+use chaperone_tests::stage::{AGENTS, Minting, Setting, Stage};
 
 /// Sessions may make things in `public`, too.
 const MAKERS: &str = "create role makers nologin; grant usage, create on schema public to makers; \
@@ -215,4 +216,46 @@ async fn a_target_that_refuses_a_role_gives_the_next_one() {
     drop(Wire::connect(&stage, &token).await.unwrap());
     gone(&stage, 1).await;
     stage.stop().await;
+}
+
+/// Who changes its own role waits for nobody and lets nobody else change it. A session may do that and then catch whatever
+/// would cancel its statement; it has to go before its role is touched.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_holds_a_lock_on_its_role_is_thrown_out_all_the_same() {
+    const CLINGS: &str = "do $$ begin loop begin perform pg_sleep(600); exception when query_canceled then null; \
+         end; end loop; end $$";
+    // The other plugins would refuse or hold a block whose effect they cannot tell.
+    let setting = Setting { plugins: "guard".into(), ..minting(Minting::default()) };
+    let mut stage = Stage::start(setting).await.unwrap();
+    let version: u32 = stage.real("show server_version_num").unwrap().trim().parse().unwrap();
+    let lock = ["begin", "alter role {role} password 'x'"];
+    // Up to PostgreSQL 14 a role is its own administrator: it can take from the keeper what lets it end the session, and hold a
+    // lock on its coming back.
+    let take = ["revoke {role} from chaperone", "begin", "grant {role} to chaperone", lock[1]];
+    let cases = [
+        (10u8, lock.to_vec()),
+        (11, [lock.as_slice(), &["set role logs_reader"]].concat()),
+        (12, take.to_vec()),
+    ];
+    for (number, statements) in cases.into_iter().take(if version < 150_000 { 3 } else { 2 }) {
+        let token = stage.token(CallerKind::Agent, AGENTS, number).unwrap();
+        let window = stage.open_window(&token, None).unwrap();
+        let mut wire = Wire::connect(&stage, &token).await.unwrap();
+        let role = roles_of(&stage, number).unwrap().remove(0);
+        // Else its lock may come before the bar, and that is another test's.
+        let barred = format!("select rolcanlogin from pg_roles where rolname = '{role}'");
+        stage.until("the bar", |stage| Ok(stage.real(&barred)?.trim() == "f")).await.unwrap();
+        for statement in statements {
+            let statement = statement.replace("{role}", &role);
+            let said = shape(&wire.query(&statement).await.unwrap());
+            assert!(said.starts_with('C'), "{statement}: {said}");
+        }
+        wire.send(Out::new().query(CLINGS)).await.unwrap();
+        stage.until("a sleeper", |stage| Ok(sleepers(stage, number)? == 1)).await.unwrap();
+        stage.chaperone(&token, &["revoke", &window]).unwrap().success().unwrap();
+        gone(&stage, number).await;
+        assert_eq!(sleepers(&stage, number).unwrap(), 0);
+    }
+    stage.stop().await;
+    assert!(!audited(&stage).contains("role.left"), "{}", audited(&stage));
 }

@@ -8,8 +8,10 @@
 //! [`LiveRoles`](crate::target::mint::LiveRoles) does not list is removed. It happens when a session has ended, when the
 //! gateway starts and stops, and at intervals.
 //!
+//! Backends end before anything else is done to their role, because a session may hold a lock on its own role.
+//!
 //! What may go wrong: the role owns something, or was given a privilege by somebody, and the target keeps it. Then it can log in
-//! no more, is a member of nothing, is told of, and is tried again at every sweep. A statement here that hangs
+//! no more, is a member of nothing, is told of (with what of this did not succeed), and is tried again at every sweep. A statement here that hangs
 //! delays sessions that wait for a role; [`LOCK_TIMEOUT_MS`] and [`STATEMENT_TIMEOUT_MS`] bound that.
 
 mod sql;
@@ -184,26 +186,52 @@ impl Keeper {
                 }
                 Err(Kept::Gone) => {}
                 Err(Kept::Lost(error)) => return Err(error),
-                Err(Kept::Left(why)) => self.leave(name, &why).await,
+                Err(Kept::Left(why, reach)) => self.leave(name, &why, reach).await,
             }
         }
         Ok(())
     }
 
     async fn remove(&mut self, name: &RoleName) -> Result<(), Kept> {
-        let mut backends = self.ask(&sql::end(name)).await.map_err(Kept::why("it cannot be ended"))?;
+        self.throw_out(name).await?;
+        // Now that nobody can hold a lock on it. Whoever has logged in meanwhile goes as well.
+        let backends =
+            self.ask(&sql::end(name)).await.map_err(Kept::why("it cannot be ended", Reach::LogIn))?;
+        self.wait_for_the_end_of(name, backends).await?;
+        self.hand_on_and_drop(name).await
+    }
+
+    /// Ends every backend of a role. First of all: what else is to be done may wait for a lock that a backend holds.
+    async fn throw_out(&mut self, name: &RoleName) -> Result<(), Kept> {
+        let backends = match self.ask(&sql::terminate(name)).await {
+            Err(MintError::Refused(state)) if state == sql::NOT_ALLOWED => {
+                self.ask(&sql::terminate_as_signaller(name)).await
+            }
+            answer => answer,
+        };
+        let backends = backends.map_err(Kept::why("its sessions cannot be ended", Reach::GoOn))?;
+        self.wait_for_the_end_of(name, backends).await
+    }
+
+    async fn wait_for_the_end_of(
+        &mut self,
+        name: &RoleName,
+        mut backends: Vec<Vec<String>>,
+    ) -> Result<(), Kept> {
         for _ in 0..LOOKS_AT_BACKENDS {
             if backends.is_empty() {
-                break;
+                return Ok(());
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
-            backends =
-                self.ask(&sql::backends(name)).await.map_err(Kept::why("its backends cannot be seen"))?;
+            let seen = self.ask(&sql::backends(name)).await;
+            backends = seen.map_err(Kept::why("its backends cannot be seen", Reach::GoOn))?;
         }
-        if !backends.is_empty() {
-            return Err(Kept::Left("a session of it does not end".into()));
-        }
-        let owned = self.ask(&sql::owned(name)).await.map_err(Kept::why("what it owns cannot be seen"))?;
+        Err(Kept::Left("a session of it does not end".into(), Reach::GoOn))
+    }
+
+    async fn hand_on_and_drop(&mut self, name: &RoleName) -> Result<(), Kept> {
+        let owned = self.ask(&sql::owned(name)).await;
+        let owned = owned.map_err(Kept::why("what it owns cannot be seen", Reach::Nothing))?;
         let counts: Option<[u64; 2]> = owned
             .into_iter()
             .next()
@@ -215,6 +243,7 @@ impl Keeper {
             (Some([_, 0]), None) => {
                 return Err(Kept::Left(
                     "it owns something, and `owned_to` of the target names nobody".into(),
+                    Reach::Nothing,
                 ));
             }
             // Fails closed: an answer that is none counts as the worst.
@@ -223,29 +252,28 @@ impl Keeper {
                     "it owns something that cannot be handed on: a view, a function, an index by an expression, \
                      or what is in another database"
                         .into(),
+                    Reach::Nothing,
                 ));
             }
         };
         let removed = self.ask(&sql::remove(name, owned_to.as_ref())).await;
-        removed.map(drop).map_err(Kept::why("the target keeps it"))
+        removed.map(drop).map_err(Kept::why("the target keeps it", Reach::Nothing))
     }
 
-    /// What cannot be removed shall at least be able to do nothing.
-    async fn leave(&mut self, name: RoleName, why: &str) {
+    /// What cannot be removed shall at least be able to do nothing. What of that the target has done, the log says.
+    async fn leave(&mut self, name: RoleName, why: &str, reach: Reach) {
         let stripped = match self.ask(&sql::memberships(&name)).await.map(names) {
             Ok(memberships) if memberships.is_empty() => Ok(()),
             Ok(memberships) => self.ask(&sql::strip(&name, &memberships)).await.map(drop),
             Err(error) => Err(error),
         };
         let target = &self.target.name;
-        match &stripped {
-            Ok(()) => {
-                tracing::error!(%target, role = %name, why, "a role could not be removed; it can do nothing any more")
-            }
-            Err(error) => {
-                tracing::error!(%target, role = %name, why, %error, "a role could not be removed, and may be a member of others");
-            }
-        }
+        let members = match &stripped {
+            Ok(()) => "it is a member of nothing".to_owned(),
+            Err(error) => format!("it may be a member of others: {error}"),
+        };
+        let can = reach.words();
+        tracing::error!(%target, role = %name, why, can, members, "a role could not be removed");
         if self.left.insert(name.clone(), Instant::now()).is_none() {
             self.report.left(&name, why);
         }
@@ -321,16 +349,38 @@ enum Kept {
     Gone,
     /// The connection is lost; nothing is known.
     Lost(MintError),
-    /// The target keeps it.
-    Left(String),
+    /// The target keeps it, and what it can still do.
+    Left(String, Reach),
 }
 
 impl Kept {
-    fn why(what: &'static str) -> impl FnOnce(MintError) -> Kept {
+    fn why(what: &'static str, reach: Reach) -> impl FnOnce(MintError) -> Kept {
         move |error| match error {
             MintError::Refused(state) if state == sql::ROLE_HAS_GONE => Kept::Gone,
-            MintError::Refused(state) => Kept::Left(format!("{what} (SQLSTATE {state})")),
+            MintError::Refused(state) => Kept::Left(format!("{what} (SQLSTATE {state})"), reach),
             error => Kept::Lost(error),
+        }
+    }
+}
+
+/// How far a role that is kept still reaches, its memberships aside.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// It has no session and gets none.
+    Nothing,
+    /// Its sessions have ended; its login was perhaps not taken.
+    LogIn,
+    /// A session of it may go on.
+    GoOn,
+}
+
+impl Reach {
+    /// For the log.
+    fn words(self) -> &'static str {
+        match self {
+            Reach::Nothing => "it has no session and cannot log in",
+            Reach::LogIn => "it has no session but may still be able to log in",
+            Reach::GoOn => "a session of it may go on",
         }
     }
 }

@@ -15,6 +15,9 @@ pub(super) const TOO_POWERFUL: &str = "CHP01";
 /// The SQLSTATE of what is not there (`undefined_object`).
 pub(super) const ROLE_HAS_GONE: &str = "42704";
 
+/// The SQLSTATE of what the gateway's own role may not do (`insufficient_privilege`).
+pub(super) const NOT_ALLOWED: &str = "42501";
+
 /// A name as it is (PostgreSQL manual, "Identifiers and Key Words"). Zero bytes cannot be in a [`RoleName`].
 fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -58,7 +61,7 @@ pub(super) fn make(whose: &Whose, order: &Order, verifier: &str) -> String {
          CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT LOGIN \
          CONNECTION LIMIT 1 VALID UNTIL {until} PASSWORD {verifier}; \
          COMMENT ON ROLE {role} IS {comment}; \
-         GRANT {roles} TO {role}; \
+         GRANT {roles} TO {role}; GRANT {role} TO CURRENT_USER; \
          DO $chaperone$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles r \
          WHERE pg_catalog.pg_has_role({name}, r.oid, 'MEMBER') AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb \
          OR r.rolreplication OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', \
@@ -93,15 +96,31 @@ pub(super) fn own(whose: &Whose) -> String {
     )
 }
 
-/// No login any more, and every backend of the role is told to end; their processes. The gateway's own role becomes a member,
-/// since it may neither end the backends of a stranger nor hand on what is a stranger's.
+/// Every backend of the role is told to end; their processes. In a transaction of its own and before anything else, because a
+/// session may hold a lock on its own role (it may change its password), and whoever wants to change the role waits for that.
+/// The gateway's own role may do this as a member of it, which [`make`] has seen to.
+pub(super) fn terminate(name: &RoleName) -> String {
+    format!(
+        "SELECT a.pid, pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
+         WHERE a.usename = {name}",
+        name = literal(name.as_str()),
+    )
+}
+
+/// The same without being a member. Up to PostgreSQL 14 a session may take that from the gateway's own role (a role is its own
+/// administrator there), and may hold a lock on its coming back. There `CREATEROLE` gives this right; it is not kept.
+pub(super) fn terminate_as_signaller(name: &RoleName) -> String {
+    format!("BEGIN; GRANT pg_signal_backend TO CURRENT_USER; {}; ROLLBACK", terminate(name))
+}
+
+/// No login any more; then the backends that have come before that. The gateway's own role becomes a member, if it is none any
+/// more: it may not hand on what is a stranger's.
 pub(super) fn end(name: &RoleName) -> String {
     format!(
         "BEGIN; ALTER ROLE {role} NOLOGIN PASSWORD NULL VALID UNTIL '-infinity'; GRANT {role} TO CURRENT_USER; COMMIT; \
-         SELECT a.pid, pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
-         WHERE a.usename = {name}",
+         {terminate}",
         role = role(name),
-        name = literal(name.as_str()),
+        terminate = terminate(name),
     )
 }
 
@@ -209,6 +228,7 @@ mod tests {
         assert!(sql.contains("principal a/b/'';DROP/**/ROLE/**/x;--\\\\, session ses_"), "{sql}");
         assert!(sql.contains(" E'made by chaperone: gateway gw, target shop, principal"), "{sql}");
         assert!(sql.contains("GRANT \"re\"\"ads\", \"writes\" TO \"chp_x___0000000000000007\""), "{sql}");
+        assert!(sql.contains("GRANT \"chp_x___0000000000000007\" TO CURRENT_USER"), "{sql}");
         assert!(sql.contains("VALID UNTIL '2027-01-15T08:00:00Z'"), "{sql}");
         assert!(sql.contains("PASSWORD 'SCRAM-SHA-256$4096:salt$stored:server'"), "{sql}");
     }
