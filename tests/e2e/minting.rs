@@ -136,7 +136,7 @@ async fn a_session_has_a_role_of_its_own_with_the_granted_memberships_alone(case
         (head["identity"]["principal"].as_str().unwrap(), head["session"].as_str().unwrap());
     let comment = stage.real(&format!("select shobj_description('{role}'::regrole, 'pg_authid')")).unwrap();
     let says = format!(
-        "made by chaperone: gateway one, target shop, principal {principal}, session {session}, until "
+        "made by chaperone: gateway one, target shop, database \"shop\", principal {principal}, session {session}, until "
     );
     assert!(comment.starts_with(&says), "{comment}");
     assert!(role.ends_with(&session[session.len() - 16..]), "{role} and {session}");
@@ -283,10 +283,10 @@ async fn a_gateway_that_is_told_to_stop_leaves_no_role() {
 async fn what_a_killed_gateway_left_is_swept_and_nothing_else() {
     // Names, comments or both that are nearly ours.
     let alike = "create role chp_without_a_comment; \
-         create role chp_of_another; comment on role chp_of_another is 'made by chaperone: gateway one1, target shop, x'; \
+         create role chp_of_another; comment on role chp_of_another is 'made by chaperone: gateway one1, target shop, database \"shop\", x'; \
          create role chp_of_another_target; \
-         comment on role chp_of_another_target is 'made by chaperone: gateway one, target shop2, x'; \
-         create role xchp_one; comment on role xchp_one is 'made by chaperone: gateway one, target shop, x';";
+         comment on role chp_of_another_target is 'made by chaperone: gateway one, target shop2, database \"shop\", x'; \
+         create role xchp_one; comment on role xchp_one is 'made by chaperone: gateway one, target shop, database \"shop\", x';";
     let more_sql = alike.to_owned();
     let (mut stage, _) = Stage::prepare(minting(Minting { more_sql, ..Minting::default() })).await.unwrap();
     let strangers = stage.real(MINTED).unwrap();

@@ -56,6 +56,7 @@ const PASSWORD_BYTES: usize = 32;
 pub(super) struct Whose {
     gateway: String,
     target: String,
+    database: String,
 }
 
 /// Keeps the roles of one target.
@@ -82,7 +83,7 @@ impl Keeper {
         orders: Orders,
         report: Arc<dyn KeeperReport>,
     ) -> Self {
-        let whose = Whose { gateway, target: target.name.to_string() };
+        let whose = Whose { gateway, target: target.name.to_string(), database: target.database.clone() };
         let (connection, left, swept) = (None, HashMap::new(), Earlier::Yes);
         Keeper { target, whose, owned_to, orders, report, connection, left, swept }
     }
@@ -325,6 +326,10 @@ impl Keeper {
             ("search_path", "pg_catalog"),
             ("lock_timeout", LOCK_TIMEOUT_MS),
             ("statement_timeout", STATEMENT_TIMEOUT_MS),
+            // A gateway whose host is lost would else hold its claim for two hours.
+            ("tcp_keepalives_idle", "30"),
+            ("tcp_keepalives_interval", "10"),
+            ("tcp_keepalives_count", "3"),
         ];
         let mut connection = login(target, &account, &settings).await.map_err(|error| {
             tracing::error!(target = %target.name, %error, "the gateway cannot log in to make roles");
@@ -418,7 +423,7 @@ mod tests {
     #[test]
     fn two_gateways_claim_two_locks() {
         let of = |gateway: &str, target: &str| {
-            claim_key(&Whose { gateway: gateway.into(), target: target.into() })
+            claim_key(&Whose { gateway: gateway.into(), target: target.into(), database: "d".into() })
         };
         assert_ne!(of("a", "x"), of("b", "x"));
         assert_ne!(of("a", "x"), of("a", "y"));

@@ -42,9 +42,14 @@ fn list(names: &[RoleName]) -> String {
 }
 
 /// How the comment begins by which a gateway knows its own roles: several may share a target, and a name alone can be
-/// anybody's.
+/// anybody's. With the database, because roles are the whole server's and the claim ([`claim`]) is one database's. In quotes and
+/// escaped, so that no mark begins another.
 pub(super) fn mark(whose: &Whose) -> String {
-    format!("made by chaperone: gateway {}, target {}, ", whose.gateway, whose.target)
+    let Whose { gateway, target, database } = whose;
+    format!(
+        "made by chaperone: gateway {gateway}, target {target}, database \"{}\", ",
+        database.escape_default()
+    )
 }
 
 /// One transaction: the role, its comment, its memberships, and a look at where these lead.
@@ -65,7 +70,7 @@ pub(super) fn make(whose: &Whose, order: &Order, verifier: &str) -> String {
          DO $chaperone$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles r \
          WHERE pg_catalog.pg_has_role({name}, r.oid, 'MEMBER') AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb \
          OR r.rolreplication OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', \
-         'pg_write_server_files'))) THEN RAISE EXCEPTION USING ERRCODE = '{TOO_POWERFUL}', MESSAGE = \
+         'pg_write_server_files', 'pg_signal_backend'))) THEN RAISE EXCEPTION USING ERRCODE = '{TOO_POWERFUL}', MESSAGE = \
          'a role of the grant leads to more than a session may have'; END IF; END $chaperone$; \
          COMMIT",
         role = role(name),
@@ -183,7 +188,7 @@ mod tests {
     use chaperone_core::name::{Principal, SessionId};
 
     fn whose() -> Whose {
-        Whose { gateway: "gw".into(), target: "shop".into() }
+        Whose { gateway: "gw".into(), target: "shop".into(), database: "logs".into() }
     }
 
     #[test]
@@ -226,7 +231,10 @@ mod tests {
         };
         let sql = make(&whose(), &order, "SCRAM-SHA-256$4096:salt$stored:server");
         assert!(sql.contains("principal a/b/'';DROP/**/ROLE/**/x;--\\\\, session ses_"), "{sql}");
-        assert!(sql.contains(" E'made by chaperone: gateway gw, target shop, principal"), "{sql}");
+        assert!(
+            sql.contains(" E'made by chaperone: gateway gw, target shop, database \"logs\", principal"),
+            "{sql}"
+        );
         assert!(sql.contains("GRANT \"re\"\"ads\", \"writes\" TO \"chp_x___0000000000000007\""), "{sql}");
         assert!(sql.contains("GRANT \"chp_x___0000000000000007\" TO CURRENT_USER"), "{sql}");
         assert!(sql.contains("VALID UNTIL '2027-01-15T08:00:00Z'"), "{sql}");
@@ -234,10 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn two_gateways_and_two_targets_have_marks_of_which_none_begins_another() {
-        let of =
-            |gateway: &str, target: &str| mark(&Whose { gateway: gateway.into(), target: target.into() });
-        let marks = [of("a", "x"), of("a1", "x"), of("a", "x1"), of("a", "y"), of("b", "x")];
+    fn gateways_targets_and_databases_have_marks_of_which_none_begins_another() {
+        let of = |gateway: &str, target: &str, database: &str| {
+            mark(&Whose { gateway: gateway.into(), target: target.into(), database: database.into() })
+        };
+        let marks = [
+            of("a", "x", "d"),
+            of("a1", "x", "d"),
+            of("a", "x1", "d"),
+            of("a", "y", "d"),
+            of("b", "x", "d"),
+            of("a", "x", "e"),
+            of("a", "x", "d, "),
+            of("a", "x", "d\", "),
+            of("a", "x", "d\\\", "),
+            of("a", "x", "é"),
+        ];
         for (at, one) in marks.iter().enumerate() {
             for (other_at, other) in marks.iter().enumerate() {
                 assert_eq!(one.starts_with(other.as_str()), at == other_at, "{one} and {other}");
