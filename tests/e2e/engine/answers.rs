@@ -1,7 +1,7 @@
 //! Answers, and the lack of them: every kind of fault in every hook.
 
 use super::{breaks, tell};
-use chaperone_core::sql::{Column, Format, Lineage, StatementFacts, Surroundings, Use};
+use chaperone_core::sql::{Column, Format, FunctionRef, Lineage, StatementFacts, Surroundings, Use};
 use chaperone_hooks::{Batch, FaultKind, Hook, OperationSummary, PlanOutcome, SessionHooks};
 use chaperone_tests::guests::{engine, facts, hasty, hostile_chain, load_hostile, patient};
 
@@ -209,11 +209,11 @@ async fn calls_and_faults_are_counted() {
 
 fn facts_of(word: &str) -> Vec<StatementFacts> {
     vec![StatementFacts {
-        class: format!("hostile:{word}"),
-        classes: Vec::new(),
+        class: "select".into(),
+        classes: vec!["select".into()],
         relations: Vec::new(),
         columns: Vec::new(),
-        functions: Vec::new(),
+        functions: vec![FunctionRef { schema: None, name: format!("hostile:{word}") }],
         opaque: false,
         changes_session: false,
         copy_out: None,

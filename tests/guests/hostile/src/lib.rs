@@ -153,9 +153,9 @@ impl trigger::Guest for Hostile {
 
 impl mask::Guest for Hostile {
     fn check(_: &Session, context: mask::Context) -> mask::Answer {
-        // The class of the first statement says what to do.
-        let class = context.statements.first().map_or("", |facts| facts.class.as_str());
-        let word = word(class);
+        // The first function of the first statement says what to do: classes reach masks only in the host's own words.
+        let function = context.statements.first().and_then(|facts| facts.functions.first());
+        let word = word(function.map_or("", |function| function.name.as_str()));
         misbehave(word);
         let mut answer = mask::Answer { permission: mask::Permission::Allow, risk: 0, findings: Vec::new() };
         match word {

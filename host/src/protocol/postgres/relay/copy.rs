@@ -168,7 +168,7 @@ impl Layout {
             (Layout::Csv { marks, null, .. }, Some(value)) => {
                 // What is left as it was looks as it did. Whatever is replaced is quoted: PostgreSQL quotes what holds a delimiter,
                 // a quote or the mark of NULL, all of the client's choice, so that the quotes would tell of the value that was there.
-                if old == value && !csv::is_quoted(old, *marks) {
+                if old == value && old != &**null && !csv::is_quoted(old, *marks) {
                     out.extend_from_slice(old);
                 } else {
                     csv::write(value, Quotes::Always, *marks, null, out);

@@ -207,12 +207,12 @@ fn new_values_are_written_so_that_they_can_be_read_again() {
 }
 
 #[test]
-fn quotes_that_were_forced_stay_and_null_has_none() {
+fn what_is_replaced_is_quoted_and_null_has_no_quotes() {
     let layout = csv(b',', b'"', b'"');
     let mut out = Vec::new();
     let new = [Some(&b"[redacted]"[..]), Some(b"x"), None];
     layout.rewrite(&mut out, b"\"1\",2,\"3\"\n", |index| Ok(Some(new[index]))).unwrap();
-    assert_eq!(out, b"\"[redacted]\",x,\n");
+    assert_eq!(out, b"\"[redacted]\",\"x\",\n");
 }
 
 fn form(delimiter: u8, quote: u8, escape: u8, null: &str) -> CopyForm {
