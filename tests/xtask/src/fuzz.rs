@@ -135,7 +135,7 @@ impl Fuzzer {
         let mut cargo = workspace.cargo(["test", "--no-run", "--quiet", "--workspace", "--test", "fuzz"]);
         cargo.args(["--features", "chaperone-fuzz/libfuzzer"]);
         cargo.args(["--message-format", "json-render-diagnostics"]);
-        cargo.env("RUSTC_WORKSPACE_WRAPPER", std::env::current_exe()?);
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", workspace.this_program());
         let built = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
         if !built.status.success() {
             bail!("the fuzz targets could not be built");

@@ -36,7 +36,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
         steps.run("tests", tests);
         drop(scratch);
         if arguments.is_empty() {
-            steps.run("fuzz", fuzz(workspace)?);
+            steps.run("fuzz", fuzz(workspace));
         }
     }
     for (missing, what) in [
@@ -68,10 +68,10 @@ fn tests(workspace: &Workspace, arguments: &[String]) -> Command {
 }
 
 /// Every target shortly, in a program of its own: its build calls this one in place of the compiler.
-fn fuzz(workspace: &Workspace) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+fn fuzz(workspace: &Workspace) -> Command {
+    let mut command = Command::new(workspace.this_program());
     command.arg("fuzz").current_dir(&workspace.root);
-    Ok(command)
+    command
 }
 
 /// Tells tests where they find what they run against.

@@ -32,6 +32,12 @@ impl Workspace {
         Ok(Workspace { root, tools, programs })
     }
 
+    /// This program, as cargo has built it last: a build of the workspace may have put another file in its place, and then the
+    /// system names the one that runs as deleted.
+    pub(crate) fn this_program(&self) -> PathBuf {
+        self.programs.join(format!("xtask{}", std::env::consts::EXE_SUFFIX))
+    }
+
     /// The cargo that runs us, in the workspace.
     pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
