@@ -1,5 +1,6 @@
 //! One trait for each hook, with the types that plugin authors see.
 
+use crate::batch::Values;
 use crate::bindings::{approval_trigger, column_mask, sql_check};
 use crate::plugin::Plugin;
 use crate::session::Session;
@@ -62,68 +63,10 @@ pub trait ColumnMask: Plugin {
 
     /// One value that is not NULL. The SDK turns the host's batches into these calls; `out` is empty at each.
     fn mask_value(&self, column: ColumnOf, value: &[u8], out: &mut Vec<u8>) -> Result<Change, Refusal>;
-}
 
-/// Runs a plugin over batches, as the host sends them; also what native tests call.
-///
-/// Offsets that do not fit the bytes are refused, never sliced: the host checks as well, neither trusts the other.
-pub fn mask_batches<P: ColumnMask>(plugin: &P, batches: &[Batch]) -> Result<Vec<Masked>, Refusal> {
-    batches.iter().map(|batch| mask_batch(plugin, batch)).collect()
-}
-
-fn mask_batch<P: ColumnMask>(plugin: &P, batch: &Batch) -> Result<Masked, Refusal> {
-    let column = ColumnOf { treatment: batch.treatment, type_oid: batch.type_oid, format: batch.format };
-    let values = batch.offsets.len().checked_sub(1).ok_or_else(malformed)?;
-    let whole = batch.offsets.first() == Some(&0)
-        && batch.offsets.last().is_some_and(|end| usize::try_from(*end) == Ok(batch.bytes.len()))
-        && batch.nulls.len() == values.div_ceil(8);
-    if !whole {
-        return Err(malformed()); // fails closed
-    }
-    let mut masked = Masked {
-        bytes: Vec::with_capacity(batch.bytes.len()),
-        offsets: Vec::with_capacity(batch.offsets.len()),
-        nulls: batch.nulls.clone(),
-        changed: 0,
-    };
-    masked.offsets.push(0);
-    // A buffer of its own, so that no plugin can reach the values that are done.
-    let mut out = Vec::new();
-    for index in 0..values {
-        let bit = 1u8 << (index % 8);
-        let value = value_at(batch, index).ok_or_else(malformed)?;
-        let nulls = masked.nulls.get_mut(index / 8).ok_or_else(malformed)?;
-        if *nulls & bit == 0 {
-            out.clear();
-            match plugin.mask_value(column, value, &mut out)? {
-                Change::Kept => masked.bytes.extend_from_slice(value),
-                Change::Replaced => {
-                    masked.bytes.extend_from_slice(&out);
-                    masked.changed += 1;
-                }
-                Change::Null => {
-                    *nulls |= bit;
-                    masked.changed += 1;
-                }
-            }
-        } else if !value.is_empty() {
-            return Err(malformed()); // fails closed: a NULL carries no bytes
-        }
-        masked.offsets.push(u32::try_from(masked.bytes.len()).map_err(|_| malformed())?);
-    }
-    Ok(masked)
-}
-
-fn value_at(batch: &Batch, index: usize) -> Option<&[u8]> {
-    let start = usize::try_from(*batch.offsets.get(index)?).ok()?;
-    let end = usize::try_from(*batch.offsets.get(index + 1)?).ok()?;
-    batch.bytes.get(start..end)
-}
-
-fn malformed() -> Refusal {
-    Refusal {
-        rule: "mask.malformed-batch".into(),
-        reason: "a batch of values did not have the shape that the contract promises".into(),
-        hint: "This is a fault of the gateway; report it.".into(),
+    /// All values of a batch: each goes to [`ColumnMask::mask_value`]. A mask that sees from the bytes of all of them what none
+    /// can have does better here.
+    fn mask_column(&self, column: ColumnOf, values: Values<'_>) -> Result<Masked, Refusal> {
+        values.each(|value, out| self.mask_value(column, value, out))
     }
 }

@@ -4,6 +4,7 @@
 //! [`SqlCheck`], [`ApprovalTrigger`] and [`ColumnMask`], and is exported with [`export!`]. The same type is
 //! tested natively, with [`configure`] and [`SessionFacts`], without any Wasm. `sdk/README.md` builds one in ten lines.
 
+mod batch;
 #[doc(hidden)]
 pub mod bindings;
 mod export;
@@ -15,12 +16,13 @@ mod session;
 // The macros expand to `::chaperone_sdk::…` also when they are used inside this crate's own tests.
 extern crate self as chaperone_sdk;
 
+pub use batch::{Values, mask_batches};
 pub use glob::Glob;
 pub use hooks::{
     Access, Answer, ApprovalTrigger, Assessment, Batch, Change, Column, ColumnMask, ColumnOf, ColumnRef,
     Context, CopyForm, CopyOut, Finding, Format, FunctionRef, Hold, Lineage, Masked, OperationRequest,
     Origin, Permission, Place, PlanRequest, Refusal, Relation, RelationColumn, RelationColumns, Source,
-    SqlCheck, SqlRequest, SqlResponse, StatementFacts, Treatment, Verdict, mask_batches,
+    SqlCheck, SqlRequest, SqlResponse, StatementFacts, Treatment, Verdict,
 };
 pub use plugin::{ConfigError, Plugin, configure};
 pub use session::{CallerKind, Session, SessionFacts};

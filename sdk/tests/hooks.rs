@@ -67,6 +67,11 @@ fn batches_go_through_value_by_value_and_keep_their_shape() {
         (vec![Some("")], 1),
         (vec![Some("keep"), Some("secret"), Some("keep")], 1),
         (long, 10),
+        (vec![Some("keep"), None, Some("keep")], 0),
+        (
+            vec![None, Some("keep"), Some("keep"), Some("x"), None, Some("keep"), Some("null"), Some("keep")],
+            2,
+        ),
     ] {
         let masked = mask_batches(&sample(), &[batch(&input)]).unwrap().remove(0);
         let expected: Vec<Option<String>> = input
@@ -77,8 +82,13 @@ fn batches_go_through_value_by_value_and_keep_their_shape() {
                 Some(_) => Some("***".to_owned()),
             })
             .collect();
-        assert_eq!(values(&masked), expected);
         assert_eq!(masked.changed, changed, "{input:?}");
+        if changed == 0 {
+            let lengths = (masked.bytes.len(), masked.offsets.len(), masked.nulls.len());
+            assert_eq!(lengths, (0, 0, 0), "what is as it was is not sent back");
+        } else {
+            assert_eq!(values(&masked), expected);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::limits::{MASK_SLACK_BYTES, MAX_TEXT_BYTES};
 use crate::load::{Plugin, PluginStamp};
 use crate::metrics::Hook;
 use crate::store::SessionFacts;
-use crate::wire::{self, Batch, Masked, Shape};
+use crate::wire::{self, Batch, Masked};
 use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal, Verdict, merge_holds};
 use chaperone_core::sql::{Column, StatementFacts, Surroundings, Treatment, Use};
 use std::sync::Arc;
@@ -319,24 +319,24 @@ impl SessionHooks {
         plan: &MaskPlan,
         batches: Vec<Batch>,
     ) -> Result<Result<Vec<Masked>, RuleRefusal>, Fault> {
-        let mut work: Vec<(Batch, u32)> = batches.into_iter().map(|batch| (batch, 0)).collect();
+        let mut work: Vec<Masked> = batches.into_iter().map(Masked::unseen).collect();
         for (number, instance) in self.instances.iter_mut().enumerate() {
             let mine = plan.steps_of(number);
             if mine.is_empty() {
                 continue;
             }
             let hook = Hook::ColumnMask;
-            let mut shapes = Vec::with_capacity(mine.len());
             let mut asked = Vec::with_capacity(mine.len());
+            let mut before = Vec::with_capacity(mine.len());
             for (slot, column, treatment) in &mine {
-                let Some((batch, _)) = work.get_mut(*slot) else {
+                let Some(batch) = work.get_mut(*slot) else {
                     return Err(instance.fault(hook, FaultKind::BadAnswer, "a batch is missing"));
                 };
-                let batch = std::mem::take(batch);
-                shapes.push(Shape::of(&batch));
+                let batch = std::mem::replace(batch, Masked::unseen(Batch::default()));
+                before.push((batch.changed(), batch.is_same()));
                 asked.push(wire::to_batch(*treatment, column, batch));
             }
-            let most = shapes.iter().fold(MASK_SLACK_BYTES, |sum, shape| sum.saturating_add(shape.most()));
+            let most = asked.iter().map(wire::most).fold(MASK_SLACK_BYTES, usize::saturating_add);
             let answer = match instance.mask(&asked, most).await? {
                 Ok(answer) => answer,
                 Err(refusal) => {
@@ -348,15 +348,16 @@ impl SessionHooks {
                 let bad = wire::Bad(FaultKind::BadAnswer, "another number of batches came back");
                 return Err(instance.discard(hook, &bad));
             }
-            for (((slot, ..), shape), masked) in mine.iter().zip(shapes).zip(answer) {
-                let masked = wire::masked(masked, shape).map_err(|bad| instance.discard(hook, &bad))?;
-                let (batch, changed) = masked.into_batch();
+            for (((slot, ..), (asked, before)), masked) in
+                mine.iter().zip(asked.into_iter().zip(before)).zip(answer)
+            {
+                let masked = wire::masked(masked, asked).map_err(|bad| instance.discard(hook, &bad))?;
                 if let Some(done) = work.get_mut(*slot) {
-                    *done = (batch, done.1.max(changed));
+                    *done = masked.after(before);
                 }
             }
         }
-        Ok(Ok(work.into_iter().map(|(batch, changed)| Masked::from_batch(batch, changed)).collect()))
+        Ok(Ok(work))
     }
 }
 

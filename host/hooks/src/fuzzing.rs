@@ -5,9 +5,9 @@
 
 use crate::bindings::chaperone::plugin::{sql_facts, types};
 use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask, sql_check};
-use crate::wire::{self, Batch, Masked, Shape};
+use crate::wire::{self, Batch, Masked};
 use chaperone_core::decision::{Assessment, Finding, HoldTerms, RuleRefusal};
-use chaperone_core::sql::{StatementFacts, Treatment, Use};
+use chaperone_core::sql::{Column, Format, Lineage, StatementFacts, Treatment, Use};
 
 /// Values from bytes; zeros when they are used up.
 #[derive(Debug)]
@@ -190,10 +190,17 @@ pub fn masked(
     changed: u32,
 ) -> Option<Masked> {
     let answer = column_mask::Masked { bytes, offsets, nulls, changed };
-    wire::masked(answer, Shape::of(asked)).ok()
+    wire::masked(answer, asked_of(asked)).ok()
 }
 
 /// The most bytes that an answer to a batch may cost.
 pub fn most_bytes(asked: &Batch) -> usize {
-    Shape::of(asked).most()
+    wire::most(&asked_of(asked))
+}
+
+/// As it was sent to the plugin.
+fn asked_of(batch: &Batch) -> column_mask::Batch {
+    let column =
+        Column { name: String::new(), lineage: Lineage::default(), type_oid: 25, format: Format::Text };
+    wire::to_batch(0, &column, Masked::unseen(batch.clone()))
 }

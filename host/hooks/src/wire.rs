@@ -307,6 +307,8 @@ pub struct Masked {
     offsets: Vec<u32>,
     nulls: Vec<u8>,
     changed: u32,
+    /// No plugin has sent new values. What a plugin counts as changed says less: it may count wrongly.
+    same: bool,
 }
 
 impl Batch {
@@ -367,18 +369,23 @@ impl Masked {
         self.changed
     }
 
-    /// What the last plugin left.
-    pub(crate) fn from_batch(batch: Batch, changed: u32) -> Self {
-        Masked { bytes: batch.bytes, offsets: batch.offsets, nulls: batch.nulls, changed }
+    /// Whether every value is as it was.
+    pub fn is_same(&self) -> bool {
+        self.same
     }
 
-    /// As input for the next plugin.
-    pub(crate) fn into_batch(self) -> (Batch, u32) {
-        (Batch { bytes: self.bytes, offsets: self.offsets, nulls: self.nulls }, self.changed)
+    /// What no plugin has seen yet.
+    pub(crate) fn unseen(batch: Batch) -> Self {
+        Masked { bytes: batch.bytes, offsets: batch.offsets, nulls: batch.nulls, changed: 0, same: true }
+    }
+
+    /// After what an earlier plugin has done.
+    pub(crate) fn after(self, (changed, same): (u32, bool)) -> Self {
+        Masked { changed: self.changed.max(changed), same: self.same && same, ..self }
     }
 }
 
-pub(crate) fn to_batch(treatment: u32, column: &sql::Column, batch: Batch) -> column_mask::Batch {
+pub(crate) fn to_batch(treatment: u32, column: &sql::Column, batch: Masked) -> column_mask::Batch {
     column_mask::Batch {
         treatment,
         type_oid: column.type_oid,
@@ -389,38 +396,36 @@ pub(crate) fn to_batch(treatment: u32, column: &sql::Column, batch: Batch) -> co
     }
 }
 
-/// What the host remembers of a batch to check its answer.
-#[derive(Clone, Copy)]
-pub(crate) struct Shape {
-    values: usize,
-    bytes: usize,
+fn most_bytes(asked: &column_mask::Batch) -> usize {
+    asked.bytes.len().saturating_mul(MASK_GROWTH).saturating_add(MASK_SLACK_BYTES)
 }
 
-impl Shape {
-    pub(crate) fn of(batch: &Batch) -> Self {
-        Shape { values: batch.len(), bytes: batch.bytes.len() }
-    }
-
-    fn most_bytes(self) -> usize {
-        self.bytes.saturating_mul(MASK_GROWTH).saturating_add(MASK_SLACK_BYTES)
-    }
-
-    /// What the answer may cost the host: its values, an offset and a bit for each, and what holds them together.
-    pub(crate) fn most(self) -> usize {
-        let offsets = (self.values + 1).saturating_mul(size_of::<u32>());
-        let nulls = self.values.div_ceil(8);
-        self.most_bytes()
-            .saturating_add(offsets)
-            .saturating_add(nulls)
-            .saturating_add(size_of::<column_mask::Masked>())
-    }
+/// What the answer may cost the host: its values, an offset and a bit for each, and what holds them together.
+pub(crate) fn most(asked: &column_mask::Batch) -> usize {
+    most_bytes(asked)
+        .saturating_add(size_of_val(asked.offsets.as_slice()))
+        .saturating_add(asked.nulls.len())
+        .saturating_add(size_of::<column_mask::Masked>())
 }
 
-pub(crate) fn masked(answer: column_mask::Masked, asked: Shape) -> Checked<Masked> {
-    if answer.offsets.len() != asked.values + 1 || answer.nulls.len() != asked.values.div_ceil(8) {
+/// The new values, or those that were asked about where the plugin says that it has changed none.
+pub(crate) fn masked(answer: column_mask::Masked, asked: column_mask::Batch) -> Checked<Masked> {
+    if answer.changed == 0 && answer.offsets.is_empty() {
+        if !answer.bytes.is_empty() || !answer.nulls.is_empty() {
+            return bad("a masked batch without offsets has values");
+        }
+        return Ok(Masked {
+            bytes: asked.bytes,
+            offsets: asked.offsets,
+            nulls: asked.nulls,
+            changed: 0,
+            same: true,
+        });
+    }
+    if answer.offsets.len() != asked.offsets.len() || answer.nulls.len() != asked.nulls.len() {
         return bad("a masked batch has another number of values than the batch had");
     }
-    if answer.bytes.len() > asked.most_bytes() {
+    if answer.bytes.len() > most_bytes(&asked) {
         return bad("a masked batch is far larger than the batch was");
     }
     let rising = answer.offsets.is_sorted();
@@ -429,7 +434,7 @@ pub(crate) fn masked(answer: column_mask::Masked, asked: Shape) -> Checked<Maske
     if !rising || !whole {
         return bad("the offsets of a masked batch do not fit its bytes");
     }
-    if usize::try_from(answer.changed).map_or(true, |changed| changed > asked.values) {
+    if usize::try_from(answer.changed).map_or(true, |changed| changed >= asked.offsets.len()) {
         return bad("a masked batch has more changed values than values");
     }
     let null_with_bytes = answer.offsets.array_windows().enumerate().any(|(index, [start, end])| {
@@ -438,5 +443,6 @@ pub(crate) fn masked(answer: column_mask::Masked, asked: Shape) -> Checked<Maske
     if null_with_bytes {
         return bad("a NULL of a masked batch has bytes");
     }
-    Ok(Masked { bytes: answer.bytes, offsets: answer.offsets, nulls: answer.nulls, changed: answer.changed })
+    let column_mask::Masked { bytes, offsets, nulls, changed } = answer;
+    Ok(Masked { bytes, offsets, nulls, changed, same: false })
 }

@@ -12,8 +12,8 @@ pub mod rules;
 pub mod strategy;
 pub mod usage;
 use chaperone_sdk::{
-    Answer, Change, ColumnMask, ColumnOf, ConfigError, Context, PlanRequest, Plugin, Refusal, Session,
-    Treatment,
+    Answer, Change, ColumnMask, ColumnOf, ConfigError, Context, Masked, PlanRequest, Plugin, Refusal,
+    Session, Treatment, Values,
 };
 
 /// The plugin: a checked configuration.
@@ -43,6 +43,10 @@ impl ColumnMask for ColumnMasker {
 
     fn mask_value(&self, column: ColumnOf, value: &[u8], out: &mut Vec<u8>) -> Result<Change, Refusal> {
         self.0.mask_value(column, value, out)
+    }
+
+    fn mask_column(&self, column: ColumnOf, values: Values<'_>) -> Result<Masked, Refusal> {
+        self.0.mask_column(column, values)
     }
 }
 

@@ -4,14 +4,14 @@
 //! [`Policy::mask_value`] needs. Whatever does not fit is NULL or a refusal, never the value.
 
 use crate::config::{self, Config};
-use crate::detect::{Scan, Scanner};
+use crate::detect::{Scan, Scanner, Search};
 use crate::kind::{Kind, integer_text, numeric_text, uuid_bytes};
 use crate::plan::{Action, Planner};
 use crate::rules::{ColumnRule, Rules};
 use crate::strategy::{HashKey, Strategy, apply, hashed_uuid, push_uuid};
 use crate::usage;
 use chaperone_sdk::{
-    Answer, Change, ColumnOf, ConfigError, Context, Format, PlanRequest, Refusal, Treatment,
+    Answer, Change, ColumnOf, ConfigError, Context, Format, Masked, PlanRequest, Refusal, Treatment, Values,
 };
 use serde::de::IgnoredAny;
 
@@ -61,6 +61,23 @@ impl Policy {
         }
     }
 
+    /// All values of a batch: most hold nothing that the content rules look for, and all of them together say so soonest.
+    pub fn mask_column(&self, column: ColumnOf, values: Values<'_>) -> Result<Masked, Refusal> {
+        let kind = Kind::of(column.type_oid);
+        let as_they_are = matches!(
+            (kind, column.format),
+            (Kind::Text | Kind::Json | Kind::TextInside | Kind::Other, _) | (Kind::Jsonb, Format::Text)
+        );
+        if !as_they_are || Action::of(column.treatment) != Action::Scan {
+            return values.each(|value, out| self.mask_value(column, value, out));
+        }
+        let search = self.scanner.search(values.bytes());
+        if search.is_empty() {
+            return Ok(values.unchanged());
+        }
+        values.each(|value, out| Ok(self.scan_text(&search, kind, column.format, value, out)))
+    }
+
     /// Hides a whole value. A type that cannot hold what the strategy writes gets NULL: drivers would fail on text in
     /// a date, and a number that stands for another one would be believed.
     fn hide(&self, rule: &ColumnRule, kind: Kind, format: Format, value: &[u8], out: &mut Vec<u8>) -> Change {
@@ -81,13 +98,11 @@ impl Policy {
 
     fn scan(&self, kind: Kind, format: Format, value: &[u8], out: &mut Vec<u8>) -> Change {
         match (kind, format) {
-            (Kind::Scalar, _) => Change::Kept,
-            (Kind::Text, _) | (Kind::TextInside, Format::Text) => self.rewrite(value, out),
-            (Kind::Json, _) | (Kind::Jsonb, Format::Text) => self.rewrite_json(value, out),
+            (Kind::Scalar | Kind::Uuid, _) => Change::Kept,
             (Kind::Jsonb, Format::Binary) => match value.split_first() {
                 Some((&JSONB_VERSION, json)) => {
                     out.push(JSONB_VERSION);
-                    self.rewrite_json(json, out)
+                    self.rewrite_json(&self.scanner.search(json), json, out)
                 }
                 _ => Change::Null, // fails closed: an encoding that is not known
             },
@@ -99,9 +114,26 @@ impl Policy {
                 Some(text) => null_if_found(self.scanner.scan_number(text.as_bytes())),
                 None => Change::Null, // fails closed
             },
-            (Kind::Uuid, _) => Change::Kept,
-            // Texts lie in arrays and composites as they are: they can be found there, but not rewritten.
-            (Kind::TextInside, Format::Binary) | (Kind::Other, _) => null_if_found(self.scanner.scan(value)),
+            (Kind::Text | Kind::Json | Kind::Jsonb | Kind::TextInside | Kind::Other, _) => {
+                self.scan_text(&self.scanner.search(value), kind, format, value, out)
+            }
+        }
+    }
+
+    /// Looks through a value whose texts lie in it as they are.
+    fn scan_text(
+        &self,
+        search: &Search<'_>,
+        kind: Kind,
+        format: Format,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Change {
+        match (kind, format) {
+            (Kind::Text, _) | (Kind::TextInside, Format::Text) => self.rewrite(search, value, out),
+            (Kind::Json, _) | (Kind::Jsonb, Format::Text) => self.rewrite_json(search, value, out),
+            // Arrays and composites in the binary format, and all else: texts can be found there, but not rewritten.
+            _ => null_if_found(search.scan(value)),
         }
     }
 
@@ -111,8 +143,8 @@ impl Policy {
     }
 
     /// Hides the parts of a text that were found.
-    fn rewrite(&self, value: &[u8], out: &mut Vec<u8>) -> Change {
-        let Scan::Parts(parts) = self.scanner.scan(value) else { return Change::Null };
+    fn rewrite(&self, search: &Search<'_>, value: &[u8], out: &mut Vec<u8>) -> Change {
+        let Scan::Parts(parts) = search.scan(value) else { return Change::Null };
         if parts.is_empty() {
             return Change::Kept;
         }
@@ -134,9 +166,9 @@ impl Policy {
     }
 
     /// As [`Policy::rewrite`], for what a client will parse: a number that was found cannot have stars.
-    fn rewrite_json(&self, json: &[u8], out: &mut Vec<u8>) -> Change {
+    fn rewrite_json(&self, search: &Search<'_>, json: &[u8], out: &mut Vec<u8>) -> Change {
         let start = out.len();
-        let change = self.rewrite(json, out);
+        let change = self.rewrite(search, json, out);
         let written = out.get(start..).unwrap_or_default();
         if change == Change::Replaced && serde_json::from_slice::<IgnoredAny>(written).is_err() {
             return Change::Null;

@@ -157,6 +157,9 @@ async fn a_masked_batch_that_does_not_fit_the_batch_is_a_fault() {
         ("mask-first-offset", FaultKind::BadAnswer),
         ("mask-last-offset", FaultKind::BadAnswer),
         ("mask-no-offsets", FaultKind::BadAnswer),
+        ("mask-unchanged-bytes", FaultKind::BadAnswer),
+        ("mask-unchanged-nulls", FaultKind::BadAnswer),
+        ("mask-unchanged-number", FaultKind::BadAnswer),
         ("mask-nulls-short", FaultKind::BadAnswer),
         ("mask-null-with-bytes", FaultKind::BadAnswer),
         ("mask-changed", FaultKind::BadAnswer),
@@ -169,12 +172,14 @@ async fn a_masked_batch_that_does_not_fit_the_batch_is_a_fault() {
         ("mask-eat", FaultKind::Memory),
     ] {
         assert_eq!(masked(&mut session, word).await, Err(kind), "{word}");
-        let values = masked(&mut session, "mask-same").await;
-        assert_eq!(
-            values.as_deref(),
-            Ok(["one", "two2", "three"].map(String::from).as_slice()),
-            "after {word}"
-        );
+        for same in ["mask-same", "mask-unchanged"] {
+            let values = masked(&mut session, same).await;
+            assert_eq!(
+                values.as_deref(),
+                Ok(["one", "two2", "three"].map(String::from).as_slice()),
+                "{same} after {word}"
+            );
+        }
     }
     assert_eq!(masked(&mut session, "mask-refuse").await, Ok(vec!["refused".to_owned()]));
 }

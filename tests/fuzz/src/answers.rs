@@ -85,8 +85,12 @@ fn values(source: &mut Source<'_>) -> Option<()> {
     }
     let offsets: Vec<u32> = (0..source.byte() & 31).map(|_| u32::from(source.byte())).collect();
     let (nulls, changed, bytes) = (source.bytes(), source.number() & 31, source.bytes());
+    let unchanged = offsets.is_empty();
     let answer = masked(&asked, bytes.clone(), offsets, nulls, changed)?;
     assert!(bytes.len() <= most_bytes(&asked));
+    // Without offsets only an answer that has nothing passes: the values are then those that were asked about.
+    assert!(!unchanged || (bytes.is_empty() && changed == 0));
+    let bytes = if unchanged { asked.bytes.clone() } else { bytes };
     assert!(usize::try_from(answer.changed()).unwrap() <= asked.len());
     let mut joined = Vec::new();
     for index in 0..asked.len() {

@@ -1,6 +1,6 @@
 //! Payment card numbers: 13 to 19 digits (ISO/IEC 7812-1), in groups or not, with a known issuer and a right Luhn digit.
 
-use super::{Confidence, digit_at, neighbours, stands_free};
+use super::{Confidence, digit_at, has_run, neighbours, stands_free};
 use std::ops::Range;
 
 /// The shortest number that is in use.
@@ -8,6 +8,15 @@ pub(super) const MIN_DIGITS: usize = 13;
 const MAX_DIGITS: usize = 19;
 /// Digits of a group but the last. Shorter groups are found with [`Confidence::Low`]: columns of small numbers are not.
 const MIN_GROUP: usize = 3;
+
+/// A number, with its separators, is at least so long.
+pub(super) fn may_be_in(bytes: &[u8]) -> bool {
+    has_run(bytes, MIN_DIGITS, |byte| byte.is_ascii_digit() || is_separator(byte))
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'-')
+}
 
 pub(super) fn find(value: &[u8], confidence: Confidence, found: &mut dyn FnMut(Range<usize>)) {
     let mut at = 0;
@@ -48,7 +57,8 @@ fn number_at(value: &[u8], start: usize, confidence: Confidence) -> Option<usize
         {
             longest = Some(end);
         }
-        let goes_on = matches!(value.get(end), Some(b' ' | b'-')) && digit_at(value, end + 1).is_some();
+        let goes_on =
+            value.get(end).is_some_and(|byte| is_separator(*byte)) && digit_at(value, end + 1).is_some();
         if !goes_on || (confidence == Confidence::High && group.len() < MIN_GROUP) {
             break;
         }

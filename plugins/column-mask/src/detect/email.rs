@@ -3,6 +3,10 @@
 use super::Confidence;
 use std::ops::Range;
 
+pub(super) fn may_be_in(bytes: &[u8]) -> bool {
+    memchr::memchr(b'@', bytes).is_some()
+}
+
 pub(super) fn find(value: &[u8], confidence: Confidence, found: &mut dyn FnMut(Range<usize>)) {
     // Neither side crosses an `@`, so that each byte is looked at twice at most.
     for at in memchr::memchr_iter(b'@', value) {

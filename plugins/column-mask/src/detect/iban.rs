@@ -12,8 +12,8 @@ const MAX_CHARS: usize = 34;
 pub(super) fn find(value: &[u8], confidence: Confidence, found: &mut dyn FnMut(Range<usize>)) {
     let mut at = 0;
     while let Some(head) = value.get(at..at + 4) {
-        let is_start =
-            head.iter().take(2).all(u8::is_ascii_alphabetic) && head.iter().skip(2).all(u8::is_ascii_digit);
+        let is_start = matches!(head, [a, b, c, d] if c.is_ascii_digit()
+            && d.is_ascii_digit() && a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
         match if is_start { iban_at(value, at, confidence) } else { None } {
             Some(end) => {
                 found(at..end);

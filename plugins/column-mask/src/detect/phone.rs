@@ -1,12 +1,12 @@
 //! Telephone numbers: international ones (ITU-T E.164, up to 15 digits) and the usual form in North America; with
 //! [`Confidence::Low`] also numbers with a trunk `0` as in most of Europe, which many an order number looks like.
 
-use super::{Confidence, is_chained, neighbours, stands_free};
+use super::{Confidence, has_digits, is_chained, neighbours, stands_free};
 use regex::bytes::Regex;
 use std::ops::Range;
 
 /// The shortest international numbers in use.
-pub(super) const MIN_DIGITS: usize = 8;
+const MIN_DIGITS: usize = 8;
 const MAX_DIGITS: usize = 15;
 
 const HIGH: &str = r"(?x-u)
@@ -23,6 +23,14 @@ pub(super) fn pattern(confidence: Confidence) -> &'static str {
         Confidence::High => HIGH,
         Confidence::Low => LOW,
     }
+}
+
+/// [`HIGH`] has a `+`, `00`, or a dash or dot before the last group.
+pub(super) fn may_be_in(bytes: &[u8], confidence: Confidence) -> bool {
+    has_digits(bytes, MIN_DIGITS)
+        && (confidence == Confidence::Low
+            || memchr::memchr3(b'+', b'-', b'.', bytes).is_some()
+            || memchr::memmem::find(bytes, b"00").is_some())
 }
 
 pub(super) fn find(

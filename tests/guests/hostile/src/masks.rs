@@ -25,6 +25,10 @@ const WORDS: &[&str] = &[
     "mask-eat",
     "mask-refuse",
     "mask-refuse-novel",
+    "mask-unchanged",
+    "mask-unchanged-bytes",
+    "mask-unchanged-nulls",
+    "mask-unchanged-number",
 ];
 
 pub(crate) fn number(word: &str) -> Option<u32> {
@@ -56,6 +60,11 @@ fn same(batch: Batch) -> Masked {
     Masked { bytes: batch.bytes, offsets: batch.offsets, nulls: batch.nulls, changed: 0 }
 }
 
+/// What says that all values are as they were, if `changed` is 0.
+fn nothing() -> Masked {
+    Masked { bytes: Vec::new(), offsets: Vec::new(), nulls: Vec::new(), changed: 0 }
+}
+
 /// The tests send three values, none of them NULL.
 fn spoil(word: &str, batch: &mut Masked) {
     match word {
@@ -65,6 +74,10 @@ fn spoil(word: &str, batch: &mut Masked) {
         "mask-first-offset" => batch.offsets[0] = 1,
         "mask-last-offset" => batch.offsets[3] += 1,
         "mask-no-offsets" => batch.offsets.clear(),
+        "mask-unchanged" => *batch = nothing(),
+        "mask-unchanged-bytes" => *batch = Masked { bytes: b"onetwo2three".to_vec(), ..nothing() },
+        "mask-unchanged-nulls" => *batch = Masked { nulls: vec![0], ..nothing() },
+        "mask-unchanged-number" => *batch = Masked { changed: 1, ..nothing() },
         "mask-nulls-short" => batch.nulls.clear(),
         "mask-null-with-bytes" => batch.nulls[0] |= 1,
         "mask-changed" => batch.changed = 4,

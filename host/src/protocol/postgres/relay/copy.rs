@@ -113,6 +113,7 @@ impl Layout {
         room.clear();
         match self {
             Layout::Text { null: TextNull::Own, .. } if field == b"\\N" => return Ok(None),
+            Layout::Text { .. } if memchr::memchr(b'\\', field).is_none() => return Ok(Some(field)),
             Layout::Text { delimiter, .. } => text::read(field, *delimiter, room)?,
             Layout::Csv { marks, null, .. } if !csv::is_quoted(field, *marks) => {
                 return Ok(if *field == **null { None } else { Some(field) });

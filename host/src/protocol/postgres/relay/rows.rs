@@ -119,7 +119,25 @@ impl RowBatch {
         values: &[Masked],
         layout: Option<&Layout>,
     ) -> Result<(), Malformed> {
+        if self.count > 0 && values.len() != masked.len() {
+            // Fails closed: a column without new values would show its own.
+            return Err(Malformed("rows to which a masked column is missing"));
+        }
         let rows = std::mem::take(&mut self.rows);
+        // A column of which nothing is changed goes on as it came.
+        let new: Vec<NewColumn<'_>> = masked
+            .iter()
+            .zip(values)
+            .filter(|(_, values)| !values.is_same())
+            .map(|(index, values)| NewColumn { index: *index, values })
+            .collect();
+        if layout.is_none() && new.is_empty() {
+            out.extend_from_slice(&rows);
+            self.count = 0;
+            self.rows = rows;
+            self.rows.clear();
+            return Ok(());
+        }
         let mut rest = rows.as_slice();
         let mut number = 0;
         while let Some(frame) = frame::Frame::at(rest)? {
@@ -129,10 +147,10 @@ impl RowBatch {
             let mut wrong = None;
             match (frame.kind, layout) {
                 (b'D', _) => frame::message(out, b'D', |out| {
-                    wrong = rebuild_row(out, row, number, masked, values).err();
+                    wrong = rebuild_row(out, row, number, &new).err();
                 }),
                 (b'd', Some(layout)) => frame::message(out, b'd', |out| {
-                    wrong = rebuild_copied(out, row, layout, number, masked, values).err();
+                    wrong = rebuild_copied(out, row, layout, number, &new).err();
                 }),
                 (NO_ROW, _) => {
                     let bytes = row.get(frame::HEADER_BYTES..).unwrap_or_default();
@@ -159,22 +177,23 @@ impl RowBatch {
     }
 }
 
-fn rebuild_row(
-    out: &mut Vec<u8>,
-    row: &[u8],
-    number: usize,
-    masked: &[usize],
-    values: &[Masked],
-) -> Result<(), Malformed> {
+/// A column of which some values are new.
+struct NewColumn<'v> {
+    index: usize,
+    values: &'v Masked,
+}
+
+fn rebuild_row(out: &mut Vec<u8>, row: &[u8], number: usize, new: &[NewColumn<'_>]) -> Result<(), Malformed> {
     let mut body = Body::of(row);
     let columns = body.i16()?;
     out.extend_from_slice(&columns.to_be_bytes());
-    let mut wanted = masked.iter().zip(values).peekable();
+    let mut wanted = new.iter().peekable();
     for index in 0..usize::try_from(columns).unwrap_or(0) {
         let mut value = body.value()?;
-        if let Some((_, column)) = wanted.next_if(|(masked, _)| **masked == index) {
+        if let Some(column) = wanted.next_if(|column| column.index == index) {
             // Fails closed: a missing value is never replaced by the one that had to be hidden.
-            value = column.value(number).ok_or(Malformed("a row to which a masked value is missing"))?;
+            value =
+                column.values.value(number).ok_or(Malformed("a row to which a masked value is missing"))?;
         }
         match value {
             None => out.extend_from_slice(&(-1i32).to_be_bytes()),
@@ -193,17 +212,18 @@ fn rebuild_copied(
     row: &[u8],
     layout: &Layout,
     number: usize,
-    masked: &[usize],
-    values: &[Masked],
+    new: &[NewColumn<'_>],
 ) -> Result<(), Malformed> {
-    let mut wanted = masked.iter().zip(values).peekable();
+    let mut wanted = new.iter().peekable();
     layout.rewrite(out, row.get(frame::HEADER_BYTES..).unwrap_or_default(), |index| {
-        match wanted.next_if(|(masked, _)| **masked == index) {
+        match wanted.next_if(|column| column.index == index) {
             None => Ok(None),
             // Fails closed, as above.
-            Some((_, column)) => {
-                column.value(number).map(Some).ok_or(Malformed("a row to which a masked value is missing"))
-            }
+            Some(column) => column
+                .values
+                .value(number)
+                .map(Some)
+                .ok_or(Malformed("a row to which a masked value is missing")),
         }
     })
 }
