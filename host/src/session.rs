@@ -191,6 +191,11 @@ impl Session {
         self.hooks.can_rest()
     }
 
+    /// Whether other sessions wait for the memory that [`Session::rest`] gives back.
+    pub fn is_wanted_to_rest(&self) -> bool {
+        self.hooks.are_wanted()
+    }
+
     /// Nothing has happened for a while: gives memory back that the next operation takes again.
     pub fn rest(&mut self) {
         self.hooks.rest();

@@ -73,10 +73,21 @@ fn find(bytes: &[u8], name: &[u8]) -> Option<usize> {
     bytes.windows(name.len()).position(|window| window == name)
 }
 
-/// An engine for few sessions: the pool of a real one takes more address space than a process has for many engines.
+/// An engine for few sessions: the pool of a real one takes more address space than a process has for many engines. Nobody
+/// waits for an instance for long.
 pub fn engine(max_instances: u32) -> Result<Engine> {
+    engine_with_patience(max_instances, Duration::from_millis(20))
+}
+
+/// The same; `patience` is how long a session waits for instances.
+pub fn engine_with_patience(max_instances: u32, patience: Duration) -> Result<Engine> {
     let cache = Some(Path::new(env!("OUT_DIR")).join("compiled"));
-    Ok(Engine::new(&EngineConfig { max_instances, cache, ..EngineConfig::default() })?)
+    Ok(Engine::new(&EngineConfig {
+        max_instances,
+        instance_wait: patience,
+        cache,
+        ..EngineConfig::default()
+    })?)
 }
 
 /// Deadlines that only a plugin that never ends reaches, and not before long.

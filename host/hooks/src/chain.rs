@@ -14,6 +14,7 @@ use crate::wire::{self, Batch, Masked};
 use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal, Verdict, merge_holds};
 use chaperone_core::sql::{Column, StatementFacts, Surroundings, Treatment, Use};
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The plugins of a target, in the operator's order.
 #[derive(Debug, Clone)]
@@ -48,17 +49,20 @@ impl Chain {
     pub async fn open(&self, facts: SessionFacts) -> Result<SessionHooks, Fault> {
         let facts = Arc::new(facts);
         let make = |plugin: &Arc<Plugin>| Instance::new(Arc::clone(plugin), Arc::clone(&facts));
-        let mut instances: Vec<Instance> = self.plugins.iter().map(make).collect();
-        for instance in &mut instances {
+        let mut hooks = SessionHooks { instances: self.plugins.iter().map(make).collect(), places: None };
+        hooks.take_places().await?;
+        for instance in &mut hooks.instances {
             instance.warm().await?;
         }
-        Ok(SessionHooks { instances })
+        Ok(hooks)
     }
 }
 
 /// The plugins of one session.
 pub struct SessionHooks {
+    // Before the places: what is in one is gone when the place is another's.
     instances: Vec<Instance>,
+    places: Option<OwnedSemaphorePermit>,
 }
 
 /// What the check plugins said together.
@@ -168,13 +172,46 @@ impl SessionHooks {
 
     /// Whether [`SessionHooks::rest`] would give anything back.
     pub fn can_rest(&self) -> bool {
-        self.instances.iter().any(Instance::can_rest)
+        self.has_all_places() && self.instances.iter().any(Instance::can_rest)
     }
 
-    /// Gives the memory of deterministic plugins back until the next call, which makes them anew: most sessions are idle
-    /// most of the time.
+    /// Gives the memory and the places of deterministic plugins back until the next call, which makes them anew: most sessions
+    /// are idle most of the time.
     pub fn rest(&mut self) {
+        if !self.can_rest() {
+            return;
+        }
         self.instances.iter_mut().for_each(Instance::rest);
+        let resting = self.instances.iter().filter(|instance| instance.can_rest()).count();
+        if let Some(places) = &mut self.places {
+            drop(places.split(resting));
+        }
+    }
+
+    /// Whether other sessions wait for what this one has.
+    pub fn are_wanted(&self) -> bool {
+        self.instances.first().is_some_and(|one| one.plugin().engine.inner.slots.are_wanted())
+    }
+
+    fn has_all_places(&self) -> bool {
+        self.places.as_ref().is_some_and(|places| places.num_permits() >= self.instances.len())
+    }
+
+    /// Has a place for every instance, and waits for them if need be. Called before any plugin is.
+    async fn take_places(&mut self) -> Result<(), Fault> {
+        if self.has_all_places() {
+            return Ok(());
+        }
+        let Some(first) = self.instances.first() else { return Ok(()) };
+        let had = self.places.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = self.instances.len().saturating_sub(had);
+        let taken = first.plugin().engine.inner.slots.take(missing).await;
+        let taken = taken.map_err(|why| first.no_instance(&why))?;
+        match &mut self.places {
+            Some(places) => places.merge(taken),
+            None => self.places = Some(taken),
+        }
+        Ok(())
     }
 
     fn all(&self, hook: Hook, is: impl Fn(&Plugin) -> bool) -> bool {
@@ -184,6 +221,7 @@ impl SessionHooks {
     /// Asks all check plugins about a text.
     pub async fn check_sql(&mut self, text: &str, now_ms: u64) -> Result<SqlJudgement, Fault> {
         let hook = Hook::SqlCheck;
+        self.take_places().await?;
         let mut judgement =
             SqlJudgement { refusal: None, risk: 0, findings: Vec::new(), statements: Vec::new() };
         let request = sql_check::Request { text: text.to_owned(), now: now_ms };
@@ -218,6 +256,7 @@ impl SessionHooks {
         if !self.instances.iter().any(|instance| instance.plugin().has(hook)) {
             return Ok(Vec::new());
         }
+        self.take_places().await?;
         let request = approval_trigger::Request {
             protocol: operation.protocol.to_owned(),
             summary: cut(operation.text, MAX_SUMMARY_BYTES).to_owned(),
@@ -253,6 +292,7 @@ impl SessionHooks {
         if !self.has_masks() {
             return Ok(judgement);
         }
+        self.take_places().await?;
         let context = wire::to_context(statements, surroundings, now_ms);
         for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
             let answer = instance.check_use(&context).await?;
@@ -287,6 +327,7 @@ impl SessionHooks {
         if columns.is_empty() || !self.has_masks() {
             return Ok(PlanOutcome::Plan(plan));
         }
+        self.take_places().await?;
         let request = column_mask::PlanRequest {
             context: wire::to_context(statements, surroundings, now_ms),
             columns: wire::to_columns(columns),
@@ -319,6 +360,7 @@ impl SessionHooks {
         plan: &MaskPlan,
         batches: Vec<Batch>,
     ) -> Result<Result<Vec<Masked>, RuleRefusal>, Fault> {
+        self.take_places().await?;
         let mut work: Vec<Masked> = batches.into_iter().map(Masked::unseen).collect();
         for (number, instance) in self.instances.iter_mut().enumerate() {
             let mine = plan.steps_of(number);

@@ -2,15 +2,14 @@
 
 use crate::cache::Cache;
 use crate::limits::{MAX_TABLE_ELEMENTS, TICK};
+use crate::slots::Slots;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// Address space reserved for each pooled memory. 4 GiB lets compiled code skip bounds checks; it costs no memory.
 const RESERVATION_BYTES: u64 = 4 << 30;
-
-/// Memory that stays resident in a pooled slot after use, so that the next session does not fault it in again.
-const KEEP_RESIDENT_BYTES: usize = 128 << 10;
 
 /// Core instances of one component: the module, its adapter, and the shims that the component tooling adds.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 8;
@@ -26,6 +25,8 @@ pub(crate) const TABLES_PER_COMPONENT: usize = 2;
 pub struct EngineConfig {
     /// The most live plugin instances of all sessions together.
     pub max_instances: u32,
+    /// How long a session waits for instances when all are in use, before what it wants is refused.
+    pub instance_wait: Duration,
     /// The ceiling of any plugin's memory, in bytes; a plugin's own limit may be lower.
     pub max_memory_bytes: usize,
     /// Where compiled plugins are kept; none: compiled at each start.
@@ -34,7 +35,13 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        EngineConfig { max_instances: 6_000, max_memory_bytes: 256 << 20, cache: None }
+        EngineConfig {
+            max_instances: 6_000,
+            // Sessions give their instances back after a few seconds without work, and at once when others wait.
+            instance_wait: Duration::from_secs(10),
+            max_memory_bytes: 256 << 20,
+            cache: None,
+        }
     }
 }
 
@@ -69,6 +76,7 @@ pub(crate) struct Inner {
     /// For `configure`: quick to compile, used once.
     pub(crate) prepare: wasmtime::Engine,
     pub(crate) cache: Option<Cache>,
+    pub(crate) slots: Slots,
 }
 
 impl Engine {
@@ -81,7 +89,8 @@ impl Engine {
         let wasmtime = |error: wasmtime::Error| EngineError::Wasmtime(format!("{error:#}"));
         let run = wasmtime::Engine::new(&run_config(config)).map_err(wasmtime)?;
         let prepare = wasmtime::Engine::new(&prepare_config()).map_err(wasmtime)?;
-        let inner = Arc::new(Inner { run, prepare, cache });
+        let slots = Slots::new(config.max_instances, config.instance_wait);
+        let inner = Arc::new(Inner { run, prepare, cache, slots });
         start_clock(Arc::downgrade(&inner)).map_err(EngineError::Clock)?;
         Ok(Engine { inner })
     }
@@ -114,9 +123,11 @@ fn run_config(settings: &EngineConfig) -> Config {
     pool.max_tables_per_component(TABLES_PER_COMPONENT as u32);
     pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.max_memory_size(settings.max_memory_bytes);
-    pool.linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
-    pool.table_keep_resident(KEEP_RESIDENT_BYTES);
-    pool.async_stack_keep_resident(KEEP_RESIDENT_BYTES);
+    // A place that is given back keeps no memory: with thousands of sessions that are idle most of the time, what places keep
+    // would be most of what the gateway holds, and faulting it in again is a small part of a session's start.
+    pool.linear_memory_keep_resident(0);
+    pool.table_keep_resident(0);
+    pool.async_stack_keep_resident(0);
     let mut config = base_config();
     config.cranelift_opt_level(OptLevel::Speed);
     config.memory_reservation(RESERVATION_BYTES);

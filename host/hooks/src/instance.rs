@@ -67,30 +67,31 @@ impl Instance {
         &self.plugin
     }
 
-    /// Makes the instance now, so that the first operation does not pay for it and a full pool is found at the start.
+    /// Makes the instance now. Its place in the pool is the caller's to have.
     pub(crate) async fn warm(&mut self) -> Result<(), Fault> {
         if self.live.is_none() {
             let made = Live::new(&self.plugin, &self.facts).await;
-            self.live = Some(made.map_err(|error| self.no_instance(&error))?);
+            self.live = Some(made.map_err(|error| self.no_instance(&format!("{error:#}")))?);
         }
         Ok(())
     }
 
-    /// Whether there is an instance that [`Instance::rest`] would give back.
+    /// Whether [`Instance::rest`] may give it back: a plugin that keeps nothing between calls, which is what deterministic
+    /// means. Another's state has to stay.
     pub(crate) fn can_rest(&self) -> bool {
-        self.live.is_some() && self.plugin.deterministic
+        self.plugin.deterministic
     }
 
-    /// Gives the instance back until the next call. Only of a plugin that keeps nothing between calls, which is what
-    /// deterministic means: another's state has to stay.
+    /// Gives the instance back until the next call, if it may.
     pub(crate) fn rest(&mut self) {
         if self.can_rest() {
             self.live = None;
         }
     }
 
-    fn no_instance(&self, error: &wasmtime::Error) -> Fault {
-        let detail = plain_line(&format!("{error:#}"), MAX_DETAIL_CHARACTERS);
+    /// There is none, and why.
+    pub(crate) fn no_instance(&self, why: &str) -> Fault {
+        let detail = plain_line(why, MAX_DETAIL_CHARACTERS);
         let plugin = self.plugin.name.to_string();
         Fault { plugin, hook: "instantiate", kind: FaultKind::NoInstance, detail }
     }

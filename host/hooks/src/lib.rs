@@ -17,6 +17,7 @@ mod instance;
 pub mod limits;
 mod load;
 mod metrics;
+mod slots;
 mod store;
 mod wasi;
 mod wire;

@@ -119,7 +119,7 @@ pub struct Plugin {
     pub(crate) limits: Limits,
     pub(crate) pre: InstancePre<StoreData>,
     /// Keeps the engine's clock going: without it no deadline would ever be reached.
-    _engine: Engine,
+    pub(crate) engine: Engine,
     pub(crate) sql_check: Option<sql_check::GuestIndices>,
     pub(crate) approval_trigger: Option<approval_trigger::GuestIndices>,
     pub(crate) column_mask: Option<column_mask::GuestIndices>,
@@ -207,7 +207,7 @@ impl Engine {
             name,
             limits,
             pre,
-            _engine: self.clone(),
+            engine: self.clone(),
             metrics: Default::default(),
             deterministic: false,
             reads_text: true,

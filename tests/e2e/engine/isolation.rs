@@ -1,9 +1,12 @@
 //! Sessions among each other: nothing shared, nobody held up.
 
 use super::{ask, breaks, fault, tell};
-use chaperone_hooks::{Chain, FaultKind, PluginSource};
-use chaperone_tests::guests::{engine, facts, hasty, hostile_chain, patient};
+use chaperone_hooks::{Chain, FaultKind, PluginSource, SessionHooks};
+use chaperone_tests::guests::{
+    engine, engine_with_patience, facts, hasty, hostile_chain, load_hostile, patient,
+};
 use std::cell::RefCell;
+use std::time::Duration;
 
 #[tokio::test]
 async fn state_stays_within_its_session() {
@@ -90,6 +93,59 @@ async fn a_session_that_rests_gives_back_what_keeps_nothing_between_calls() {
     assert_eq!(one.check_sql("drop table t", 0).await.unwrap_err().kind, FaultKind::NoInstance);
     other.rest();
     assert_eq!(one.check_sql("drop table t", 0).await.unwrap(), before);
+}
+
+/// Two plugins in a pool of three: a session that kept one place while it waits for another would wait for ever.
+#[tokio::test]
+async fn sessions_wait_for_their_turn_and_never_for_each_other() {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    let engine = engine_with_patience(3, PATIENCE).unwrap();
+    let load = async |name: &'static str| {
+        let source =
+            PluginSource::BuiltIn { wasm: chaperone::builtin::find("sql-guard").unwrap(), sha256: None };
+        engine.load(name, &source, &serde_json::json!({}), patient()).await.unwrap()
+    };
+    let chain = Chain::new(vec![load("one").await, load("two").await]).unwrap();
+    let turn = async |session: &mut SessionHooks| {
+        for _ in 0..3 {
+            session.check_sql("select 1", 0).await.unwrap();
+            tokio::task::yield_now().await;
+            // What a session does between two operations.
+            if session.are_wanted() {
+                session.rest();
+            }
+        }
+        session.rest();
+    };
+    let one = async {
+        let mut session = chain.open(facts()).await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(session.are_wanted(), "the second session waits");
+        turn(&mut session).await;
+    };
+    let others = async || turn(&mut chain.open(facts()).await.unwrap()).await;
+    tokio::join!(biased; one, others(), others());
+}
+
+#[tokio::test]
+async fn instances_are_wanted_when_few_are_left() {
+    let engine = engine(8).unwrap();
+    let chain = hostile_chain(&engine, patient()).await.unwrap();
+    let mut sessions = Vec::new();
+    for number in 1..=8 {
+        sessions.push(chain.open(facts()).await.unwrap());
+        assert_eq!(sessions[0].are_wanted(), number > 6, "{number} of 8");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_needs_more_instances_than_there_are_is_told_at_once() {
+    let engine = engine_with_patience(1, Duration::from_secs(600)).unwrap();
+    let one = load_hostile(&engine, "", patient()).await.unwrap();
+    let chain = Chain::new(vec![one.clone(), one]).unwrap();
+    let Err(fault) = chain.open(facts()).await else { panic!("there is one instance") };
+    assert_eq!(fault.kind, FaultKind::NoInstance);
+    assert_eq!(fault.detail, "2 instances are needed, and there are 1 in all");
 }
 
 #[tokio::test]

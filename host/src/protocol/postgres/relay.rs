@@ -254,13 +254,16 @@ impl Relay<'_> {
                     return record.poll(cx).map(|()| Wake::Record);
                 }
                 if wake.is_pending() && self.session.can_rest() {
+                    if self.session.is_wanted_to_rest() && self.is_idle() {
+                        return Poll::Ready(Wake::Rest);
+                    }
                     return rest.poll(cx).map(|()| Wake::Rest);
                 }
                 wake
             })
             .await;
             match wake {
-                Wake::Rest if !std::mem::take(&mut busy) => self.rest(),
+                Wake::Rest if !std::mem::take(&mut busy) || self.session.is_wanted_to_rest() => self.rest(),
                 Wake::Rest => {}
                 _ => busy = true,
             }
