@@ -7,11 +7,22 @@ use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
 use chaperone::demo::postgres::Postgres;
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Lines of the gateway's log that are kept.
+const KEPT_LINES: usize = 20;
 
 const AGENT: &str = "be9c0000-0000-4000-8000-0000000000a1";
+
+/// Takes away what [`MORE_WINDOWS`] has made.
+const NO_MORE_WINDOWS: &str = "\
+    WITH model AS (SELECT id FROM windows ORDER BY opens LIMIT 1) \
+    DELETE FROM windows WHERE id <> (SELECT id FROM model) \
+    AND substr(id, 1, length(id) - 8) = (SELECT substr(id, 1, length(id) - 8) FROM model)";
 
 /// Copies of the first window, for agents and with ids that differ in their last eight digits.
 const MORE_WINDOWS: &str = "\
@@ -28,6 +39,7 @@ pub(crate) struct Gateway {
     port: u16,
     token: String,
     folder: tempfile::TempDir,
+    said: Arc<Mutex<VecDeque<String>>>,
     _issuer: Issuer,
     _runtime: tokio::runtime::Runtime,
 }
@@ -62,11 +74,12 @@ impl Gateway {
             .spawn()
             .context("cannot run chaperone")?;
         let log = process.stderr.take().context("chaperone has no standard error")?;
-        let (port, api) = listening(log)?;
+        let said = Arc::default();
+        let (port, api) = listening(log, Arc::clone(&said))?;
         let spec = TokenSpec::new(CallerKind::Agent, AGENT, AUDIENCE, Timestamp::now())
             .groups(GroupsClaim::Listed(vec![AGENTS.to_owned()]));
         let token = issuer.token(&spec)?;
-        let gateway = Gateway { process, port, token, folder, _issuer: issuer, _runtime: runtime };
+        let gateway = Gateway { process, port, token, folder, said, _issuer: issuer, _runtime: runtime };
         for target in Target::ALL {
             gateway.open_window(program, api, target)?;
         }
@@ -86,6 +99,12 @@ impl Gateway {
         Ok(())
     }
 
+    /// The last lines of its log: why something failed.
+    pub(crate) fn log_tail(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter().fold("the gateway's log ends with:".to_owned(), |text, line| text + "\n" + line)
+    }
+
     fn certificate(&self) -> PathBuf {
         self.folder.path().join(CERTIFICATE)
     }
@@ -95,12 +114,13 @@ impl Gateway {
         self.process.id()
     }
 
-    /// Fills the store with open windows of other agents, until there are `count` of them.
+    /// Has so many windows in the store: those of the benchmark's agent and, to make up the number, open ones of other agents.
     pub(crate) fn have_windows(&self, count: u32) -> Result<()> {
         let options =
             sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join(configuration::STATE));
         self._runtime.block_on(async {
             let mut store = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await?;
+            sqlx::query(NO_MORE_WINDOWS).execute(&mut store).await?;
             sqlx::query(MORE_WINDOWS).bind(count).execute(&mut store).await
         })?;
         Ok(())
@@ -119,7 +139,10 @@ impl Gateway {
 }
 
 /// Waits for the line that names the ports, and reads on in the background so that the gateway never waits for us.
-fn listening(log: impl std::io::Read + Send + 'static) -> Result<(u16, u16)> {
+fn listening(
+    log: impl std::io::Read + Send + 'static,
+    kept: Arc<Mutex<VecDeque<String>>>,
+) -> Result<(u16, u16)> {
     let mut lines = BufReader::new(log).lines();
     let mut said = String::new();
     for line in lines.by_ref() {
@@ -129,7 +152,15 @@ fn listening(log: impl std::io::Read + Send + 'static) -> Result<(u16, u16)> {
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         };
         if let (Some(postgres), Some(api)) = (port("postgres"), port("api")) {
-            std::thread::spawn(move || lines.for_each(drop));
+            std::thread::spawn(move || {
+                for line in lines.map_while(Result::ok) {
+                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.push_back(line);
+                    if kept.len() > KEPT_LINES {
+                        kept.pop_front();
+                    }
+                }
+            });
             return Ok((postgres, api));
         }
         said.push_str(&line);

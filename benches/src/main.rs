@@ -102,12 +102,9 @@ fn main() -> Result<ExitCode> {
     }
     let mut idle = None;
     if "idle".contains(&options.only) {
-        idle = Some(idle::measure(
-            &gateway.route(Target::Idle),
-            gateway.pid(),
-            server.bin_dir(),
-            IDLE_SESSIONS,
-        )?);
+        let measured =
+            idle::measure(&gateway.route(Target::Idle), gateway.pid(), server.bin_dir(), IDLE_SESSIONS);
+        idle = Some(measured.with_context(|| gateway.log_tail())?);
     }
     if "windows".contains(&options.only) {
         with_windows(&gateway, &plain, server.bin_dir(), &options, &mut report)?;
@@ -121,7 +118,7 @@ fn main() -> Result<ExitCode> {
     Ok(if kept || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The same loads with more and more windows in the store. It only grows, so that rounds cannot take turns here.
+/// The same loads with few and with many windows in the store, in turns as everything else.
 fn with_windows(
     gateway: &Gateway,
     route: &Route,
@@ -129,12 +126,13 @@ fn with_windows(
     options: &Options,
     report: &mut Report,
 ) -> Result<()> {
-    for windows in WINDOWS {
-        gateway.have_windows(windows)?;
-        for load in LOADS.iter().filter(|load| [SESSION_START, "prepared, 1 client"].contains(&load.name)) {
-            for _ in 0..options.rounds {
+    for round in 1..=options.rounds {
+        for windows in WINDOWS {
+            gateway.have_windows(windows)?;
+            for load in LOADS.iter().filter(|load| [SESSION_START, "prepared, 1 client"].contains(&load.name))
+            {
                 let measured = load.run(route, bin_dir, options.seconds)?;
-                println!("{windows} windows: {}: {measured}", load.name);
+                println!("round {round}/{}: {windows} windows: {}: {measured}", options.rounds, load.name);
                 report.add(targets::with_windows(load.name, windows), route.name, measured);
             }
         }
