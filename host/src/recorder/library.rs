@@ -183,8 +183,9 @@ pub fn summary(path: &Path) -> Result<SessionSummary, RecorderError> {
         footer(&mut file, bytes).map_err(failed)?.filter(|footer| footer.session == opening.head.session);
     let state = match &footer {
         Some(footer) => State::Sealed(footer.ending),
+        // Under the name of a sealed recording a lock says nothing: nobody writes it any more.
         None => match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => State::Live,
+            Err(TryLockError::WouldBlock) if is_open_name(path) => State::Live,
             _ => State::Unsealed,
         },
     };

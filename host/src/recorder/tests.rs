@@ -16,7 +16,8 @@ use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{Principal, ProviderName, TargetName};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 fn timestamp() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().unwrap()
@@ -70,8 +71,38 @@ fn end() -> SessionEnd {
     SessionEnd { ended: timestamp(), reason: EndReason::ClientClosed, code: None, detail: String::new() }
 }
 
-/// A folder that is quick to sync, where there is one.
-fn folder() -> tempfile::TempDir {
+/// Until its program begins, a process that is being started has a copy of every file that is open here, and with them
+/// the locks: a recording that was given up would seem to be written still. So a test that starts one waits for those
+/// with a [`folder`], where tests are threads of one process.
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// A folder whose recordings nobody else holds.
+struct Folder {
+    directory: tempfile::TempDir,
+    _nothing_starts: RwLockReadGuard<'static, ()>,
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// One for each test: a second one would wait for a start that waits for the first.
+fn folder() -> Folder {
+    let nothing_starts = STARTS.read().unwrap_or_else(PoisonError::into_inner);
+    Folder { directory: directory(), _nothing_starts: nothing_starts }
+}
+
+/// Starts a process while nobody has a [`folder`].
+fn start(command: &mut Command) -> io::Result<Child> {
+    let _alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
+    // Returns when the program has begun.
+    command.spawn()
+}
+
+/// A directory that is quick to sync, where there is one.
+fn directory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }

@@ -82,11 +82,15 @@ pub fn verify_with_progress(
     let status = match stopped {
         Err(ReadError::Io(source)) => return Err(unreadable(source)),
         Err(error @ ReadError::Unsupported { .. }) => Status::Unsupported(error.to_string()),
-        Err(ReadError::Damage(damage)) => match (damage.what.is_unfinished(), writer) {
-            (true, Writer::Alive) => Status::Live,
-            // Only under the name of an open recording: a sealed one that stops early was cut.
-            (true, Writer::Gone) if library::is_open_name(path) && scan.opening.is_some() => Status::Unsealed,
-            _ => Status::Damaged(damage),
+        // Fails closed: only under the name of an open recording. A sealed one that stops early was cut, and whoever may
+        // read it may also hold a lock on it.
+        Err(ReadError::Damage(damage)) if !(damage.what.is_unfinished() && library::is_open_name(path)) => {
+            Status::Damaged(damage)
+        }
+        Err(ReadError::Damage(damage)) => match writer {
+            Writer::Alive => Status::Live,
+            Writer::Gone if scan.opening.is_some() => Status::Unsealed,
+            Writer::Gone => Status::Damaged(damage),
         },
         Ok(footer) => match (&scan.opening, named) {
             (Some(opening), Some(named)) if opening.head.session != named => Status::Damaged(Damage {

@@ -6,6 +6,7 @@ use super::super::replay::{Pace, schedule};
 use super::super::verify::Scan;
 use super::*;
 use proptest::prelude::*;
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Computed once with another implementation (Python's hashlib over the fields of recording.md): whoever changes the
@@ -242,11 +243,13 @@ fn a_replay_keeps_the_pace() {
 fn the_reader_in_the_documentation_reads() {
     let page = include_str!("../../../docs/recording.md");
     let script = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
-    let folder = folder();
+    let folder = directory();
     let path = folder.path().join("small.chrec");
     let run = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        std::process::Command::new("python3").args(["-c", script]).arg(&path).output()
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(&path).stdout(Stdio::piped()).stderr(Stdio::piped());
+        start(&mut command)?.wait_with_output()
     };
     let bytes = small();
     let Ok(output) = run(&bytes) else {

@@ -161,6 +161,27 @@ fn a_live_recording_is_left_alone_and_a_dropped_one_is_sealed() {
     assert_eq!(footer.count(EventKind::Operation), 1);
 }
 
+/// A lock says that a recording is still written, and anybody who may read a file may lock it. So it counts for an open
+/// recording alone: a sealed one that was cut is damaged, whoever holds it.
+#[test]
+fn a_lock_does_not_make_a_live_recording_of_a_sealed_one_that_was_cut() {
+    let bytes = small();
+    let borders = borders(&bytes);
+    let folder = folder();
+    let sealed = sealed_path(folder.path(), 1);
+    for length in [0, borders[1] - 1, borders[1], borders[3] + 5, bytes.len() - 1] {
+        let open = leave(folder.path(), &bytes[..length]);
+        let holder = fs::File::open(&open).unwrap();
+        holder.lock().unwrap();
+        assert_eq!(verify(&open).unwrap().status, Status::Live, "cut at {length}");
+        fs::rename(&open, &sealed).unwrap();
+        let status = verify(&sealed).unwrap().status;
+        assert!(matches!(status, Status::Damaged(_)), "cut at {length}: {status:?}");
+        let listed = summary(&sealed).map(|summary| summary.state);
+        assert!(!matches!(listed, Ok(State::Live)), "cut at {length}: {listed:?}");
+    }
+}
+
 /// The folder that [`recorded_until_killed`] writes to.
 const CHILD_FOLDER: &str = "CHAPERONE_TEST_RECORDING_FOLDER";
 
@@ -181,13 +202,13 @@ fn recorded_until_killed() {
 #[test]
 fn kill_9_loses_nothing_that_was_forwarded() {
     use std::io::{BufRead, BufReader};
-    let folder = folder();
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+    let folder = directory();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "recorder::tests::crash::recorded_until_killed", "--ignored", "--nocapture"])
         .env(CHILD_FOLDER, folder.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(std::process::Stdio::piped());
+    let mut child = start(&mut command).unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let number = |line: String| line.strip_prefix("forwarded ").and_then(|number| number.parse::<u64>().ok());
     lines.by_ref().filter_map(number).find(|operation| *operation == 200).unwrap();
