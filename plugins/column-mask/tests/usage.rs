@@ -123,6 +123,9 @@ fn hidden_values_are_not_carried_elsewhere() {
         (calling(at("select", &["customers"], &["o:id"]), "pg_try_advisory_lock"), "allow"),
         (calling(at("select", &["customers"], &["o:ssn"]), "upper"), "allow"),
         (at("procedural", &[], &[]), "mask.copied"),
+        // What nobody understands may be a write.
+        (at("unknown", &["hr.pay"], &["x:amount"]), "mask.copied"),
+        (writing(at("moves", &["hr.pay"], &["o:amount"]), "orders"), "mask.copied"),
     ] {
         let shown = format!("{statement:?}");
         assert_eq!(said(&context(vec![statement])), expected, "{shown}");
