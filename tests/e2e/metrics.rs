@@ -21,7 +21,7 @@ async fn get(address: SocketAddr, path: &str) -> Result<(String, String)> {
 }
 
 /// Every sample of a scrape: the name with its labels, and the value.
-async fn scrape(stage: &Stage) -> Result<BTreeMap<String, f64>> {
+pub(crate) async fn scrape(stage: &Stage) -> Result<BTreeMap<String, f64>> {
     let (head, body) = get(stage.metrics.context("no metrics")?, "/metrics").await?;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");

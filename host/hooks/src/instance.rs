@@ -4,7 +4,7 @@ use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask,
 use crate::fault::{Fault, FaultKind};
 use crate::limits::{MAX_ANSWER_BYTES, plain_line};
 use crate::load::Plugin;
-use crate::metrics::Hook;
+use crate::metrics::{Counted, Hook};
 use crate::store::{SessionFacts, SessionHandle, StoreData, arm, bounded};
 use crate::wire::Bad;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub(crate) struct Instance {
 struct Live {
     store: Store<StoreData>,
     hooks: Hooks,
+    /// Last, so that what is not counted any more is gone.
+    _counted: Counted,
 }
 
 /// The hooks of one instance, their types checked.
@@ -219,6 +221,6 @@ impl Live {
         arm(&mut store, plugin.limits.check_deadline, plugin.limits.log_lines_per_call);
         let instance = plugin.pre.instantiate_async(&mut store).await?;
         let hooks = Hooks::load(plugin, &mut store, &instance)?;
-        Ok(Live { store, hooks })
+        Ok(Live { store, hooks, _counted: plugin.alive.count() })
     }
 }

@@ -8,7 +8,7 @@ use crate::engine::{Engine, Inner};
 use crate::fault::FaultKind;
 use crate::instance::Hooks;
 use crate::limits::{Limits, MAX_ANSWER_TEXT_BYTES, MAX_CONFIG_PROBLEMS, plain_line};
-use crate::metrics::{Hook, HookMetrics};
+use crate::metrics::{Alive, Hook, HookMetrics};
 use crate::store::{SessionFacts, StoreData, arm, bounded};
 use crate::wasi;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -124,6 +124,7 @@ pub struct Plugin {
     pub(crate) approval_trigger: Option<approval_trigger::GuestIndices>,
     pub(crate) column_mask: Option<column_mask::GuestIndices>,
     metrics: [HookMetrics; 3],
+    pub(crate) alive: Alive,
     /// It says that it answers the same question in the same way throughout a session.
     pub(crate) deterministic: bool,
     /// Its approval trigger may look at the operation's text.
@@ -143,6 +144,11 @@ impl Plugin {
             Hook::ApprovalTrigger => self.approval_trigger.is_some(),
             Hook::ColumnMask => self.column_mask.is_some(),
         }
+    }
+
+    /// How many instances of it sessions hold now.
+    pub fn instances(&self) -> u64 {
+        self.alive.read()
     }
 
     /// The counters of a hook.
@@ -209,6 +215,7 @@ impl Engine {
             pre,
             engine: self.clone(),
             metrics: Default::default(),
+            alive: Alive::default(),
             deterministic: false,
             reads_text: true,
         };

@@ -1,5 +1,6 @@
 //! Counters for each plugin and hook: calls, time, faults. Plain atomics, so that counting never waits.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -65,5 +66,31 @@ impl HookMetrics {
             time: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
             faults: self.faults.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Counts instances that are alive.
+#[derive(Debug, Default)]
+pub(crate) struct Alive(Arc<AtomicU64>);
+
+/// One of them, until it is dropped.
+pub(crate) struct Counted(Arc<AtomicU64>);
+
+impl Alive {
+    /// One more.
+    pub(crate) fn count(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(&self.0))
+    }
+
+    /// How many there are.
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

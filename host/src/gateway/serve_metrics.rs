@@ -122,8 +122,16 @@ async fn store(text: &mut Text, watched: &Watched) {
     .sample(&[("kind", "hold")], open.holds);
 }
 
-/// What each plugin counted, for each hook that it has.
+/// How many instances each plugin has, and what it counted for each hook.
 fn plugins(text: &mut Text, plugins: &[Arc<Plugin>]) {
+    let mut samples = text.metric(
+        "chaperone_plugin_instances",
+        Kind::Gauge,
+        "Instances of a plugin that sessions hold now; idle sessions give theirs back.",
+    );
+    for plugin in plugins {
+        samples.sample(&[("plugin", plugin.stamp().name.as_str())], plugin.instances());
+    }
     type Value = fn(&HookReading) -> String;
     let metrics: [(&'static str, &'static str, Value); 3] = [
         ("chaperone_plugin_calls_total", "Calls of a plugin's hook, those that failed included.", |read| {
