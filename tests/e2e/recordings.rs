@@ -1,12 +1,12 @@
 //! What was done is in a recording that verifies: also when the gateway is killed, told to stop, or cannot write.
 
+mod full;
+
 use chaperone::recorder::{Ending, EventKind, Library, Status, verify};
-use chaperone_tests::raw::{Out, Wire, errors, rows, shape};
+use chaperone_tests::raw::{Out, Wire, rows, shape};
 use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{Recorded, Setting, Stage, object_id};
-use chaperone_tests::tools;
 use std::collections::BTreeSet;
-use std::process::Command;
 
 fn logs_statements() -> Setting {
     let server = vec![("log_statement".to_owned(), "all".to_owned())];
@@ -269,63 +269,5 @@ async fn without_a_recording_there_is_no_session() {
     std::fs::remove_file(stage.recordings()).unwrap();
     std::fs::create_dir(stage.recordings()).unwrap();
     assert_eq!(stage.psql(&token).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
-    stage.stop().await;
-}
-
-/// The most that a file of the gateway may hold, in the blocks of 512 bytes in which `ulimit` counts.
-const FULL_AT_BLOCKS: u64 = 8192;
-
-/// A gateway whose recordings cannot grow any more at some point, as on a disk that is full: write(2) fails with EFBIG
-/// over the limit, because the signal that would kill the process is ignored.
-fn on_a_small_disk() -> Command {
-    let mut command = Command::new("sh");
-    let script = format!("trap '' XFSZ; ulimit -f {FULL_AT_BLOCKS}; exec \"$0\" \"$@\"");
-    command.args(["-c", &script]).arg(tools::chaperone().unwrap());
-    command
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_a_full_disk_nothing_runs_unrecorded() {
-    let mut stage = Stage::start(logs_statements()).await.unwrap();
-    let token = stage.agent().unwrap();
-    let window = stage.open_window(&token, None).unwrap();
-    let serving = stage.serve_by(on_a_small_disk()).await.unwrap();
-    let mut wire = Wire::connect(&stage, &token).await.unwrap();
-    let mut last = Vec::new();
-    // Statements are always recorded whole: these are 60 kB each.
-    let filling = "f".repeat(60_000);
-    for n in 0..1000 {
-        let insert = "insert into orders (customer_id, item, total, status) values (1, 'mark-0";
-        last = wire.query(&format!("{insert}-{n}', 1, 'open') -- {filling}")).await.unwrap();
-        if shape(&last) != "C ZI" {
-            break;
-        }
-    }
-    assert_eq!(shape(&last), "E:58000", "the session goes on");
-    assert!(errors(&last).contains("the session's recording cannot be written"), "{}", errors(&last));
-    assert!(wire.next().await.unwrap().is_none());
-    // Operators get in all the same, and so do sessions as long as there is room for them.
-    let operator = stage.approver().unwrap();
-    let gone = |stage: &Stage| {
-        let listed = stage.chaperone(&operator, &["sessions", "--live", "--json"])?.success()?;
-        let listed: serde_json::Value = serde_json::from_str(&listed)?;
-        Ok(listed["live"].as_array().is_some_and(Vec::is_empty))
-    };
-    stage.until("an end in the list of sessions", gone).await.unwrap();
-    assert_eq!(stage.psql(&token).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
-    stage.chaperone(&operator, &["revoke", &window]).unwrap().success().unwrap();
-    serving.signal("TERM").unwrap();
-    let (status, log) = serving.ended().unwrap();
-    assert!(status.success() && log.contains("the recording cannot be written"), "{status} {log}");
-
-    // With room again, what is there is recovered; what ran is exactly what was recorded.
-    stage.restart().await.unwrap();
-    let statuses = statuses(&stage);
-    assert_eq!(statuses.iter().filter(|one| **one == Status::Intact(Ending::Interrupted)).count(), 1);
-    assert_eq!(statuses.iter().filter(|one| **one == Status::Intact(Ending::Sealed)).count(), 1);
-    let ran = marks(&stage.real("select item from orders where item like 'mark-%'").unwrap());
-    assert!(ran.len() > 10, "the disk was full before anything ran");
-    assert_eq!(marks(&stage.postgres.log()), ran);
-    assert_eq!(recorded_marks(&stage), ran);
     stage.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use chaperone_core::Timestamp;
 use chaperone_tests::proxy::Proxy;
-use chaperone_tests::raw::{Out, Wire, cancel, messages, rows, shape};
+use chaperone_tests::raw::{Out, Wire, cancel, errors, messages, rows, shape};
 use chaperone_tests::stage::{Recorded, Setting, Stage};
 use std::time::Duration;
 
@@ -183,5 +183,40 @@ async fn a_look_up_that_hangs_is_cut_at_the_windows_end() {
     assert!(!late.is_negative(), "cut before the window's end");
     // A look-up is given up after five seconds: waiting for that would be later.
     assert!(late.unsigned_abs() < Duration::from_millis(1900), "cut {late} after the window's end");
+    stage.stop().await;
+}
+
+/// CopyOutResponse of one column, and of two.
+const ONE_COLUMN: &[u8] = b"H\0\0\0\x09\0\0\x01\0\0";
+const TWO_COLUMNS: &[u8] = b"H\0\0\0\x0b\0\0\x02\0\0\0\0";
+
+/// A COPY whose columns are not those that were described is hidden from its beginning. What was sent behind it is skipped,
+/// as after any error, or the client is told that the session is over: nothing may run that it takes for skipped.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_runs_unseen_behind_a_copy_that_is_hidden() {
+    let (mut stage, proxy) = behind_a_proxy().await;
+    let token = stage.agent_with_window().unwrap();
+    let copy = "copy (select ssn from customers where id < 3) to stdout";
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    let shown = wire.ask(Out::new().run(copy, &[]).sync()).await.unwrap();
+    assert_eq!(shape(&shown), "1 2 H d c C ZI");
+    proxy.replace(ONE_COLUMN, TWO_COLUMNS);
+
+    let answer = wire.query(copy).await.unwrap();
+    assert_eq!(shape(&answer), "E:42501 ZI");
+    assert!(errors(&answer).contains("other columns than its description"), "{}", errors(&answer));
+    // What writes waits for what comes before it, and is skipped with the rest of the segment.
+    let insert = "insert into orders (customer_id, item, total, status) values (1, 'behind', 1, 'open')";
+    let answer = wire.ask(Out::new().run(copy, &[]).run(insert, &[]).sync()).await.unwrap();
+    assert!(shape(&answer).ends_with("E:42501 ZI") && !shape(&answer).contains('C'), "{}", shape(&answer));
+    assert_eq!(rows(&wire.query("select count(*) from orders where item = 'behind'").await.unwrap()), ["0"]);
+    // What only reads was handed on together with the COPY, and runs.
+    wire.send(Out::new().run(copy, &[]).run("select 1", &[]).sync()).await.unwrap();
+    let answer = wire.answer().await.unwrap();
+    assert!(shape(&answer).ends_with("E:42501"), "the session goes on: {}", shape(&answer));
+    assert_eq!(answer.last().unwrap().field(b'S').as_deref(), Some("FATAL"));
+    assert!(wire.next().await.unwrap().is_none());
+    assert_eq!(proxy.replaced(), 3);
+    assert!(!String::from_utf8_lossy(&wire.seen).contains("743-61-4657"), "a number was shown");
     stage.stop().await;
 }

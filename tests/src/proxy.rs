@@ -16,6 +16,14 @@ pub struct Proxy {
     target: Arc<OnceLock<SocketAddr>>,
     passed: Arc<Mutex<Vec<Passed>>>,
     stalled: Arc<Mutex<Option<Vec<TcpStream>>>>,
+    replaced: Arc<Mutex<Option<Replacement>>>,
+}
+
+/// What the target says, what is said in its place, and how often it was.
+struct Replacement {
+    from: Vec<u8>,
+    to: Vec<u8>,
+    count: usize,
 }
 
 /// One connection.
@@ -31,7 +39,9 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (target, passed) = (Arc::<OnceLock<SocketAddr>>::default(), Arc::<Mutex<Vec<Passed>>>::default());
         let stalled = Arc::<Mutex<Option<Vec<TcpStream>>>>::default();
+        let replaced = Arc::<Mutex<Option<Replacement>>>::default();
         let (known, all, stall) = (Arc::clone(&target), Arc::clone(&passed), Arc::clone(&stalled));
+        let replace = Arc::clone(&replaced);
         thread::spawn(move || {
             for gateway in listener.incoming().map_while(Result::ok) {
                 if let Some(kept) = lock(&stall).as_mut() {
@@ -39,10 +49,10 @@ impl Proxy {
                     continue;
                 }
                 // A connection that fails is the gateway's to tell of.
-                let _ = pass(gateway, *known.wait(), &all);
+                let _ = pass(gateway, *known.wait(), &all, &replace);
             }
         });
-        Ok(Proxy { address, target, passed, stalled })
+        Ok(Proxy { address, target, passed, stalled, replaced })
     }
 
     /// Tells it where the target is, once.
@@ -65,6 +75,16 @@ impl Proxy {
         lock(&self.stalled).as_ref().map_or(0, Vec::len)
     }
 
+    /// From now on, says `to` wherever the target says `from`, which it has to say at once.
+    pub fn replace(&self, from: &[u8], to: &[u8]) {
+        *lock(&self.replaced) = Some(Replacement { from: from.to_vec(), to: to.to_vec(), count: 0 });
+    }
+
+    /// How often it has done so.
+    pub fn replaced(&self) -> usize {
+        lock(&self.replaced).as_ref().map_or(0, |replacement| replacement.count)
+    }
+
     /// Says something in the target's name on the newest connection.
     pub fn say(&self, bytes: &[u8]) -> Result<()> {
         let passed = lock(&self.passed);
@@ -77,12 +97,27 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pass(mut gateway: TcpStream, target: SocketAddr, all: &Mutex<Vec<Passed>>) -> Result<()> {
+impl Replacement {
+    fn of(&mut self, said: &[u8]) -> Option<Vec<u8>> {
+        let at = said.windows(self.from.len()).position(|bytes| bytes == self.from)?;
+        let (before, after) = (said.get(..at)?, said.get(at + self.from.len()..)?);
+        self.count += 1;
+        Some([before, &self.to, after].concat())
+    }
+}
+
+fn pass(
+    mut gateway: TcpStream,
+    target: SocketAddr,
+    all: &Mutex<Vec<Passed>>,
+    replaced: &Arc<Mutex<Option<Replacement>>>,
+) -> Result<()> {
     let mut server = TcpStream::connect(target)?;
     // Or the system would gather what is written byte by byte.
     gateway.set_nodelay(true)?;
     let said = Arc::<Mutex<Vec<u8>>>::default();
     lock(all).push(Passed { to_gateway: gateway.try_clone()?, said: Arc::clone(&said) });
+    let replaced = Arc::clone(replaced);
     let (mut from_gateway, mut to_server) = (gateway.try_clone()?, server.try_clone()?);
     thread::spawn(move || {
         let _ = std::io::copy(&mut from_gateway, &mut to_server);
@@ -93,6 +128,8 @@ fn pass(mut gateway: TcpStream, target: SocketAddr, all: &Mutex<Vec<Passed>>) ->
         while let Ok(count @ 1..) = server.read(&mut buffer) {
             let bytes = buffer.get(..count).unwrap_or_default();
             lock(&said).extend_from_slice(bytes);
+            let other = lock(&replaced).as_mut().and_then(|replacement| replacement.of(bytes));
+            let bytes = other.as_deref().unwrap_or(bytes);
             if bytes.iter().any(|byte| gateway.write_all(&[*byte]).is_err()) {
                 break;
             }
