@@ -1,11 +1,12 @@
 //! Bounds of time that a configuration sets: how long a login may take, and how long a session.
 
-use chaperone_tests::raw::{Out, Wire, errors, rows, shape, tls};
-use chaperone_tests::stage::{Recorded, Setting, Stage};
-use chaperone_tests::wire::SSL_REQUEST;
+use crate::metrics::scrape;
+use chaperone_tests::raw::{Login, Out, Wire, errors, messages, rows, shape, tls};
+use chaperone_tests::stage::{OtherTarget, Recorded, Setting, Stage};
+use chaperone_tests::wire::{SSL_REQUEST, message, startup};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
@@ -100,5 +101,136 @@ async fn a_session_is_never_longer_than_the_longest_may_be() {
     stage.until("two recordings that say so", sealed).await.unwrap();
     // The window is still open: a new session is another one.
     assert_eq!(rows(&Wire::connect(&stage, &token).await.unwrap().query("select 7").await.unwrap()), ["7"]);
+    stage.stop().await;
+}
+
+/// Connections that were refused for a reason.
+async fn refused(stage: &Stage, reason: &str) -> f64 {
+    scrape(stage).await.unwrap()[&format!("chaperone_connections_refused_total{{reason=\"{reason}\"}}")]
+}
+
+/// Whether a stranger that says nothing is closed without a word; else it is waited for.
+async fn is_dropped(stage: &Stage) -> bool {
+    let mut stranger = TcpStream::connect(stage.address).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(2), stranger.read_u8()).await;
+    matches!(end, Ok(Err(_)))
+}
+
+/// Logs in as soon as there is a place: one is given back a moment after its last client has seen the end.
+async fn enter(stage: &Stage, token: &str) -> Wire {
+    let since = Instant::now();
+    loop {
+        match Wire::connect(stage, token).await {
+            Ok(wire) => return wire,
+            Err(error) => {
+                assert!(since.elapsed() < Duration::from_secs(20), "no place is given back: {error}")
+            }
+        }
+    }
+}
+
+/// A login has one of the places of logins, half of all, from its first byte until it is a session or gone: also while its target
+/// does not answer. So strangers, however many and however slow, leave the other half to sessions, and sessions leave theirs to logins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_has_its_place_until_it_is_admitted_or_gone() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = OtherTarget {
+        name: "silent".into(),
+        address: silent.local_addr().unwrap().to_string(),
+        tls: "{ mode: disabled }".into(),
+        password: None,
+    };
+    let more = "limits: { connections: 8, dial_timeout: 2m }".into();
+    let mut stage =
+        Stage::start(Setting { more, more_targets: vec![target], ..Setting::default() }).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    stage.open_window_on("silent", &token, None).unwrap();
+
+    // Many more than there are places, one after the other: each is told why, and leaves nothing behind.
+    for _ in 0..40 {
+        let Login::Refused(said) = Wire::login(&stage, "no token", "shop", &[]).await.unwrap() else {
+            panic!("a stranger is in");
+        };
+        assert_eq!(shape(&messages(&said)), "E:28P01");
+    }
+    // Those that are in count as logins no more.
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(enter(&stage, &token).await);
+    }
+    // The bound of logins, at a target that says nothing.
+    let (mut logins, mut dialled) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let mut login = tls(&stage).await.unwrap();
+        login.write_all(&startup(3 << 16, &[("user", "app"), ("database", "silent")])).await.unwrap();
+        login.write_all(&message(b'p', &[token.as_bytes(), b"\0"].concat())).await.unwrap();
+        login.flush().await.unwrap();
+        dialled.push(silent.accept().await.unwrap());
+        logins.push(login);
+    }
+    let before = (refused(&stage, "login-limit").await, refused(&stage, "connection-limit").await);
+    assert!(is_dropped(&stage).await, "a fifth login is begun, though four are not done");
+    let after = (refused(&stage, "login-limit").await, refused(&stage, "connection-limit").await);
+    assert_eq!(after, (before.0 + 1.0, before.1));
+    for session in &mut sessions {
+        assert_eq!(rows(&session.query("select 7").await.unwrap()), ["7"]);
+    }
+    // They are refused, and all places that were theirs are there for sessions.
+    drop((silent, dialled));
+    for mut login in logins {
+        let mut said = Vec::new();
+        login.read_to_end(&mut said).await.unwrap();
+        assert!(shape(&messages(&said)).ends_with("E:08006"), "{}", shape(&messages(&said)));
+    }
+    while sessions.len() < 8 {
+        sessions.push(enter(&stage, &token).await);
+    }
+    let before = refused(&stage, "connection-limit").await;
+    assert!(is_dropped(&stage).await, "there are more connections than places");
+    assert_eq!(refused(&stage, "connection-limit").await, before + 1.0);
+    sessions.pop();
+    assert_eq!(rows(&enter(&stage, &token).await.query("select 7").await.unwrap()), ["7"]);
+    stage.stop().await;
+}
+
+/// How long the gateway waits for a client by OAUTHBEARER to take note of its refusal, and a little less.
+const TAKING_NOTE: Duration = Duration::from_secs(4);
+
+/// Who is refused and does not go is still a stranger.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_is_being_refused_counts_as_one() {
+    let more = "limits: { connections: 8 }".into();
+    let mut stage = Stage::start(Setting { more, ..Setting::default() }).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let response = b"n,,\x01auth=Bearer a.b.c\x01\x01";
+    let length = u32::try_from(response.len()).unwrap().to_be_bytes();
+    let initial = message(b'p', &[b"OAUTHBEARER\0".as_slice(), &length, response].concat());
+    let settings = [("user", "app"), ("database", "shop"), ("options", "-c chaperone.auth=oauth")];
+    // On a machine so slow that the first is given up before the last has come, it is tried again.
+    let dropped = loop {
+        let since = Instant::now();
+        let mut strangers = Vec::new();
+        for _ in 0..4 {
+            let mut stranger = tls(&stage).await.unwrap();
+            stranger.write_all(&[startup(3 << 16, &settings), initial.clone()].concat()).await.unwrap();
+            stranger.flush().await.unwrap();
+            // The offer, and the failure, which it does not confirm.
+            let mut said = Vec::new();
+            while messages(&said).len() < 2 {
+                assert_ne!(stranger.read_buf(&mut said).await.unwrap(), 0, "closed: {said:?}");
+            }
+            assert_eq!(shape(&messages(&said)), "R R");
+            strangers.push(stranger);
+        }
+        let dropped = is_dropped(&stage).await;
+        if since.elapsed() < TAKING_NOTE {
+            break dropped;
+        }
+        drop(strangers);
+        drop(enter(&stage, &token).await);
+    };
+    assert!(dropped, "a fifth stranger is listened to while four are still being refused");
+    // They are gone now.
+    assert_eq!(rows(&enter(&stage, &token).await.query("select 7").await.unwrap()), ["7"]);
     stage.stop().await;
 }

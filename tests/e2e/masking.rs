@@ -1,5 +1,7 @@
 //! What has to be hidden is hidden however it is asked for, and the recording holds only what the client saw.
 
+mod redefined;
+
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::raw::{self, Message, Out, Wire, rows, shape};
 use chaperone_tests::scripts::python;

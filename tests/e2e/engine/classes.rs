@@ -1,7 +1,7 @@
 //! The vocabulary of classes: a check plugin with words of its own makes no statement look more harmless than it is.
 
-use chaperone_core::sql::{CLASSES, StatementFacts, UNKNOWN};
-use chaperone_tests::guests::hostile_entry;
+use chaperone_core::sql::{CLASSES, FunctionRef, StatementFacts, Surroundings, UNKNOWN, Use};
+use chaperone_tests::guests::{engine, facts, hostile_chain, hostile_entry, patient};
 use chaperone_tests::sources::read;
 use chaperone_tests::stage::{Setting, Stage};
 use std::collections::BTreeSet;
@@ -56,6 +56,52 @@ async fn a_word_that_the_host_knows_is_taken_at_its_word() {
     let sql = "select 'x' || city from customers /* hostile:class-select */ order by id limit 1;";
     let ran = stage.psql(&token).unwrap().run(sql).unwrap();
     assert_eq!((ran.stdout.trim(), ran.stderr.as_str()), ("xLeeds", ""));
+    stage.stop().await;
+}
+
+/// A mask in another language must not have to know which words the host knows.
+#[tokio::test]
+async fn a_word_that_is_none_reaches_masks_as_unknown() {
+    let engine = engine(2).unwrap();
+    let mut session = hostile_chain(&engine, patient()).await.unwrap().open(facts()).await.unwrap();
+    for (class, classes, told) in [
+        ("select", &["select"][..], "select select"),
+        ("delete.no-where", &["explain", "delete.no-where"], "delete.no-where explain delete.no-where"),
+        (UNKNOWN, &[UNKNOWN], "unknown unknown"),
+        ("reads", &["reads"], "unknown unknown"),
+        ("Select", &["Select"], "unknown unknown"),
+        ("copy", &["copy"], "unknown unknown"),
+        ("selected", &["selected"], "unknown unknown"),
+        // One word among others is enough, and so is none.
+        ("select", &["select", "reads"], "unknown unknown"),
+        ("reads", &["select"], "unknown unknown"),
+        ("select", &[], "unknown unknown"),
+    ] {
+        let statement = StatementFacts {
+            class: class.into(),
+            classes: classes.iter().map(|class| (*class).into()).collect(),
+            functions: vec![FunctionRef { schema: None, name: "hostile:use-tell".into() }],
+            ..StatementFacts::unknown()
+        };
+        let answer = session.check_use(&[statement], &Surroundings::default(), 0).await.unwrap();
+        let Use::Refuse(why) = answer.permission else { panic!("{class}: {answer:?}") };
+        assert_eq!(why.reason, told, "{class}, {classes:?}");
+    }
+}
+
+/// It names what it reads and writes, and calls that by a word of its own: to column-mask it may be a write like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_called_by_another_word_carries_no_hidden_value_elsewhere() {
+    let (mut stage, token) = stage().await;
+    for word in ["class-insert-copies", "class-foreign-copies"] {
+        let sql = format!(
+            "insert into orders (customer_id, item, total, status) \
+             select id, ssn, 1, 'open' from customers where id = 1 /* hostile:{word} */;"
+        );
+        let ran = stage.psql(&token).unwrap().run(&sql).unwrap();
+        assert!(ran.stderr.contains("mask.copied"), "{word}: {} {}", ran.stdout, ran.stderr);
+        assert_eq!(stage.real("select count(*) from orders where item like '%-%-%'").unwrap().trim(), "0");
+    }
     stage.stop().await;
 }
 

@@ -1,6 +1,8 @@
 //! Answers of a check that are wrong, or far too much.
 
-use chaperone_sdk::bindings::sql_check::chaperone::plugin::sql_facts::StatementFacts;
+use chaperone_sdk::bindings::sql_check::chaperone::plugin::sql_facts::{
+    Access, ColumnRef, Place, Relation, StatementFacts,
+};
 use chaperone_sdk::bindings::sql_check::chaperone::plugin::types::{Assessment, Finding, Verdict};
 use chaperone_sdk::bindings::sql_check::exports::chaperone::plugin::sql_check::Response;
 
@@ -46,6 +48,18 @@ fn of_class(class: &str) -> Response {
     response
 }
 
+/// `INSERT INTO orders … SELECT … ssn … FROM customers`, with everything told but a class that is known.
+fn copies(class: &str) -> StatementFacts {
+    let relation = |name: &str, access| Relation { schema: None, name: name.into(), access };
+    let column = |name: &str, place| ColumnRef { qualifier: None, name: name.into(), place };
+    StatementFacts {
+        classes: vec![class.into()],
+        relations: vec![relation("orders", Access::Write), relation("customers", Access::Read)],
+        columns: vec![column("ssn", Place::Other), column("item", Place::Assigned)],
+        ..statement(class.into())
+    }
+}
+
 pub(crate) fn answer(word: &str) -> Option<Response> {
     let mut response = allowed();
     match word {
@@ -71,6 +85,8 @@ pub(crate) fn answer(word: &str) -> Option<Response> {
         "class-select" => return Some(of_class("select")),
         // Words of its own, for what the host has words for.
         "class-foreign" => return Some(of_class("reads")),
+        "class-foreign-copies" => response.statements.push(copies("moves")),
+        "class-insert-copies" => response.statements.push(copies("insert")),
         "class-foreign-risky" => {
             response = of_class("writes.much");
             response.assessment.risk = 90;
