@@ -3,6 +3,7 @@
 
 mod rounds;
 mod secrets;
+mod versions;
 
 use anyhow::{Context, Result};
 use chaperone::config;
@@ -59,6 +60,11 @@ fn attributes(stage: &Stage, role: &str) -> String {
          where m.member = r.oid) from pg_roles r where rolname = '{role}'"
     );
     stage.real(&sql).unwrap().trim().to_owned()
+}
+
+/// The server's version, as `server_version_num`.
+fn version(stage: &Stage) -> u32 {
+    stage.real("show server_version_num").unwrap().trim().parse().unwrap()
 }
 
 fn valid_until(stage: &Stage, role: &str) -> Timestamp {

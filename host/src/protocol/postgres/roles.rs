@@ -72,6 +72,8 @@ pub struct Keeper {
     left: HashMap<RoleName, Instant>,
     /// All that the first sweep finds is from before.
     swept: Earlier,
+    /// Of the server that the last connection led to; nothing is decided by it.
+    version: Option<u32>,
 }
 
 impl Keeper {
@@ -84,8 +86,8 @@ impl Keeper {
         report: Arc<dyn KeeperReport>,
     ) -> Self {
         let whose = Whose { gateway, target: target.name.to_string(), database: target.database.clone() };
-        let (connection, left, swept) = (None, HashMap::new(), Earlier::Yes);
-        Keeper { target, whose, owned_to, orders, report, connection, left, swept }
+        let (connection, left, swept, version) = (None, HashMap::new(), Earlier::Yes, None);
+        Keeper { target, whose, owned_to, orders, report, connection, left, swept, version }
     }
 
     /// Works until `stop`, and then removes what is left once more: by then no session has a role.
@@ -315,7 +317,7 @@ impl Keeper {
         }
     }
 
-    async fn connect(&self) -> Result<LoggedIn, MintError> {
+    async fn connect(&mut self) -> Result<LoggedIn, MintError> {
         let target = &self.target;
         let account = target.own_account().map_err(|problem| {
             tracing::error!(target = %target.name, %problem, "the target's credential cannot be read");
@@ -337,13 +339,29 @@ impl Keeper {
         })?;
         let claim = sql::claim(claim_key(&self.whose));
         match tokio::time::timeout(ANSWER_TIMEOUT, simple(&mut connection.stream, &claim)).await {
-            Ok(Ok(_)) => Ok(connection),
+            Ok(Ok(rows)) => {
+                self.is_of(rows.last().and_then(|row| row.first()?.parse().ok()));
+                Ok(connection)
+            }
             // Fails closed: whose roles these are is not sure.
             Ok(Err(Unanswered::Refused(state))) if WAITED_IN_VAIN.contains(&state.as_str()) => {
                 Err(MintError::NameTaken)
             }
             Ok(Err(Unanswered::Refused(state))) => Err(MintError::Refused(state)),
             Ok(Err(Unanswered::Lost)) | Err(_) => Err(MintError::NoConnection),
+        }
+    }
+
+    /// Says once what is weaker at an old server. One that does not say its version may be old.
+    fn is_of(&mut self, version: Option<u32>) {
+        let version = version.unwrap_or_default();
+        if self.version.replace(version) != Some(version) && version < sql::SET_IS_AN_OPTION {
+            tracing::warn!(
+                target = %self.target.name,
+                version,
+                "before PostgreSQL 16, a minted role may SET ROLE to the roles of its grant and give them what it has made, \
+                 which outlives the session"
+            );
         }
     }
 }

@@ -52,7 +52,14 @@ pub(super) fn mark(whose: &Whose) -> String {
     )
 }
 
+/// The first version in which a membership can do without `SET ROLE` (`server_version_num`; release notes of PostgreSQL 16).
+pub(super) const SET_IS_AN_OPTION: u32 = 160_000;
+
 /// One transaction: the role, its comment, its memberships, and a look at where these lead.
+///
+/// A session has what its grant's roles may do, and cannot become one of them: else what it makes or hands on could be theirs,
+/// and would outlive it. Older servers know no such membership; there it can ([`SET_IS_AN_OPTION`]). The server chooses, because
+/// a session waits for one round trip, and because a gateway that remembers a version may be wrong after a switch to another server.
 ///
 /// The target answers without waiting for its disk: a role that a crash takes away again has no session either.
 pub(super) fn make(whose: &Whose, order: &Order, verifier: &str) -> String {
@@ -66,21 +73,32 @@ pub(super) fn make(whose: &Whose, order: &Order, verifier: &str) -> String {
          CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT LOGIN \
          CONNECTION LIMIT 1 VALID UNTIL {until} PASSWORD {verifier}; \
          COMMENT ON ROLE {role} IS {comment}; \
-         GRANT {roles} TO {role}; GRANT {role} TO CURRENT_USER; \
-         DO $chaperone$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles r \
-         WHERE pg_catalog.pg_has_role({name}, r.oid, 'MEMBER') AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb \
-         OR r.rolreplication OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', \
-         'pg_write_server_files', 'pg_signal_backend'))) THEN RAISE EXCEPTION USING ERRCODE = '{TOO_POWERFUL}', MESSAGE = \
-         'a role of the grant leads to more than a session may have'; END IF; END $chaperone$; \
-         COMMIT",
+         GRANT {role} TO CURRENT_USER; DO {members}; COMMIT",
         role = role(name),
         until = literal(&microseconds(*until).to_string()),
         verifier = literal(verifier),
         comment = literal(&comment),
-        roles = list(roles),
-        name = literal(name.as_str()),
+        // As a string constant and not between dollars: a granted role's name may have any dollars in it.
+        members = literal(&members(name, roles)),
     );
     sql
+}
+
+/// PL/pgSQL: the memberships, and that none of them leads to more than a session may have.
+fn members(name: &RoleName, roles: &[RoleName]) -> String {
+    let grant = format!("GRANT {} TO {}", list(roles), role(name));
+    format!(
+        "BEGIN IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= {SET_IS_AN_OPTION} \
+         THEN EXECUTE {narrow}; ELSE EXECUTE {wide}; END IF; \
+         IF EXISTS (SELECT FROM pg_catalog.pg_roles r \
+         WHERE pg_catalog.pg_has_role({name}, r.oid, 'MEMBER') AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb \
+         OR r.rolreplication OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', \
+         'pg_write_server_files', 'pg_signal_backend'))) THEN RAISE EXCEPTION USING ERRCODE = '{TOO_POWERFUL}', MESSAGE = \
+         'a role of the grant leads to more than a session may have'; END IF; END",
+        narrow = literal(&format!("{grant} WITH INHERIT TRUE, SET FALSE")),
+        wide = literal(&grant),
+        name = literal(name.as_str()),
+    )
 }
 
 /// No login from here on; a session that is in stays in.
@@ -176,9 +194,11 @@ pub(super) fn strip(name: &RoleName, memberships: &[RoleName]) -> String {
     format!("REVOKE {} FROM {}", list(memberships), role(name))
 }
 
-/// Held as long as the connection lives, by one gateway of a name. Waits for `lock_timeout`.
+/// Held as long as the connection lives, by one gateway of a name. Waits for `lock_timeout`. The last row is the server's version.
 pub(super) fn claim(key: i64) -> String {
-    format!("SELECT pg_catalog.pg_advisory_lock({key})")
+    format!(
+        "SELECT pg_catalog.pg_advisory_lock({key}); SELECT pg_catalog.current_setting('server_version_num')"
+    )
 }
 
 #[cfg(test)]
@@ -239,6 +259,17 @@ mod tests {
         assert!(sql.contains("GRANT \"chp_x___0000000000000007\" TO CURRENT_USER"), "{sql}");
         assert!(sql.contains("VALID UNTIL '2027-01-15T08:00:00Z'"), "{sql}");
         assert!(sql.contains("PASSWORD 'SCRAM-SHA-256$4096:salt$stored:server'"), "{sql}");
+    }
+
+    #[test]
+    fn a_granted_role_stays_in_the_text_within_the_text() {
+        let name = RoleName::new("chp_x").unwrap();
+        let body = members(&name, &[RoleName::new("it's $chaperone$ \\").unwrap()]);
+        let grant = r#"GRANT "it''s $chaperone$ \\" TO "chp_x""#;
+        assert!(body.contains(&format!("EXECUTE  E'{grant} WITH INHERIT TRUE, SET FALSE';")), "{body}");
+        assert!(body.contains(&format!("ELSE EXECUTE  E'{grant}';")), "{body}");
+        let within = r#"EXECUTE  E''GRANT "it''''s $chaperone$ \\\\" TO "chp_x"'';"#;
+        assert!(literal(&body).contains(within), "{}", literal(&body));
     }
 
     #[test]
