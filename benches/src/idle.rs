@@ -38,10 +38,20 @@ impl Drop for Clients {
     }
 }
 
+impl Clients {
+    fn still_run(&mut self) -> Result<()> {
+        let Some(status) = self.0.try_wait()? else { return Ok(()) };
+        let mut said = String::new();
+        let stderr = self.0.stderr.take().context("pgbench has no standard error")?;
+        std::io::Read::read_to_string(&mut std::io::Read::take(stderr, 2000), &mut said)?;
+        bail!("pgbench ended ({status}): {said}")
+    }
+}
+
 /// Opens `sessions` on a route and measures.
 pub(crate) fn measure(route: &Route, gateway: u32, bin_dir: &Path, sessions: u32) -> Result<Idle> {
     let mut script = tempfile::NamedTempFile::new()?;
-    script.write_all(b"select 1;\n\\sleep 3600 s\n")?;
+    script.write_all(b"select 1;\n\\sleep 1800 s\n")?;
     let before = resident_bytes(gateway)?;
     let descriptors_before = descriptors(gateway)?;
     let mut pgbench = route.client(bin_dir, "pgbench");
@@ -54,12 +64,7 @@ pub(crate) fn measure(route: &Route, gateway: u32, bin_dir: &Path, sessions: u32
     let mut polls = 0;
     while descriptors(gateway)? < wanted {
         polls += 1;
-        if let Some(status) = clients.0.try_wait()? {
-            let mut said = String::new();
-            let stderr = clients.0.stderr.take().context("pgbench has no standard error")?;
-            std::io::Read::read_to_string(&mut std::io::Read::take(stderr, 2000), &mut said)?;
-            bail!("pgbench ended ({status}): {said}");
-        }
+        clients.still_run()?;
         if polls > POLLS {
             bail!("only {} of {wanted} descriptors are open", descriptors(gateway)?);
         }
@@ -70,7 +75,8 @@ pub(crate) fn measure(route: &Route, gateway: u32, bin_dir: &Path, sessions: u32
     std::thread::sleep(IDLE);
     // The gateway's own connections to the store and the catalog come and go.
     let left = descriptors(gateway)?;
-    if left + OWN_DESCRIPTORS < wanted || clients.0.try_wait()?.is_some() {
+    clients.still_run()?;
+    if left + OWN_DESCRIPTORS < wanted {
         bail!("sessions ended while they were idle: {left} of {wanted} descriptors are open");
     }
     Ok(Idle { sessions, opened, idle: each(resident_bytes(gateway)?) })
