@@ -12,6 +12,7 @@ pub mod fuzzing;
 pub mod gateway;
 pub mod grant;
 pub mod identity;
+pub mod keepalive;
 pub mod listener;
 pub mod metrics;
 pub mod protocol;

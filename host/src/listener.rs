@@ -5,6 +5,7 @@
 //! greeting are bounded apart (a slow handshake must not use up the places of sessions), and accepting never waits
 //! for a handshake.
 
+use crate::keepalive::keep_alive;
 use crate::metrics::{self, Metrics};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -149,6 +150,7 @@ pub async fn accept<F, Fut>(
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small messages go back and forth; waiting to fill a segment would cost 40 ms each.
             let _ = stream.set_nodelay(true);
+            keep_alive(&stream);
             serve(Connection { stream, peer, place, greeting }).await;
         };
         if threads.spawn(next, job).is_err() {

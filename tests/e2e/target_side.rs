@@ -220,3 +220,38 @@ async fn nothing_runs_unseen_behind_a_copy_that_is_hidden() {
     assert!(!String::from_utf8_lossy(&wire.seen).contains("743-61-4657"), "a number was shown");
     stage.stop().await;
 }
+
+/// The timers of this machine's established connections with a port at their own or their other end, as Linux numbers them
+/// (its manual, proc(5), `/proc/net/tcp`).
+fn timers(own: Option<u16>, other: Option<u16>) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
+    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|fields| fields[3] == "01")
+        .filter(|fields| own.is_none_or(|own| port(fields[1]) == own))
+        .filter(|fields| other.is_none_or(|other| port(fields[2]) == other))
+        .map(|fields| fields[5].split(':').next().unwrap().to_owned())
+        .collect()
+}
+
+/// The timer by which the other side is asked whether it is there.
+const KEEPALIVE: &str = "02";
+
+/// A host that lost its power says nothing: who waits for it has to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_a_session_are_asked_whether_they_are_there() {
+    let mut stage = Stage::start(setting()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    assert_eq!(rows(&wire.query("select 7").await.unwrap()), ["7"]);
+    let asked = |stage: &Stage| {
+        let clients = timers(Some(stage.address.port()), None);
+        let targets = timers(None, Some(stage.postgres.address().port()));
+        let all = |timers: &[String]| !timers.is_empty() && timers.iter().all(|timer| timer == KEEPALIVE);
+        Ok(all(&clients) && all(&targets))
+    };
+    stage.until("timers on both sides", asked).await.unwrap();
+    drop(wire);
+    stage.stop().await;
+}

@@ -12,6 +12,7 @@ use super::catalog::{Catalog, Catalogs};
 use super::frame::{Body, Frame, HEADER_BYTES};
 use super::greet::PostgresHello;
 use super::stream::TargetStream;
+use crate::keepalive::keep_alive;
 use crate::target::{Account, Lease, Target, TargetTls};
 use bytes::BytesMut;
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -218,6 +219,7 @@ async fn connect(target: &Target) -> Result<TargetStream, DialError> {
     let address = (target.host.as_str(), target.port);
     let mut stream = TcpStream::connect(address).await.map_err(DialError::Connect)?;
     let _ = stream.set_nodelay(true);
+    keep_alive(&stream);
     let TargetTls::Verify(tls) = &target.tls else { return Ok(TargetStream::Plain(stream)) };
     let mut ask = BytesMut::new();
     frontend::ssl_request(&mut ask);
