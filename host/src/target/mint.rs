@@ -14,7 +14,7 @@ use chaperone_core::name::{Principal, SessionId};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::role::RoleName;
 use secrecy::SecretString;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -105,7 +105,7 @@ pub enum Job {
         /// To the session.
         answer: oneshot::Sender<Result<Fresh, MintError>>,
     },
-    /// Let it log in no more.
+    /// Let it log in no more; if that fails, [`LiveRoles::unbarred`] still lists it.
     Bar(RoleName),
 }
 
@@ -126,8 +126,19 @@ pub struct Minted {
 /// The roles in use. As large as there are sessions; nothing waits while it is locked.
 #[derive(Default)]
 pub struct LiveRoles {
-    names: Mutex<HashSet<RoleName>>,
+    names: Mutex<HashMap<RoleName, Logins>>,
     gone: Notify,
+}
+
+/// Which logins a role has before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Logins {
+    /// Its session's.
+    Own,
+    /// None, but the target would let one in: it is still to be barred.
+    Open,
+    /// None, and the target knows.
+    Barred,
 }
 
 /// Both ends of what one target's sessions and its keeper say to each other.
@@ -156,7 +167,7 @@ impl Mint {
 
 impl Minted {
     fn new(name: RoleName, mint: Mint) -> Self {
-        mint.live.lock().insert(name.clone());
+        mint.live.lock().insert(name.clone(), Logins::Own);
         Minted { name, mint }
     }
 
@@ -165,8 +176,10 @@ impl Minted {
         Fresh { account: Account { user: self.name.to_string(), password }, minted: self }
     }
 
-    /// Its only login was made. If the keeper cannot be told now, the role still has its connection limit and its time.
+    /// Its only login was made. If the keeper cannot be told now, it finds the role at its next sweep; until then that has its
+    /// connection limit and its time.
     pub(super) fn used(&self) {
+        self.mint.live.set(&self.name, Logins::Open);
         let _ = self.mint.jobs.try_send(Job::Bar(self.name.clone()));
     }
 }
@@ -179,14 +192,32 @@ impl Drop for Minted {
 }
 
 impl LiveRoles {
-    fn lock(&self) -> MutexGuard<'_, HashSet<RoleName>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoleName, Logins>> {
         // The set is whole after any panic: every change is one call.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a role is in use.
     pub fn contains(&self, name: &RoleName) -> bool {
-        self.lock().contains(name)
+        self.lock().contains_key(name)
+    }
+
+    /// The roles that may still log in, and should not.
+    pub fn unbarred(&self) -> Vec<RoleName> {
+        let open = |(name, logins): (&RoleName, &Logins)| (*logins == Logins::Open).then(|| name.clone());
+        self.lock().iter().filter_map(open).collect()
+    }
+
+    /// A role takes no login any more, or is gone.
+    pub fn barred(&self, name: &RoleName) {
+        self.set(name, Logins::Barred);
+    }
+
+    /// A role whose session has ended is not listed again.
+    fn set(&self, name: &RoleName, logins: Logins) {
+        if let Some(known) = self.lock().get_mut(name) {
+            *known = logins;
+        }
     }
 
     /// Resolves when a role went out of use since it last did.
@@ -241,11 +272,16 @@ mod tests {
         assert!(answer.send(Ok(minted.with_password("secret".into()))).is_ok());
         let fresh = asked.await.unwrap().ok().unwrap();
         assert_eq!(fresh.account.user, name.as_str());
+        assert_eq!(live.unbarred(), []);
         fresh.minted.used();
         assert!(matches!(orders.jobs.recv().await, Some(Job::Bar(barred)) if barred == name));
         assert!(live.contains(&name));
+        assert_eq!(live.unbarred(), std::slice::from_ref(&name));
+        live.barred(&name);
+        assert_eq!(live.unbarred(), []);
         drop(fresh);
-        assert!(!live.contains(&name));
+        live.barred(&name);
+        assert!(!live.contains(&name), "it is listed again");
         live.one_is_gone().await;
     }
 
@@ -260,6 +296,27 @@ mod tests {
         assert!(answer.send(Ok(minted.with_password("secret".into()))).is_err());
         assert!(!orders.live.contains(&order.name));
         orders.live.one_is_gone().await;
+    }
+
+    #[tokio::test]
+    async fn a_role_whose_bar_found_no_place_is_to_be_barred_all_the_same() {
+        let (mint, mut orders) = mint();
+        let name = order(1).name;
+        let minted = Minted::new(name.clone(), mint.clone());
+        for _ in 0..QUEUE {
+            mint.jobs.try_send(Job::Bar(order(2).name)).ok().unwrap();
+        }
+        minted.used();
+        assert_eq!(orders.live.unbarred(), std::slice::from_ref(&name));
+        drop(mint);
+        let mut told = 0;
+        while let Ok(job) = orders.jobs.try_recv() {
+            assert!(!matches!(job, Job::Bar(barred) if barred == name), "there was a place");
+            told += 1;
+        }
+        assert_eq!(told, QUEUE);
+        drop(minted);
+        assert_eq!(orders.live.unbarred(), []);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use super::{
 };
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::process::Ran;
+use chaperone_tests::proxy::Proxy;
 use chaperone_tests::psql::Psql;
 use chaperone_tests::raw::{Out, Wire, shape};
 use chaperone_tests::stage::{AGENTS, Minting, Setting, Stage};
@@ -221,6 +222,38 @@ async fn a_target_that_refuses_a_role_gives_the_next_one() {
     // Nor does one whose connection was lost.
     stage.real("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chaperone'").unwrap();
     drop(Wire::connect(&stage, &token).await.unwrap());
+    gone(&stage, 1).await;
+    stage.stop().await;
+}
+
+/// The target's answer to the bar is lost on its way, and an error comes in its place; the role is put back to what such an error
+/// would have left. It is barred in a later sweep, here when another session has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_could_not_be_barred_is_barred_again() {
+    const DONE: &[u8] = b"C\0\0\0\x0fALTER ROLE\0";
+    const FAILED: &[u8] = b"E\0\0\0\x13SERROR\0C55P03\0\0";
+    let proxy = Proxy::start().unwrap();
+    let target_address = Some(proxy.address.to_string());
+    let setting = Setting { target_address, ..minting(Minting::default()) };
+    let mut stage = Stage::start(setting).await.unwrap();
+    proxy.to(stage.postgres.address());
+    let token = stage.agent_with_window().unwrap();
+    proxy.replace(DONE, FAILED);
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    stage.until("the failure", |_| Ok(proxy.replaced() == 1)).await.unwrap();
+    let role = roles_of(&stage, 1).unwrap().remove(0);
+    proxy.replace(b"nothing that a target says", b"");
+    stage.real(&format!("alter role {role} login password 'stolen'")).unwrap();
+
+    let other = stage.token(CallerKind::Agent, AGENTS, 2).unwrap();
+    stage.open_window(&other, None).unwrap();
+    drop(Wire::connect(&stage, &other).await.unwrap());
+    gone(&stage, 2).await;
+    let barred =
+        format!("select not rolcanlogin and rolpassword is null from pg_authid where rolname = '{role}'");
+    stage.until("the bar", |stage| Ok(stage.real(&barred)?.trim() == "t")).await.unwrap();
+    assert_eq!(seen(&mut wire, "select 7").await, "7");
+    drop(wire);
     gone(&stage, 1).await;
     stage.stop().await;
 }

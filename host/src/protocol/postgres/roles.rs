@@ -139,14 +139,27 @@ impl Keeper {
                 // If the session is gone by now, this ends the role's life.
                 let _ = answer.send(made);
             }
-            Job::Bar(name) => match self.ask(&sql::bar(&name)).await {
-                Ok(_) => {}
-                // The session was over sooner.
-                Err(MintError::Refused(state)) if state == sql::ROLE_HAS_GONE => {}
-                Err(error) => {
-                    tracing::warn!(target = %self.target.name, role = %name, %error, "a role can still log in");
-                }
-            },
+            Job::Bar(name) => self.bar(&name, &sql::bar(&name)).await,
+        }
+    }
+
+    /// Whatever fails here is tried again in the next sweep: a session may have changed its own password meanwhile, or hold a
+    /// lock on its role, and could then log in a second time once it has ended the first.
+    async fn bar(&mut self, name: &RoleName, sql: &str) {
+        match self.ask(sql).await {
+            Ok(_) => self.orders.live.barred(name),
+            // The session was over sooner.
+            Err(MintError::Refused(state)) if state == sql::ROLE_HAS_GONE => self.orders.live.barred(name),
+            Err(error) => {
+                tracing::warn!(target = %self.target.name, role = %name, %error, "a role can still log in");
+            }
+        }
+    }
+
+    /// Sessions that wait for a role come before anything that a sweep does.
+    async fn work_off(&mut self) {
+        while let Ok(job) = self.orders.jobs.try_recv() {
+            self.work(job).await;
         }
     }
 
@@ -168,15 +181,18 @@ impl Keeper {
         }
     }
 
-    /// Removes every role of ours that is not in use. Sessions that wait for a role come first.
+    /// Removes every role of ours that is not in use, and bars those in use that could not be barred before.
     async fn sweep(&mut self) -> Result<(), MintError> {
         let rows = self.ask(&sql::own(&self.whose)).await?;
         let found: Vec<RoleName> = names(rows);
         self.left.retain(|name, _| found.contains(name));
+        self.work_off().await;
+        for name in self.orders.live.unbarred() {
+            self.bar(&name, &sql::bar_again(&name)).await;
+            self.work_off().await;
+        }
         for name in found {
-            while let Ok(job) = self.orders.jobs.try_recv() {
-                self.work(job).await;
-            }
+            self.work_off().await;
             let lately = self.left.get(&name).is_some_and(|tried| tried.elapsed() < SWEEP_EVERY);
             if lately || self.orders.live.contains(&name) {
                 continue;

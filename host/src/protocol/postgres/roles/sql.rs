@@ -18,6 +18,9 @@ pub(super) const ROLE_HAS_GONE: &str = "42704";
 /// The SQLSTATE of what the gateway's own role may not do (`insufficient_privilege`).
 pub(super) const NOT_ALLOWED: &str = "42501";
 
+/// The longest wait of [`bar_again`] for a lock.
+const AGAIN_LOCK_TIMEOUT_MS: u32 = 100;
+
 /// A name as it is (PostgreSQL manual, "Identifiers and Key Words"). Zero bytes cannot be in a [`RoleName`].
 fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -104,6 +107,12 @@ fn members(name: &RoleName, roles: &[RoleName]) -> String {
 /// No login from here on; a session that is in stays in.
 pub(super) fn bar(name: &RoleName) -> String {
     format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", role(name))
+}
+
+/// The same once more, for a role that has refused it. A session may hold a lock on its role as long as it likes, and others
+/// wait meanwhile: this waits for no longer than the blink that an honest change takes.
+pub(super) fn bar_again(name: &RoleName) -> String {
+    format!("BEGIN; SET LOCAL lock_timeout = {AGAIN_LOCK_TIMEOUT_MS}; {}; COMMIT", bar(name))
 }
 
 /// All roles that this gateway has made and that are still there.
