@@ -404,6 +404,7 @@ async fn what_cannot_be_minted_is_refused() {
         ("mighty", "create role mighty; create role root createrole; grant root to mighty;"),
         ("bypasser", "create role bypasser; create role unseen bypassrls; grant unseen to bypasser;"),
         ("programs", "create role programs; grant pg_execute_server_program to programs;"),
+        ("signals", "create role signals; grant pg_signal_backend to signals;"),
     ] {
         let first = roles.split(", ").last().unwrap();
         let admin = match more_sql {
