@@ -191,7 +191,7 @@ impl Session {
         self.hooks.can_rest()
     }
 
-    /// Whether other sessions wait for the memory that [`Session::rest`] gives back.
+    /// Whether other sessions wait for the places that [`Session::rest`] gives back, or soon have to.
     pub fn is_wanted_to_rest(&self) -> bool {
         self.hooks.are_wanted()
     }

@@ -50,7 +50,7 @@ impl Chain {
         let facts = Arc::new(facts);
         let make = |plugin: &Arc<Plugin>| Instance::new(Arc::clone(plugin), Arc::clone(&facts));
         let mut hooks = SessionHooks { instances: self.plugins.iter().map(make).collect(), places: None };
-        hooks.take_places().await?;
+        hooks.take_places(None).await?;
         for instance in &mut hooks.instances {
             instance.warm().await?;
         }
@@ -188,7 +188,7 @@ impl SessionHooks {
         }
     }
 
-    /// Whether other sessions wait for what this one has.
+    /// Whether other sessions wait for what this one has, or soon have to.
     pub fn are_wanted(&self) -> bool {
         self.instances.first().is_some_and(|one| one.plugin().engine.inner.slots.are_wanted())
     }
@@ -197,16 +197,22 @@ impl SessionHooks {
         self.places.as_ref().is_some_and(|places| places.num_permits() >= self.instances.len())
     }
 
-    /// Has a place for every instance, and waits for them if need be. Called before any plugin is.
-    async fn take_places(&mut self) -> Result<(), Fault> {
+    /// Has a place for every instance, and waits for them if need be. Called before any plugin is; a wait in vain refuses what
+    /// `hook` was to be asked, and is counted as its fault.
+    async fn take_places(&mut self, hook: Option<Hook>) -> Result<(), Fault> {
         if self.has_all_places() {
             return Ok(());
         }
-        let Some(first) = self.instances.first() else { return Ok(()) };
+        let mut asked = self.instances.iter().filter(|one| hook.is_none_or(|hook| one.plugin().has(hook)));
+        let Some(first) = asked.next() else { return Ok(()) };
         let had = self.places.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = self.instances.len().saturating_sub(had);
-        let taken = first.plugin().engine.inner.slots.take(missing).await;
-        let taken = taken.map_err(|why| first.no_instance(&why))?;
+        let taken = first.plugin().engine.inner.slots.take(missing).await.map_err(|why| {
+            if let Some(hook) = hook {
+                first.plugin().metrics(hook).faulted();
+            }
+            first.no_instance(&why)
+        })?;
         match &mut self.places {
             Some(places) => places.merge(taken),
             None => self.places = Some(taken),
@@ -221,7 +227,7 @@ impl SessionHooks {
     /// Asks all check plugins about a text.
     pub async fn check_sql(&mut self, text: &str, now_ms: u64) -> Result<SqlJudgement, Fault> {
         let hook = Hook::SqlCheck;
-        self.take_places().await?;
+        self.take_places(Some(hook)).await?;
         let mut judgement =
             SqlJudgement { refusal: None, risk: 0, findings: Vec::new(), statements: Vec::new() };
         let request = sql_check::Request { text: text.to_owned(), now: now_ms };
@@ -256,7 +262,7 @@ impl SessionHooks {
         if !self.instances.iter().any(|instance| instance.plugin().has(hook)) {
             return Ok(Vec::new());
         }
-        self.take_places().await?;
+        self.take_places(Some(hook)).await?;
         let request = approval_trigger::Request {
             protocol: operation.protocol.to_owned(),
             summary: cut(operation.text, MAX_SUMMARY_BYTES).to_owned(),
@@ -292,7 +298,7 @@ impl SessionHooks {
         if !self.has_masks() {
             return Ok(judgement);
         }
-        self.take_places().await?;
+        self.take_places(Some(hook)).await?;
         let context = wire::to_context(statements, surroundings, now_ms);
         for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
             let answer = instance.check_use(&context).await?;
@@ -327,7 +333,7 @@ impl SessionHooks {
         if columns.is_empty() || !self.has_masks() {
             return Ok(PlanOutcome::Plan(plan));
         }
-        self.take_places().await?;
+        self.take_places(Some(hook)).await?;
         let request = column_mask::PlanRequest {
             context: wire::to_context(statements, surroundings, now_ms),
             columns: wire::to_columns(columns),
@@ -360,7 +366,7 @@ impl SessionHooks {
         plan: &MaskPlan,
         batches: Vec<Batch>,
     ) -> Result<Result<Vec<Masked>, RuleRefusal>, Fault> {
-        self.take_places().await?;
+        self.take_places(Some(Hook::ColumnMask)).await?;
         let mut work: Vec<Masked> = batches.into_iter().map(Masked::unseen).collect();
         for (number, instance) in self.instances.iter_mut().enumerate() {
             let mine = plan.steps_of(number);

@@ -1,7 +1,7 @@
 //! Sessions among each other: nothing shared, nobody held up.
 
 use super::{ask, breaks, fault, tell};
-use chaperone_hooks::{Chain, FaultKind, PluginSource, SessionHooks};
+use chaperone_hooks::{Chain, FaultKind, Hook, PluginSource, SessionHooks};
 use chaperone_tests::guests::{
     engine, engine_with_patience, facts, hasty, hostile_chain, load_hostile, patient,
 };
@@ -81,7 +81,7 @@ async fn a_session_that_rests_gives_back_what_keeps_nothing_between_calls() {
     let guard = chaperone::builtin::find("sql-guard").unwrap();
     let source = PluginSource::BuiltIn { wasm: guard, sha256: None };
     let guard = engine.load("guard", &source, &serde_json::json!({}), patient()).await.unwrap();
-    let chain = Chain::new(vec![guard]).unwrap();
+    let chain = Chain::new(vec![guard.clone()]).unwrap();
     let mut one = chain.open(facts()).await.unwrap();
     let before = one.check_sql("drop table t", 0).await.unwrap();
     assert!(chain.open(facts()).await.is_err(), "there is one slot");
@@ -91,6 +91,7 @@ async fn a_session_that_rests_gives_back_what_keeps_nothing_between_calls() {
     let mut other = chain.open(facts()).await.unwrap();
     // Fails closed: without an instance nothing is judged.
     assert_eq!(one.check_sql("drop table t", 0).await.unwrap_err().kind, FaultKind::NoInstance);
+    assert_eq!(guard.metrics(Hook::SqlCheck).read().faults, 1, "what refuses an operation is counted");
     other.rest();
     assert_eq!(one.check_sql("drop table t", 0).await.unwrap(), before);
 }
