@@ -163,8 +163,11 @@ impl mask::Guest for Hostile {
             "use-novel" => answer.permission = mask::Permission::Refuse(refusal("x".repeat(5000))),
             "use-tell" => {
                 // The classes that it was told.
-                let facts = context.statements.iter().flat_map(|facts| [&facts.class].into_iter().chain(&facts.classes));
-                let told: Vec<&str> = facts.map(String::as_str).collect();
+                let classes = context
+                    .statements
+                    .iter()
+                    .flat_map(|facts| [&facts.class].into_iter().chain(&facts.classes));
+                let told: Vec<&str> = classes.map(String::as_str).collect();
                 answer.permission = mask::Permission::Refuse(refusal(told.join(" ")));
             }
             "use-refuse" => answer.permission = mask::Permission::Refuse(refusal("not so".into())),
