@@ -1,10 +1,11 @@
 //! The wasmtime engine, its pool, its clock and its cache.
 
 use crate::cache::Cache;
-use crate::limits::{MAX_TABLE_ELEMENTS, TICK};
+use crate::clock::Clock;
+use crate::limits::MAX_TABLE_ELEMENTS;
 use crate::slots::Slots;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
@@ -77,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) prepare: wasmtime::Engine,
     pub(crate) cache: Option<Cache>,
     pub(crate) slots: Slots,
+    pub(crate) clock: Clock,
 }
 
 impl Engine {
@@ -90,9 +92,10 @@ impl Engine {
         let run = wasmtime::Engine::new(&run_config(config)).map_err(wasmtime)?;
         let prepare = wasmtime::Engine::new(&prepare_config()).map_err(wasmtime)?;
         let slots = Slots::new(config.max_instances, config.instance_wait);
-        let inner = Arc::new(Inner { run, prepare, cache, slots });
-        start_clock(Arc::downgrade(&inner)).map_err(EngineError::Clock)?;
-        Ok(Engine { inner })
+        let engines = [run.clone(), prepare.clone()];
+        let tick = move || engines.iter().for_each(wasmtime::Engine::increment_epoch);
+        let clock = Clock::start(tick).map_err(EngineError::Clock)?;
+        Ok(Engine { inner: Arc::new(Inner { run, prepare, cache, slots, clock }) })
     }
 }
 
@@ -140,17 +143,4 @@ fn prepare_config() -> Config {
     let mut config = base_config();
     config.cranelift_opt_level(OptLevel::None);
     config
-}
-
-/// One thread counts time for all plugins; it ends when the engine is gone.
-fn start_clock(inner: Weak<Inner>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("plugin-clock".into()).spawn(move || {
-        loop {
-            std::thread::sleep(TICK);
-            let Some(inner) = inner.upgrade() else { return };
-            inner.run.increment_epoch();
-            inner.prepare.increment_epoch();
-        }
-    })?;
-    Ok(())
 }

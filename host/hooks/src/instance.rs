@@ -182,9 +182,11 @@ impl Instance {
             return Err(self.fault(hook, FaultKind::NoInstance, ""));
         };
         live.store.set_hostcall_fuel(answer_bytes);
-        arm(&mut live.store, deadline, self.plugin.limits.log_lines_per_call);
+        let running =
+            arm(&mut live.store, self.plugin.clock(), deadline, self.plugin.limits.log_lines_per_call);
         let started = Instant::now();
         let answer = call(&mut live).await;
+        drop(running);
         self.plugin.metrics(hook).called(started.elapsed());
         live.store.data_mut().tell_dropped_lines();
         match answer {
@@ -218,7 +220,8 @@ impl Live {
     async fn new(plugin: &Plugin, facts: &Arc<SessionFacts>) -> wasmtime::Result<Self> {
         let data = StoreData::new(Arc::clone(&plugin.name), Arc::clone(facts), &plugin.limits);
         let mut store = bounded(plugin.pre.engine(), data);
-        arm(&mut store, plugin.limits.check_deadline, plugin.limits.log_lines_per_call);
+        let limits = &plugin.limits;
+        let _running = arm(&mut store, plugin.clock(), limits.check_deadline, limits.log_lines_per_call);
         let instance = plugin.pre.instantiate_async(&mut store).await?;
         let hooks = Hooks::load(plugin, &mut store, &instance)?;
         Ok(Live { store, hooks, _counted: plugin.alive.count() })

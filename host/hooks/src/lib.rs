@@ -9,6 +9,7 @@
 mod bindings;
 mod cache;
 mod chain;
+mod clock;
 mod engine;
 mod fault;
 #[cfg(feature = "fuzzing")]

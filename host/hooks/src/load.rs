@@ -4,6 +4,7 @@
 //! is cached under a key made of the plugin's digest, the configuration's hash and the engine's version (`cache.rs`).
 
 use crate::bindings::exports::chaperone::plugin::{approval_trigger, column_mask, lifecycle, sql_check};
+use crate::clock::{Clock, Running};
 use crate::engine::{Engine, Inner};
 use crate::fault::FaultKind;
 use crate::instance::Hooks;
@@ -304,7 +305,12 @@ fn link(engine: &wasmtime::Engine, component: &Component) -> wasmtime::Result<In
 }
 
 /// A store for the gateway's own questions to a plugin, outside any session.
-fn own_store(engine: &wasmtime::Engine, name: &Arc<str>, limits: &Limits) -> Store<StoreData> {
+fn own_store<'c>(
+    engine: &wasmtime::Engine,
+    clock: &'c Clock,
+    name: &Arc<str>,
+    limits: &Limits,
+) -> (Store<StoreData>, Running<'c>) {
     let facts = SessionFacts {
         principal: "chaperone".into(),
         caller_kind: CallerKind::Unknown,
@@ -313,8 +319,8 @@ fn own_store(engine: &wasmtime::Engine, name: &Arc<str>, limits: &Limits) -> Sto
         requested_role: String::new(),
     };
     let mut store = bounded(engine, StoreData::new(Arc::clone(name), Arc::new(facts), limits));
-    arm(&mut store, limits.configure_deadline, limits.log_lines_per_call);
-    store
+    let running = arm(&mut store, clock, limits.configure_deadline, limits.log_lines_per_call);
+    (store, running)
 }
 
 /// Why a call outside of any session failed.
@@ -326,11 +332,16 @@ fn failed(store: &Store<StoreData>, error: &wasmtime::Error) -> LoadError {
 }
 
 impl Plugin {
+    /// Counts the time of its calls.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.engine.inner.clock
+    }
+
     /// Makes one instance, looks whether its hooks have the contract's types, and asks what it says of itself. What is wrong
     /// with a plugin has to show here, not when the first session opens.
     async fn try_out(&self) -> Result<lifecycle::Description, LoadError> {
         let lifecycle = lifecycle::GuestIndices::new(&self.pre).map_err(contract)?;
-        let mut store = own_store(self.pre.engine(), &self.name, &self.limits);
+        let (mut store, _running) = own_store(self.pre.engine(), self.clock(), &self.name, &self.limits);
         let instance = match self.pre.instantiate_async(&mut store).await {
             Ok(instance) => instance,
             Err(error) => return Err(failed(&store, &error)),
@@ -360,7 +371,7 @@ impl Inner {
         let pre = link(&self.prepare, &component).map_err(contract)?;
         let indices = lifecycle::GuestIndices::new(&pre).map_err(contract)?;
 
-        let mut store = own_store(&self.prepare, name, limits);
+        let (mut store, _running) = own_store(&self.prepare, &self.clock, name, limits);
         let configure = async {
             let instance = pre.instantiate_async(&mut store).await?;
             let guest = indices.load(&mut store, &instance)?;

@@ -4,6 +4,7 @@
 //! session only, so that a plugin cannot name another.
 
 use crate::bindings::chaperone::plugin::host;
+use crate::clock::{Clock, Running};
 use crate::engine::{INSTANCES_PER_COMPONENT, TABLES_PER_COMPONENT};
 use crate::limits::{Limits, MAX_ANSWER_BYTES, MAX_TABLE_ELEMENTS, plain_line, ticks};
 use chaperone_core::identity::CallerKind;
@@ -86,13 +87,19 @@ pub(crate) fn bounded(engine: &Engine, data: StoreData) -> Store<StoreData> {
     store
 }
 
-/// Gives the next call its budget of time and log lines.
-pub(crate) fn arm(store: &mut Store<StoreData>, deadline: Duration, log_lines: u32) {
+/// Gives the next call its budget of time and log lines. Its time runs while the answer lives.
+pub(crate) fn arm<'c>(
+    store: &mut Store<StoreData>,
+    clock: &'c Clock,
+    deadline: Duration,
+    log_lines: u32,
+) -> Running<'c> {
     let data = store.data_mut();
     data.log_budget = log_lines;
     data.ticks_left = ticks(deadline);
     data.memory.refused = false;
     store.set_epoch_deadline(1);
+    clock.run()
 }
 
 /// Refuses to grow over the ceiling, and remembers that it did: the fault is then told apart from other traps.
