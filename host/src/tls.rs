@@ -3,6 +3,8 @@
 //! Server side: certificate files, read again when they change, or a self-signed certificate for loopback. Client side:
 //! the target's certificate is verified against a given authority or the machine's. There is no way to skip verification.
 
+mod socket;
+
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -11,8 +13,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::net::TcpStream;
 
-pub use tokio_rustls::client::TlsStream as ClientTls;
-pub use tokio_rustls::server::TlsStream as ServerTls;
+pub use socket::Socket;
+
+/// The gateway's side of a connection to a target.
+pub type ClientTls = tokio_rustls::client::TlsStream<Socket>;
+/// The gateway's side of a client's connection.
+pub type ServerTls = tokio_rustls::server::TlsStream<Socket>;
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -112,11 +118,7 @@ impl TlsServer {
     }
 
     /// The server's side of a handshake.
-    pub async fn accept(
-        &self,
-        stream: TcpStream,
-        alpn: Option<Alpn>,
-    ) -> std::io::Result<ServerTls<TcpStream>> {
+    pub async fn accept(&self, stream: TcpStream, alpn: Option<Alpn>) -> std::io::Result<ServerTls> {
         let mut config = self.config.load_full();
         if let Some(alpn) = alpn {
             let name = match alpn {
@@ -127,7 +129,7 @@ impl TlsServer {
             own.alpn_protocols = vec![name];
             config = Arc::new(own);
         }
-        tokio_rustls::TlsAcceptor::from(config).accept(stream).await
+        tokio_rustls::TlsAcceptor::from(config).accept(Socket(stream)).await
     }
 }
 
@@ -215,15 +217,15 @@ impl TlsClient {
     }
 
     /// The client's side of a handshake; fails when the certificate is not for `host`.
-    pub async fn connect(&self, host: &str, stream: TcpStream) -> std::io::Result<ClientTls<TcpStream>> {
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> std::io::Result<ClientTls> {
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-        tokio_rustls::TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
+        tokio_rustls::TlsConnector::from(Arc::clone(&self.config)).connect(name, Socket(stream)).await
     }
 }
 
 /// The channel binding `tls-server-end-point`: the hash of the server's certificate (RFC 5929, section 4.1), as SCRAM
 /// wants it. None when the certificate's own signature uses a hash for which the RFC has no rule.
-pub fn server_end_point(stream: &ClientTls<TcpStream>) -> Option<Vec<u8>> {
+pub fn server_end_point(stream: &ClientTls) -> Option<Vec<u8>> {
     use aws_lc_rs::digest;
     let (_, connection) = stream.get_ref();
     let certificate = connection.peer_certificates()?.first()?;

@@ -5,13 +5,12 @@
 
 use crate::stage::Stage;
 use anyhow::{Context, Result, bail, ensure};
-use chaperone::tls::TlsClient;
+use chaperone::tls::{ClientTls, TlsClient};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 /// Ends a hang; nothing that is waited for here takes so long.
 const LIMIT: Duration = Duration::from_secs(45);
@@ -227,7 +226,7 @@ pub enum Login {
 
 /// A client that is in.
 pub struct Wire {
-    stream: TlsStream<TcpStream>,
+    stream: ClientTls,
     /// Every byte that the client got so far, decrypted.
     pub seen: Vec<u8>,
     at: usize,
@@ -236,7 +235,7 @@ pub struct Wire {
 }
 
 /// Asks for TLS and gets it.
-pub async fn tls(stage: &Stage) -> Result<TlsStream<TcpStream>> {
+pub async fn tls(stage: &Stage) -> Result<ClientTls> {
     let mut stream = TcpStream::connect(stage.address).await?;
     stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
     let mut answer = [0];

@@ -40,7 +40,7 @@ const CANCEL_REQUEST: u32 = 80_877_102;
 
 /// A client that waits for an answer to its password.
 pub struct PostgresHello {
-    pub(super) stream: ServerTls<TcpStream>,
+    pub(super) stream: ServerTls,
     pub(super) startup: Startup,
     pub(super) place: OwnedSemaphorePermit,
     /// Given back when it is admitted or gone: strangers that are being refused count as strangers.
@@ -97,7 +97,7 @@ pub(super) async fn goodbye<S: AsyncWriteExt + Unpin>(stream: &mut S, refusal: &
 
 /// What the first packet on a connection was.
 enum First {
-    Tls(Box<ServerTls<TcpStream>>),
+    Tls(Box<ServerTls>),
     Done(Goodbye),
 }
 
@@ -238,7 +238,7 @@ pub(super) fn negotiate(out: &mut Vec<u8>, negotiation: &Negotiation) {
 }
 
 /// Asks for the cleartext password and reads it. Only the token's own buffer holds it, and that is wiped.
-async fn password(stream: &mut ServerTls<TcpStream>) -> Result<(Credential, usize), Goodbye> {
+async fn password(stream: &mut ServerTls) -> Result<(Credential, usize), Goodbye> {
     let left = |_| Goodbye { why: "the client left" };
     let mut ask = Vec::with_capacity(9);
     frame::message(&mut ask, b'R', |out| out.extend_from_slice(&3u32.to_be_bytes()));
@@ -265,9 +265,7 @@ async fn password(stream: &mut ServerTls<TcpStream>) -> Result<(Credential, usiz
 }
 
 /// A message of the client's login, bounded, and wiped when it goes.
-pub(super) async fn credential_message(
-    stream: &mut ServerTls<TcpStream>,
-) -> Result<Zeroizing<Vec<u8>>, Goodbye> {
+pub(super) async fn credential_message(stream: &mut ServerTls) -> Result<Zeroizing<Vec<u8>>, Goodbye> {
     let left = |_| Goodbye { why: "the client left" };
     let mut header = [0u8; frame::HEADER_BYTES];
     stream.read_exact(&mut header).await.map_err(left)?;

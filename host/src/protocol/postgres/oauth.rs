@@ -19,7 +19,6 @@ use crate::tls::ServerTls;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 const MECHANISM: &[u8] = b"OAUTHBEARER";
 
@@ -51,7 +50,7 @@ enum Said<'a> {
 
 /// Offers OAUTHBEARER alone, and reads the token.
 pub(super) async fn bearer(
-    stream: &mut ServerTls<TcpStream>,
+    stream: &mut ServerTls,
     discovery: Option<&Discovery>,
 ) -> Result<Credential, Goodbye> {
     let mut offer = Vec::with_capacity(32);
@@ -93,7 +92,7 @@ pub(super) fn is_of_the_token(code: RefusalCode) -> bool {
 
 /// Tells a client that its token is none, and where to get one, and waits for its word that it has heard so (RFC 7628,
 /// section 3.2.3). Whatever it says, the error follows.
-pub(super) async fn fail(stream: &mut ServerTls<TcpStream>, discovery: Option<&Discovery>) {
+pub(super) async fn fail(stream: &mut ServerTls, discovery: Option<&Discovery>) {
     let mut status = serde_json::json!({ "status": "invalid_token" });
     if let (Some(Discovery { url, scope }), Some(status)) = (discovery, status.as_object_mut()) {
         status.insert("openid-configuration".into(), url.as_str().into());

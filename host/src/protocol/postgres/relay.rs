@@ -45,7 +45,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// How long a client that is cut gets to take the last message.
@@ -63,7 +62,7 @@ const REST_AFTER: Duration = Duration::from_secs(3);
 
 /// Both sides, with the client admitted.
 pub struct Link {
-    pub(super) client: ServerTls<TcpStream>,
+    pub(super) client: ServerTls,
     pub(super) target: TargetStream,
     pub(super) cancel: CancelEntry,
     pub(super) catalog: Arc<Catalog>,
@@ -101,7 +100,7 @@ struct Settled {
 
 struct Relay<'s> {
     session: &'s mut Session,
-    client: Lane<ServerTls<TcpStream>>,
+    client: Lane<ServerTls>,
     target: Lane<TargetStream>,
     cancel: CancelEntry,
     catalog: Arc<Catalog>,

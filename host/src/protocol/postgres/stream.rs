@@ -12,7 +12,7 @@ pub(super) enum TargetStream {
     /// Loopback, when configuration says so.
     Plain(TcpStream),
     /// The certificate was verified.
-    Tls(Box<ClientTls<TcpStream>>),
+    Tls(Box<ClientTls>),
 }
 
 impl AsyncRead for TargetStream {
