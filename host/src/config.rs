@@ -193,7 +193,7 @@ fn decode_root(root: &Item<'_>, vault: &Vault<'_>) -> Option<Config> {
     let recording = recording.and_then(|item| Recording::decode(item, vault));
     let state = fields.need("state", "the path of a SQLite file, or a reference to a PostgreSQL URL");
     let state = state.and_then(|item| State::decode(item, vault));
-    let limits = Limits::decode(fields.get("limits"));
+    let limits = Limits::decode(fields.get("limits"), &targets);
     let uses_default = |grant: &Grant| matches!(&grant.when, When::Approved { approvers, .. } if *approvers == default_approvers);
     if let Some(item) = approvers.filter(|_| !grants.is_empty() && !grants.iter().any(uses_default)) {
         let help = "a grant with `when: approved` and no `approvers` of its own would; delete it otherwise";

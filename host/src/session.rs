@@ -191,7 +191,12 @@ impl Session {
         self.hooks.can_rest()
     }
 
-    /// Whether other sessions wait for the places that [`Session::rest`] gives back, or soon have to.
+    /// Whether other sessions wait for the places that [`Session::rest`] gives back.
+    pub fn is_waited_for(&self) -> bool {
+        self.hooks.are_waited_for()
+    }
+
+    /// Whether they do, or soon have to.
     pub fn is_wanted_to_rest(&self) -> bool {
         self.hooks.are_wanted()
     }

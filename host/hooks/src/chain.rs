@@ -9,6 +9,7 @@ use crate::instance::Instance;
 use crate::limits::{MASK_SLACK_BYTES, MAX_TEXT_BYTES};
 use crate::load::{Plugin, PluginStamp};
 use crate::metrics::Hook;
+use crate::slots::Slots;
 use crate::store::SessionFacts;
 use crate::wire::{self, Batch, Masked};
 use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal, Verdict, merge_holds};
@@ -188,9 +189,18 @@ impl SessionHooks {
         }
     }
 
-    /// Whether other sessions wait for what this one has, or soon have to.
+    /// Whether other sessions wait for what this one has.
+    pub fn are_waited_for(&self) -> bool {
+        self.slots().is_some_and(Slots::are_waited_for)
+    }
+
+    /// Whether they do, or soon have to.
     pub fn are_wanted(&self) -> bool {
-        self.instances.first().is_some_and(|one| one.plugin().engine.inner.slots.are_wanted())
+        self.slots().is_some_and(Slots::are_wanted)
+    }
+
+    fn slots(&self) -> Option<&Slots> {
+        self.instances.first().map(|one| &one.plugin().engine.inner.slots)
     }
 
     fn has_all_places(&self) -> bool {

@@ -61,8 +61,13 @@ impl Slots {
         }
     }
 
-    /// Whether somebody waits for a place, or soon has to.
+    /// Whether somebody waits for a place.
+    pub(crate) fn are_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether somebody does, or soon has to.
     pub(crate) fn are_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0 || self.free.available_permits() < self.scarce
+        self.are_waited_for() || self.free.available_permits() < self.scarce
     }
 }

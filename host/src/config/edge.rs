@@ -3,6 +3,7 @@
 use super::decode::Item;
 use super::problem::{ProblemCode, Severity, quote};
 use super::secret::{Secret, SecretReference, Vault};
+use super::target::Target;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -278,6 +279,8 @@ pub struct Limits {
     pub shutdown_deadline: Duration,
     /// Threads that carry sessions; none = one for each core but one.
     pub session_threads: Option<u16>,
+    /// Plugin instances of all sessions together.
+    pub plugin_instances: u32,
 }
 
 impl Default for Limits {
@@ -289,12 +292,13 @@ impl Default for Limits {
             session: Duration::from_secs(12 * 3600),
             shutdown_deadline: Duration::from_secs(30),
             session_threads: None,
+            plugin_instances: 6000,
         }
     }
 }
 
 impl Limits {
-    pub(crate) fn decode(item: Option<Item<'_>>) -> Option<Self> {
+    pub(crate) fn decode(item: Option<Item<'_>>, targets: &[Target]) -> Option<Self> {
         let mut limits = Limits::default();
         let Some(mut fields) = item.and_then(|item| item.fields()) else { return Some(limits) };
         let seconds = Duration::from_secs;
@@ -303,6 +307,9 @@ impl Limits {
         }
         if let Some(number) = fields.get("session_threads").and_then(|item| item.number(1, 1024)) {
             limits.session_threads = u16::try_from(number).ok();
+        }
+        if let Some(number) = fields.get("plugin_instances").and_then(|item| instances(&item, targets)) {
+            limits.plugin_instances = number;
         }
         for (key, value, max) in [
             ("handshake_timeout", &mut limits.handshake_timeout, 120),
@@ -317,4 +324,17 @@ impl Limits {
         fields.finish();
         Some(limits)
     }
+}
+
+/// Enough for at least one session: it needs all plugins of its target at once.
+fn instances(item: &Item<'_>, targets: &[Target]) -> Option<u32> {
+    let number = u32::try_from(item.number(1, 20_000)?).ok()?;
+    let enough = |target: &&Target| target.plugins.len() <= usize::try_from(number).unwrap_or(usize::MAX);
+    if let Some(target) = targets.iter().find(|target| !enough(target)) {
+        let (name, needed) = (&target.name, target.plugins.len());
+        let message = format!("{number} is less than the {needed} plugins of target `{name}`");
+        item.invalid(message, "no session on it could run; the default is 6000");
+        return None;
+    }
+    Some(number)
 }

@@ -111,6 +111,7 @@ fn every_key_is_understood() {
     );
     assert_eq!(config.grants[2].when, When::Approved { approvers: vec![alias("dba")], needed: 1 });
     assert_eq!(config.limits.session_threads, Some(4));
+    assert_eq!(config.limits.plugin_instances, 9000);
     let role = |name: &str| RoleName::new(name).unwrap();
     assert_eq!(config.gateway.as_deref(), Some("gw-1"));
     assert_eq!(config.targets[0].credential, Credential::Static);
@@ -486,6 +487,24 @@ fn the_approval_trigger_must_name_groups_that_exist() {
     assert_eq!(found(&source), ["20:86 error there is no group named `dbas` | define it under `groups`"]);
     let found = found(&source.replace("approvers: dbas", "approvers: \"group:agents\""));
     assert_eq!(found, ["20:86 error a plugin names a group by its alias alone | leave out the `group:`"]);
+}
+
+#[test]
+fn there_are_instances_for_one_session_at_least() {
+    let source = GOOD
+        .replace(
+            "builtin:sql-guard",
+            "builtin:sql-guard\n  - { name: mask, source: \"builtin:column-mask\" }",
+        )
+        .replace("[guard]", "[guard, mask]");
+    let limited = |number: u32| found(&format!("{source}limits: {{ plugin_instances: {number} }}\n"));
+    assert_eq!(
+        limited(1),
+        [
+            "29:29 error 1 is less than the 2 plugins of target `prod` | no session on it could run; the default is 6000"
+        ]
+    );
+    assert_eq!(limited(2), [""; 0]);
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let control = tokio::runtime::Handle::current();
     let stop = CancellationToken::new();
     let tls = Arc::new(server_tls(&config.tls)?);
-    let plugins = load_plugins(&config.plugins).await?;
+    let plugins = load_plugins(&config.plugins, config.limits.plugin_instances).await?;
     let (targets, unkept) = roles::offer(&config, targets(&config, &plugins)?);
     let identities = Arc::new(identities(&config)?);
     identities.spawn_refresh(&control, &stop);
@@ -280,15 +280,23 @@ fn api_url(bound: SocketAddr) -> String {
     format!("https://{bound}")
 }
 
-async fn load_plugins(plugins: &[config::Plugin]) -> Result<BTreeMap<String, Arc<Plugin>>, StartError> {
-    let settings = EngineConfig { cache: plugin_cache(), ..EngineConfig::default() };
+async fn load_plugins(
+    plugins: &[config::Plugin],
+    max_instances: u32,
+) -> Result<BTreeMap<String, Arc<Plugin>>, StartError> {
+    let settings = EngineConfig { max_instances, cache: plugin_cache(), ..EngineConfig::default() };
     let engine = Engine::new(&settings)
         .or_else(|error| {
             // A cache that cannot be trusted only makes the start slower.
             tracing::warn!(%error, "compiled plugins are not cached");
             Engine::new(&EngineConfig { cache: None, ..settings })
         })
-        .map_err(|error| StartError::new(error, "check the limits on memory and address space"))?;
+        .map_err(|error| {
+            StartError::new(
+                error,
+                "check the limits on memory and address space, or lower `limits.plugin_instances`",
+            )
+        })?;
     let mut loaded = BTreeMap::new();
     for plugin in plugins {
         let what = format!("plugin `{}`", plugin.name);
@@ -324,7 +332,7 @@ pub(crate) async fn chain_for_samples(config: &Config, target: &str) -> Result<C
     for name in names.into_iter().flatten() {
         wanted.extend(config.plugins.iter().find(|plugin| plugin.name == *name && !masks(plugin)).cloned());
     }
-    let loaded = load_plugins(&wanted).await?;
+    let loaded = load_plugins(&wanted, config.limits.plugin_instances).await?;
     let in_order = wanted.iter().filter_map(|plugin| loaded.get(&plugin.name)).cloned().collect();
     Chain::new(in_order).map_err(|error| {
         let what = format!("target `{target}`: {error}");

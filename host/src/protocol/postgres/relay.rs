@@ -253,7 +253,8 @@ impl Relay<'_> {
                     return record.poll(cx).map(|()| Wake::Record);
                 }
                 if wake.is_pending() && self.session.can_rest() {
-                    if self.session.is_wanted_to_rest() && self.is_idle() {
+                    // One that works gives its plugins back for others that wait, but not for those that may come.
+                    if self.session.is_waited_for() || self.is_idle() && self.session.is_wanted_to_rest() {
                         return Poll::Ready(Wake::Rest);
                     }
                     return rest.poll(cx).map(|()| Wake::Rest);
@@ -342,13 +343,11 @@ impl Relay<'_> {
         Poll::Pending
     }
 
-    /// Gives memory back, unless something runs or waits.
+    /// Gives back what only work needs. Whatever runs or waits at the target, or for people, needs no plugin meanwhile.
     fn rest(&mut self) {
-        if self.is_idle() {
-            self.session.rest();
-            self.client.rest();
-            self.target.rest();
-        }
+        self.session.rest();
+        self.client.rest();
+        self.target.rest();
     }
 
     fn is_idle(&self) -> bool {
