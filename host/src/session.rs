@@ -180,10 +180,9 @@ impl Session {
         self.has_to_commit(0)
     }
 
-    /// Whether more than `bytes` of events wait for [`Session::commit`], or the recording has failed. Fails closed: what was
-    /// left out is no longer among the bytes that wait.
+    /// Whether more than `bytes` of events wait for [`Session::commit`], or the recording has failed.
     pub fn has_to_commit(&self, bytes: usize) -> bool {
-        self.recording.has_failed() || self.recording.pending_bytes() > bytes
+        self.recording.has_to_commit(bytes)
     }
 
     /// Whether [`Session::rest`] would give memory back.

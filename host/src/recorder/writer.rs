@@ -118,9 +118,10 @@ impl Recording {
         self.buffer.len().saturating_sub(HEADER_BYTES)
     }
 
-    /// Whether an event could not be kept or written: [`Recording::commit`] says why, for ever.
-    pub fn has_failed(&self) -> bool {
-        self.failure.is_some()
+    /// Whether more than `bytes` wait for [`Recording::commit`], or only that can say that the recording has failed. Fails closed:
+    /// what was left out is no longer among the bytes that wait.
+    pub fn has_to_commit(&self, bytes: usize) -> bool {
+        self.failure.is_some() || self.pending_bytes() > bytes
     }
 
     /// Appends an event with a JSON body. Operation 0 is the session itself.

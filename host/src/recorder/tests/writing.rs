@@ -125,7 +125,11 @@ fn a_recording_that_is_full_ends_the_session_and_can_be_sealed() {
     let mut recording = memory.record(&caps);
     let mut committed = 0;
     let error = loop {
+        assert!(!recording.has_to_commit(0));
         recording.raw(EventKind::Operation, committed + 1, &[&[b's'; 300]]);
+        let is_left_out = recording.pending_bytes() == 0;
+        assert!(recording.has_to_commit(0));
+        assert_eq!(recording.has_to_commit(1000), is_left_out, "what was left out is not waited with");
         match recording.commit() {
             Ok(()) => committed += 1,
             Err(error) => break error,
