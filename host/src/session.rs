@@ -8,6 +8,7 @@ mod memo;
 mod operation;
 mod results;
 mod traits;
+mod watch;
 
 use crate::grant::{Grants, Permit};
 use crate::recorder::Recording;
@@ -16,17 +17,15 @@ use chaperone_core::grant::Recorded;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_hooks::SessionHooks;
 use serde::Serialize;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::recorder::EventKind;
 pub use chaperone_hooks::{Batch, MaskPlan, Masked, UseJudgement};
 pub use operation::{HeldOperation, HeldOutcome, Judged, Ruling, refused_by};
 pub use results::Planned;
 pub use traits::Traits;
+pub use watch::Watch;
 
 /// Why a session is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +61,6 @@ pub struct Session {
     revoked: CancellationToken,
     operation: u64,
     memo: memo::Memo,
-    started: Instant,
     protocol: &'static str,
 }
 
@@ -102,7 +100,6 @@ impl Session {
             revoked: parts.revoked,
             operation: 0,
             memo: memo::Memo::default(),
-            started: Instant::now(),
             protocol: parts.protocol,
         }
     }
@@ -211,32 +208,14 @@ impl Session {
         u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
     }
 
-    /// Microseconds since the session began.
+    /// Something was waited for: what is noted from here on happens now.
+    pub fn tick(&mut self) {
+        self.recording.tick();
+    }
+
+    /// Microseconds from the session's begin to the last [`Session::tick`].
     pub fn elapsed_micros(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-}
-
-/// Waits for the end of a session in a task of its own, so that a relay asks one flag at each turn and not four clocks. Holds
-/// nothing of the session; gone when dropped.
-pub struct Watch(AbortOnDropHandle<Refusal>);
-
-impl Watch {
-    fn over(end: impl Future<Output = Refusal> + 'static) -> Self {
-        Watch(AbortOnDropHandle::new(tokio::task::spawn_local(end)))
-    }
-}
-
-impl Future for Watch {
-    type Output = Refusal;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Refusal> {
-        Pin::new(&mut self.0).poll(cx).map(|end| {
-            // Fails closed: a session that nobody watches any more ends.
-            end.unwrap_or_else(|_| {
-                Refusal::new(RefusalCode::LimitReached, "the watch over this session failed")
-            })
-        })
+        self.recording.at_us()
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Recording {
     /// Frames in the open block.
     frames: u32,
     epoch: Instant,
+    /// What the next events are dated, in microseconds since the beginning.
+    at_us: u64,
     totals: Totals,
     allowance: Allowance,
     recording_bytes: u64,
@@ -101,6 +103,7 @@ impl Recording {
             buffer: vec![0; HEADER_BYTES],
             frames: 0,
             epoch: Instant::now(),
+            at_us: 0,
             totals,
             allowance: Allowance::new(caps),
             recording_bytes: caps.recording_bytes,
@@ -124,16 +127,25 @@ impl Recording {
         self.failure.is_some() || self.pending_bytes() > bytes
     }
 
+    /// Dates the events that follow. Called whenever something has been waited for: several events that come of one message
+    /// share their time, because a reading of the clock for each would be a hundredth of what a short statement costs.
+    pub fn tick(&mut self) {
+        self.at_us = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+    }
+
+    /// The time of the last [`Recording::tick`], in microseconds since the beginning.
+    pub fn at_us(&self) -> u64 {
+        self.at_us
+    }
+
     /// Appends an event with a JSON body. Operation 0 is the session itself.
     pub fn json(&mut self, kind: EventKind, operation: u64, body: &impl Serialize) {
-        let at_us = self.now_us();
-        self.json_at(at_us, kind, operation, body);
+        self.json_at(self.at_us, kind, operation, body);
     }
 
     /// The same with a body that is JSON already.
     pub fn encoded_json(&mut self, kind: EventKind, operation: u64, body: &[u8]) {
-        let at_us = self.now_us();
-        self.json_with(at_us, kind, operation, |buffer| {
+        self.json_with(self.at_us, kind, operation, |buffer| {
             if body.is_empty() {
                 return Err(serde::ser::Error::custom("there is no JSON"));
             }
@@ -169,9 +181,10 @@ impl Recording {
     ///
     /// # Errors
     /// When the recording could not be written, now or before. It then stays for the recovery.
-    pub fn seal(self, end: &SessionEnd) -> Result<Sealed, RecorderError> {
+    pub fn seal(mut self, end: &SessionEnd) -> Result<Sealed, RecorderError> {
         let dropped = Some(self.allowance.dropped_bytes);
-        let at_us = self.now_us();
+        self.tick();
+        let at_us = self.at_us;
         self.finish(Some(at_us), end, Ending::Sealed, dropped)
     }
 
@@ -213,10 +226,6 @@ impl Recording {
         self.write_block(BlockKind::Footer);
         self.check()?;
         Ok(self.totals.last_hash)
-    }
-
-    fn now_us(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     fn json_at(&mut self, at_us: u64, kind: EventKind, operation: u64, body: &impl Serialize) {
@@ -266,8 +275,8 @@ impl Recording {
             self.failure = Some(Failure::LeftOut(full));
             return;
         }
-        let at_us = self.now_us();
-        let mut frame = Frame { kind, encoding: Encoding::Raw, part: Part::Last, operation, at_us };
+        let mut frame =
+            Frame { kind, encoding: Encoding::Raw, part: Part::Last, operation, at_us: self.at_us };
         if total <= MAX_FRAGMENT_BYTES {
             self.buffer.extend_from_slice(&frame.encode(u32::try_from(total).unwrap_or(u32::MAX)));
             parts.iter().for_each(|part| self.buffer.extend_from_slice(part));

@@ -129,7 +129,9 @@ impl Session {
         if came_before && let Some(judged) = self.memo.recall(text, operation) {
             return judged;
         }
-        match self.ask_plugins(operation, text).await {
+        let asked = self.ask_plugins(operation, text).await;
+        self.tick();
+        match asked {
             Ok(judged) => {
                 if came_before
                     && self.hooks.is_deterministic(Hook::SqlCheck)
@@ -184,6 +186,7 @@ impl Session {
     ) -> Result<UseJudgement, Refusal> {
         let now_ms = self.now_ms();
         let asked = self.hooks.check_use(&judged.statements, surroundings, now_ms).await;
+        self.tick();
         asked.map_err(|fault| self.fault(judged.operation, &fault))
     }
 
@@ -199,7 +202,9 @@ impl Session {
         }
         if adds && !matches!(judgement.permission, Use::Refuse(_)) {
             let now_ms = self.now_ms();
-            judged.ruling = match self.ask_triggers(judged, now_ms).await {
+            let asked = self.ask_triggers(judged, now_ms).await;
+            self.tick();
+            judged.ruling = match asked {
                 Ok(ruling) => ruling,
                 Err(fault) => Ruling::Refuse(self.fault(judged.operation, &fault)),
             };
@@ -271,6 +276,7 @@ impl Session {
             terms: terms.to_vec(),
         };
         let hold = self.grants.hold(&self.permit, request, Timestamp::now()).await?;
+        self.tick();
         let id = hold.id();
         self.note(EventKind::Hold, judged.operation, &json!({ "hold": id, "terms": terms }));
         Ok(HeldOperation { hold, id })

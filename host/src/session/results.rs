@@ -24,7 +24,9 @@ impl Session {
         columns: &[Column],
     ) -> Planned {
         let now_ms = self.now_ms();
-        match self.hooks.plan(judged.facts_for_masks(), surroundings, columns, now_ms).await {
+        let planned = self.hooks.plan(judged.facts_for_masks(), surroundings, columns, now_ms).await;
+        self.tick();
+        match planned {
             Ok(PlanOutcome::Plan(plan)) => Planned::Show(plan),
             Ok(PlanOutcome::Refuse(rule)) => {
                 Planned::Refuse(rule_refusal(RefusalCode::MaskImpossible, &rule))
@@ -45,7 +47,9 @@ impl Session {
         plan: &MaskPlan,
         batches: Vec<Batch>,
     ) -> Result<Vec<Masked>, Refusal> {
-        match self.hooks.mask(plan, batches).await {
+        let masked = self.hooks.mask(plan, batches).await;
+        self.tick();
+        match masked {
             Ok(Ok(masked)) => Ok(masked),
             Ok(Err(rule)) => Err(rule_refusal(RefusalCode::MaskImpossible, &rule)),
             Err(fault) => Err(self.fault(operation, &fault)),

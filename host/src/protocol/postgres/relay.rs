@@ -284,6 +284,7 @@ impl Relay<'_> {
     }
 
     async fn handle(&mut self, wake: Wake) -> Result<Option<SessionStop>, SessionStop> {
+        self.session.tick();
         match wake {
             Wake::MustEnd(refusal) => return Ok(Some(SessionStop::Cut(refusal))),
             Wake::ClientGone => return Ok(Some(SessionStop::ClientClosed)),

@@ -170,7 +170,8 @@ impl<T> Names<T> {
 
     /// What `name` will mean to a message that is sent now, in `segment`.
     pub(super) fn meaning(&self, name: &[u8], segment: u64) -> Known<T> {
-        match self.in_flight.iter().rev().find(|(flying, ..)| **flying == *name) {
+        let same = |flying: &[u8]| flying.len() == name.len() && (name.is_empty() || flying == name);
+        match self.in_flight.iter().rev().find(|(flying, ..)| same(flying)) {
             // In the same segment: if its Parse fails, the target skips this message as well.
             Some((_, meaning, sent)) if *sent == segment => Known::Yes(Rc::clone(meaning)),
             Some(_) => Known::Wait,
