@@ -8,6 +8,7 @@ pub mod run;
 mod serve_http;
 mod serve_metrics;
 mod sessions;
+mod store;
 
 use crate::grant::Grants;
 use crate::identity::Identities;
@@ -17,7 +18,6 @@ use crate::protocol::{Hello, Protocol};
 use crate::recorder::{Recorder, Recording};
 use crate::session::{Session, SessionParts, SessionStop};
 use crate::target::{Lease, Targets};
-use chaperone_core::Timestamp;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -79,13 +79,15 @@ impl Gateway {
 
     /// identify -> permit -> record -> lease. Protocols with many requests on one connection run it for each of them.
     async fn open<P: Protocol>(&self, _: &P, hello: &P::Hello) -> Result<Opened, Refusal> {
-        let identity = self.identities.identify(hello.credential(), Timestamp::now()).await?;
-        let permit = self.grants.permit(&identity, &hello.target(), Timestamp::now()).await?;
+        // Not the machine's clock, which may have been set back: windows that have closed must stay so.
+        let now = self.grants.clock().now();
+        let identity = self.identities.identify(hello.credential(), now).await?;
+        let permit = self.grants.permit(&identity, &hello.target(), now).await?;
         let target = self.targets.of(&permit)?;
         let mut head =
             sessions::head(P::NAME, &permit, hello.requested_role(), hello.peer(), target.chain.stamps());
         head.target_role = Some(self.targets.role_of(&permit, head.session)?);
-        let recording = self.recorder.open(&head, Timestamp::now()).map_err(|error| unrecorded(&error))?;
+        let recording = self.recorder.open(&head, now).map_err(|error| unrecorded(&error))?;
         let hooks = match target.chain.open(sessions::facts(&permit, hello.requested_role())).await {
             Ok(hooks) => hooks,
             Err(fault) => return Err(self.stillborn(recording, sessions::no_plugins(&fault))),

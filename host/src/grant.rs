@@ -20,6 +20,7 @@ use chaperone_core::identity::IdentityFacts;
 use chaperone_core::name::{GroupAlias, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -59,6 +60,10 @@ pub const MAX_KEY_BYTES: usize = 128;
 
 /// Early ends that one look at the store reads.
 const MAX_ENDS_PER_LOOK: i64 = 10_000;
+
+/// How often it is noted how far the clock has come, in seconds: by so much at most may a clock that is set back while the gateway is
+/// down make a window longer.
+const NOTE_TIME_EVERY_SECONDS: i64 = 5;
 
 /// Who may open what, who runs it, and who approves: the part of the configuration that this module owns.
 #[derive(Debug, Clone, Default)]
@@ -124,6 +129,8 @@ struct Inner {
     live: permit::Live,
     /// Moves on whenever an approval may have changed, so that who waits looks again.
     approvals_changed: watch::Sender<u64>,
+    /// How far the clock had come when it was last noted, in seconds since 1970.
+    noted: AtomicI64,
     home: Handle,
 }
 
@@ -131,6 +138,7 @@ impl Grants {
     /// Checks the policy, settles what a former process left behind, and begins to watch the store.
     pub async fn start(policy: Policy, state: State, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         policy.check().map_err(StartError::Policy)?;
+        state.clock_has_come_to(clock.now()).await?;
         state.settle_left_behind(clock.now()).await?;
         let inner = Arc::new(Inner {
             policy,
@@ -138,6 +146,7 @@ impl Grants {
             clock,
             live: permit::Live::default(),
             approvals_changed: watch::Sender::new(0),
+            noted: AtomicI64::new(i64::MIN),
             home: Handle::current(),
         });
         tokio::spawn(keep_looking(Arc::downgrade(&inner)));
@@ -233,9 +242,23 @@ impl Inner {
         self.approvals_changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    /// Notes in the store how far the clock has come, every few seconds.
+    async fn note_time(&self, now: Timestamp) -> Result<(), StateError> {
+        let noted = self.noted.load(Ordering::Relaxed);
+        if now.as_second() < noted.saturating_add(NOTE_TIME_EVERY_SECONDS) {
+            return Ok(());
+        }
+        self.state.clock_has_come_to(now).await?;
+        self.noted.store(now.as_second(), Ordering::Relaxed);
+        Ok(())
+    }
+
     /// One look at the store: what ended elsewhere, and what nobody answered in time.
     async fn look(&self) {
         let now = self.clock.now();
+        if let Err(error) = self.note_time(now).await {
+            tracing::warn!(%error, "how far the clock has come could not be noted");
+        }
         match self.state.ended_early(now, MAX_ENDS_PER_LOOK).await {
             Ok(ended) => self.live.ended(ended),
             Err(error) => {

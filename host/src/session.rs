@@ -12,7 +12,6 @@ mod watch;
 
 use crate::grant::{Grants, Permit};
 use crate::recorder::Recording;
-use chaperone_core::Timestamp;
 use chaperone_core::grant::Recorded;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_hooks::SessionHooks;
@@ -205,7 +204,7 @@ impl Session {
 
     /// Milliseconds since 1970, as plugins are told the time.
     fn now_ms(&self) -> u64 {
-        u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+        u64::try_from(self.grants.clock().now().as_millisecond()).unwrap_or(0)
     }
 
     /// Something was waited for: what is noted from here on happens now.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 mod approvals;
 mod audit;
+mod clock;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -166,16 +167,18 @@ fn sqlite_pool(connections: u32) -> AnyPoolOptions {
 }
 
 async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
-    let first = Migration::new(
-        1,
-        "init".into(),
-        MigrationType::Simple,
-        include_str!("state/migrations/0001_init.sql").into_sql_str(),
-        false,
-    );
-    Migrator::with_migrations(vec![first]).run(pool).await?;
+    let all = MIGRATIONS.iter().zip(1..).map(|((name, sql), version)| {
+        Migration::new(version, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+    });
+    Migrator::with_migrations(all.collect()).run(pool).await?;
     Ok(())
 }
+
+/// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("init", include_str!("state/migrations/0001_init.sql")),
+    ("clock", include_str!("state/migrations/0002_clock.sql")),
+];
 
 /// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.
 fn create_private(path: &Path) -> std::io::Result<()> {

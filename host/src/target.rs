@@ -10,7 +10,6 @@ pub mod mint;
 use crate::grant::Permit;
 use crate::recorder::Recording;
 use crate::tls::TlsClient;
-use chaperone_core::Timestamp;
 use chaperone_core::name::{Principal, SessionId, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::role::{RoleName, application_name};
@@ -193,8 +192,7 @@ fn order(permit: &Permit, recording: &Recording, longest: Duration) -> Result<Or
             .detail("Several grants stand behind it, and they have no role in common.")
             .hint("Ask the operator to keep one grant for each subject and target."));
     }
-    let until =
-        Timestamp::now().checked_add(longest).map_or(permit.ends_at(), |end| end.min(permit.ends_at()));
+    let until = permit.now().checked_add(longest).map_or(permit.ends_at(), |end| end.min(permit.ends_at()));
     let principal = permit.identity().facts().principal.clone();
     Ok(Order { name: minted_name(permit, session), principal, session, roles, until })
 }

@@ -225,6 +225,39 @@ fn no_file_is_too_long_to_read() {
     assert!(long.is_empty(), "over {MAX_LINES} lines: {long:#?}");
 }
 
+/// Who may read the machine's clock: the one clock that all decisions go by, what is only written down, and what runs at the
+/// caller's side. A window that has closed must not open again because the machine's clock was set back.
+const READS_THE_MACHINES_CLOCK: [&str; 8] = [
+    "host/src/gateway/roles.rs",
+    "host/src/gateway/run.rs",
+    "host/src/gateway/sessions.rs",
+    "host/src/gateway/store.rs",
+    "host/src/grant/clock.rs",
+    "host/src/identity.rs",
+    "host/src/cli",
+    "host/src/demo",
+];
+
+#[test]
+fn decisions_go_by_one_clock() {
+    let read_in = |file: &PathBuf| {
+        let source = read(file).unwrap();
+        let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        ["Timestamp::now", "SystemTime::now"].iter().any(|call| source.contains(call))
+    };
+    let files: Vec<PathBuf> = rust_files("host").unwrap().into_iter().filter(read_in).collect();
+    let is_test =
+        |file: &Path| file.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"));
+    let allowed = |file: &Path| READS_THE_MACHINES_CLOCK.iter().any(|place| file.starts_with(place));
+    let others: Vec<_> = files.iter().filter(|file| !is_test(file) && !allowed(file)).collect();
+    assert!(others.is_empty(), "these read the machine's clock: {others:#?}");
+    let stale: Vec<_> = READS_THE_MACHINES_CLOCK
+        .iter()
+        .filter(|place| !files.iter().any(|file| file.starts_with(place)))
+        .collect();
+    assert!(stale.is_empty(), "these do not: {stale:?}");
+}
+
 /// The first word after each `prefix` in the README's code blocks and code spans.
 fn commands_in(text: &str, prefix: &str) -> BTreeSet<String> {
     let code = text.split('`').skip(1).step_by(2).chain(text.split("```").skip(1).step_by(2));

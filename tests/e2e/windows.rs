@@ -291,3 +291,39 @@ async fn a_window_outlives_a_restart_and_a_second_attempt_after_it_is_not_dialle
     assert_eq!(stage.recorded().unwrap().len(), recordings, "there was a session");
     stage.stop().await;
 }
+
+/// What the gateway has noted in its store of how far its clock has come.
+async fn has_run_until(stage: &Stage, now: Timestamp) {
+    let state = chaperone::state::State::sqlite(&stage.path("state.db"), "local").await.unwrap();
+    assert!(state.furthest().await.unwrap().is_some(), "nothing was noted");
+    state.clock_has_come_to(now).await.unwrap();
+    state.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_while_the_gateway_is_down_opens_no_window_again() {
+    let server = vec![("log_connections".to_owned(), "on".to_owned())];
+    let mut stage = Stage::start(Setting { server, ..Setting::default() }).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    let token = stage.token_for(CallerKind::Agent, AGENTS, 1, 4 * hour).unwrap();
+    stage.open_window(&token, None).unwrap();
+    assert_eq!(stage.psql(&token).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
+    stage.stop().await;
+    let connections = |stage: &Stage| stage.postgres.log().matches("connection received").count();
+    let before = connections(&stage);
+    assert!(before > 0, "connections are not logged");
+
+    // Seen from there, this machine's clock was set back by an hour.
+    has_run_until(&stage, Timestamp::now() + hour).await;
+    stage.restart().await.unwrap();
+    let again = stage.psql(&token).unwrap().run("select 1").unwrap();
+    assert!(again.stderr.contains("you have no open window on this target"), "{}", again.stderr);
+    assert_eq!(connections(&stage), before, "the target was dialled");
+    stage.stop().await;
+
+    // By more than a day: somebody has to look at it.
+    has_run_until(&stage, Timestamp::now() + 30 * hour).await;
+    let why = stage.serve().await.err().unwrap().to_string();
+    assert!(why.contains("a clock that is set back would open windows again that are closed"), "{why}");
+    assert!(why.contains("delete this gateway's row of the table `clock`"), "{why}");
+}

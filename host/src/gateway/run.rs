@@ -6,16 +6,15 @@
 
 use super::roles::{self, Roles};
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, serve_metrics};
+use super::{Gateway, LiveRegistry, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
-use crate::grant::{Grants, Policy, SystemClock};
+use crate::grant::{Grants, Policy};
 use crate::identity::{self, Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
 use crate::metrics::Metrics;
 use crate::protocol::postgres::{Discovery, Postgres};
 use crate::recorder::{Caps, Recorder, RecorderConfig};
-use crate::state::State;
 use crate::target::{SecretSource, Target, TargetTls};
 use crate::tls::{Reload, TlsClient, TlsServer};
 use chaperone_core::Timestamp;
@@ -51,7 +50,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    fn new(what: impl std::fmt::Display, advice: &str) -> Self {
+    pub(super) fn new(what: impl std::fmt::Display, advice: &str) -> Self {
         StartError { what: what.to_string(), advice: advice.to_owned() }
     }
 }
@@ -92,9 +91,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         Some(address) => Some(bind(address, "the metrics").await?),
         None => None,
     };
-    let state = state(&config, postgres.1).await?;
+    let state = store::open(&config, postgres.1).await?;
     let policy = policy(&config, &api_url(api.1));
-    let grants = Grants::start(policy, state.clone(), Arc::new(SystemClock::new()))
+    let clock = store::clock(&state).await?;
+    let grants = Grants::start(policy, state.clone(), Arc::new(clock))
         .await
         .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
     let recorder = recorder(&config.recording)?;
@@ -458,18 +458,6 @@ fn provider(provider: &config::Provider) -> ProviderConfig {
         },
         ..ProviderConfig::new(provider.name.clone(), kind, provider.audiences.clone())
     }
-}
-
-async fn state(config: &Config, listens: SocketAddr) -> Result<State, StartError> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let node = format!("{}:{}", name.trim(), listens.port());
-    let opened = match &config.state {
-        config::State::Sqlite(path) => State::sqlite(path, "local").await,
-        config::State::Postgres(url) => State::postgres(&url.expose().into(), &node).await,
-    };
-    opened.map_err(|error| {
-        StartError::new(error, "check `state` in the configuration, and that it can be written")
-    })
 }
 
 fn recorder(config: &config::Recording) -> Result<Recorder, StartError> {

@@ -2,7 +2,7 @@
 //!
 //! A window is wall-clock time, but the wall clock may be set. [`SystemClock`] never runs slower than real time: when the
 //! wall clock is set back, it goes on by the monotonic clock from where it was. So a step forwards ends windows early
-//! and a step backwards does not lengthen them.
+//! and a step backwards does not lengthen them. How far it has come is noted in the store, so that this holds across a restart.
 
 use chaperone_core::Timestamp;
 use chaperone_core::window::after;
@@ -25,7 +25,12 @@ pub struct SystemClock {
 impl SystemClock {
     /// Starts from the wall clock.
     pub fn new() -> Self {
-        SystemClock { furthest: Mutex::new((Timestamp::now(), Instant::now())) }
+        SystemClock::not_before(Timestamp::now())
+    }
+
+    /// Starts from the wall clock, or from `furthest` when that is later: how far the clock had come before a restart.
+    pub fn not_before(furthest: Timestamp) -> Self {
+        SystemClock { furthest: Mutex::new((Timestamp::now().max(furthest), Instant::now())) }
     }
 }
 

@@ -143,6 +143,11 @@ impl Permit {
         self.inner.ends_at
     }
 
+    /// The time by the clock that it ends by.
+    pub fn now(&self) -> Timestamp {
+        self.inner.grants.clock.now()
+    }
+
     /// Whether it has ended, and why.
     pub fn end(&self) -> Option<PermitEnd> {
         let proof = &self.inner;

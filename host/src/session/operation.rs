@@ -4,7 +4,6 @@ use super::Session;
 use super::traits::{self, Traits};
 use crate::grant::{HeldOperation as HoldRequest, Hold, HoldOutcome};
 use crate::recorder::EventKind;
-use chaperone_core::Timestamp;
 use chaperone_core::decision::{Finding, HoldTerms, RuleRefusal};
 use chaperone_core::name::{HoldId, Principal};
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -275,7 +274,7 @@ impl Session {
             findings: judged.findings.to_vec(),
             terms: terms.to_vec(),
         };
-        let hold = self.grants.hold(&self.permit, request, Timestamp::now()).await?;
+        let hold = self.grants.hold(&self.permit, request, self.grants.clock().now()).await?;
         self.tick();
         let id = hold.id();
         self.note(EventKind::Hold, judged.operation, &json!({ "hold": id, "terms": terms }));

@@ -520,3 +520,17 @@ async fn moments_are_kept_to_the_microsecond_and_never_rounded_up() {
         assert!(stored.window.closes() <= after(now, Duration::from_secs(300)).unwrap());
     }
 }
+
+#[tokio::test]
+async fn the_clock_of_a_gateway_only_goes_forwards() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    for Store { state, .. } in stores().await {
+        assert_eq!(state.furthest().await.unwrap(), None);
+        for (now, furthest) in [(100, 100), (90, 100), (110, 110)] {
+            state.clock_has_come_to(at(now)).await.unwrap();
+            assert_eq!(state.furthest().await.unwrap(), Some(at(furthest)));
+        }
+        let other = State { node: "there".into(), ..state.clone() };
+        assert_eq!(other.furthest().await.unwrap(), None, "a wrong clock elsewhere is not ours");
+    }
+}
