@@ -11,7 +11,7 @@
 use chaperone_core::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyPool, Row, SqlSafeStr, Transaction};
 use std::path::Path;
 use std::time::Duration;
@@ -57,7 +57,10 @@ pub enum StateError {
     Store(#[from] sqlx::Error),
     /// The tables cannot be brought to this version.
     #[error("the state store's tables cannot be brought up to date")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
+    /// Another version of this program has brought them further.
+    #[error("the state store was written by a newer version of Chaperone: start that one, or a later one")]
+    Newer,
     /// A row does not hold what this version writes.
     #[error("the state store holds something unreadable in `{0}`")]
     Unreadable(&'static str),
@@ -170,8 +173,11 @@ async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
     let all = MIGRATIONS.iter().zip(1..).map(|((name, sql), version)| {
         Migration::new(version, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
     });
-    Migrator::with_migrations(all.collect()).run(pool).await?;
-    Ok(())
+    Migrator::with_migrations(all.collect()).run(pool).await.map_err(|error| match error {
+        // An older one would not see what the newer one relies on: fails closed.
+        MigrateError::VersionMissing(_) => StateError::Newer,
+        other => StateError::Migrate(other),
+    })
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.

@@ -534,3 +534,17 @@ async fn the_clock_of_a_gateway_only_goes_forwards() {
         assert_eq!(other.furthest().await.unwrap(), None, "a wrong clock elsewhere is not ours");
     }
 }
+
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let state = State::sqlite(&path, "here").await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         SELECT version + 1000, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
+    sqlx::query(newer).execute(&state.write).await.unwrap();
+    state.close().await;
+    let error = State::sqlite(&path, "here").await.unwrap_err();
+    let says = "the state store was written by a newer version of Chaperone: start that one, or a later one";
+    assert_eq!(error.to_string(), says);
+}
