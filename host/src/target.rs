@@ -109,6 +109,11 @@ impl Lease {
         application_name(&self.principal, self.session, wish)
     }
 
+    /// Whether the credential is for this session alone.
+    pub fn is_minted(&self) -> bool {
+        self.minted.is_some()
+    }
+
     /// The one login that the credential was for has been made. A minted role takes no other from here on, also not with a
     /// password that its own session has given it.
     pub fn used(&self) {

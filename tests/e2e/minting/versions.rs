@@ -43,6 +43,10 @@ async fn mints(named: &str, programs: PathBuf) {
     let mut wire = Wire::connect(&stage, &token).await.unwrap();
     assert_eq!(seen(&mut wire, "select count(*) from orders").await, "120", "{named}");
     assert_eq!(seen(&mut wire, "select a from hostile").await, "42", "{named}");
+    for (setting, value) in [("idle", "30"), ("interval", "10"), ("count", "3")] {
+        let shown = seen(&mut wire, &format!("show tcp_keepalives_{setting}")).await;
+        assert_eq!(shown, value, "{named}: {setting}: a gateway whose host is lost is not asked for");
+    }
     is_narrow(&stage, &mut wire, version).await;
     drop(wire);
     gone(&stage, 1).await;

@@ -35,6 +35,12 @@ const MAX_LOGIN_FRAME_BYTES: usize = 64 * 1024;
 /// What the target's log calls a session.
 const APPLICATION_NAME: &str = "application_name";
 
+/// By which a target finds out that this gateway's host is gone without a word: after about a minute. By its own default it takes two
+/// hours, and until then minted sessions stay, and the claim that keeps two gateways of one name apart. Only for targets that
+/// mint, which are reached without a pooler: one may refuse settings that it does not know.
+pub(super) const TARGET_KEEPALIVES: [(&str, &str); 3] =
+    [("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")];
+
 /// The most settings that a server reports at login; PostgreSQL 18 reports about 16.
 const MAX_REPORTED_SETTINGS: usize = 256;
 
@@ -157,6 +163,8 @@ pub(super) async fn dial(
         .filter(|one| !named(one))
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .chain([(APPLICATION_NAME, application.as_str())])
+        // Nobody but this gateway removes its roles, so until it is back nobody else would end their sessions.
+        .chain(TARGET_KEEPALIVES.into_iter().filter(|_| lease.is_minted()))
         .collect();
     let target = Arc::clone(lease.target());
     let dialled = login(&target, lease.account(), &settings).await.map_err(|error| {

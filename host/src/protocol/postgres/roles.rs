@@ -17,7 +17,7 @@
 mod sql;
 
 use super::catalog::lookup::{Unanswered, simple};
-use super::dial::{LoggedIn, login};
+use super::dial::{LoggedIn, TARGET_KEEPALIVES, login};
 use crate::target::Target;
 use crate::target::mint::{Earlier, Fresh, Job, KeeperReport, MintError, Minted, Order, Orders};
 use chaperone_core::role::RoleName;
@@ -339,16 +339,13 @@ impl Keeper {
             tracing::error!(target = %target.name, %problem, "the target's credential cannot be read");
             MintError::NoConnection
         })?;
-        let settings = [
+        let own = [
             ("application_name", "chaperone roles"),
             ("search_path", "pg_catalog"),
             ("lock_timeout", LOCK_TIMEOUT_MS),
             ("statement_timeout", STATEMENT_TIMEOUT_MS),
-            // A gateway whose host is lost would else hold its claim for two hours.
-            ("tcp_keepalives_idle", "30"),
-            ("tcp_keepalives_interval", "10"),
-            ("tcp_keepalives_count", "3"),
         ];
+        let settings: Vec<_> = own.into_iter().chain(TARGET_KEEPALIVES).collect();
         let mut connection = login(target, &account, &settings).await.map_err(|error| {
             tracing::error!(target = %target.name, %error, "the gateway cannot log in to make roles");
             MintError::NoConnection
