@@ -1,6 +1,7 @@
 //! Roles that are minted for a session, at a server that is set up by the documentation's own SQL: what they are, that they
 //! are there exactly as long as their session, and what is swept.
 
+mod claim;
 mod rounds;
 mod secrets;
 mod versions;
@@ -348,27 +349,6 @@ fn audited(stage: &Stage) -> String {
     };
     let events = tokio::task::block_in_place(|| runtime.block_on(read)).unwrap();
     events.iter().map(|event| format!("{} {} {}\n", event.event, event.subject, event.detail)).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_gateways_of_one_name_do_not_take_each_others_roles() {
-    let mut stage = Stage::start(minting(Minting::default())).await.unwrap();
-    let token = stage.agent_with_window().unwrap();
-    let mut wire = Wire::connect(&stage, &token).await.unwrap();
-    let first = (stage.address, stage.api);
-    let other = another_gateway(&stage, "one").await.unwrap();
-    (stage.address, stage.api) = (other.postgres, other.api);
-    stage.open_window(&token, None).unwrap();
-    let said = refused(&stage, &token).await;
-    assert_eq!(shape(&said), "E:08006");
-    assert_eq!(said[0].field(b'M').as_deref(), Some("the target gave no role to this session"));
-    other.stop().await;
-    assert_eq!(roles_of(&stage, 1).unwrap().len(), 1, "the other took it");
-    assert_eq!(seen(&mut wire, "select count(*) from orders").await, "120");
-    (stage.address, stage.api) = first;
-    drop(wire);
-    gone(&stage, 1).await;
-    stage.stop().await;
 }
 
 /// With a static credential all sessions have one role: then it is the application's name that tells them apart.

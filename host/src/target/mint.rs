@@ -56,6 +56,9 @@ pub enum MintError {
         "another gateway of the same name is connected to this target: each needs a `gateway` of its own"
     )]
     NameTaken,
+    /// Somebody who is no gateway stands in the way: who, and what the operator does about it.
+    #[error("the lock that tells gateways of one name apart is held by {0}")]
+    ClaimTaken(String),
     /// More orders than can wait.
     #[error("too many roles are waited for")]
     Busy,

@@ -1,7 +1,7 @@
 //! The keeper of one target's roles: makes those that sessions order, and removes those that no session has any more.
 //!
 //! One task with one connection as the gateway's own role, by the same login as every other. It stays open: a session then
-//! waits for one round trip. On it lies an advisory lock with the gateway's name, so that two gateways which were given the
+//! waits for one round trip. On it lies a claim with the gateway's name ([`claim`]), so that two gateways which were given the
 //! same name do not remove each other's roles: the second makes none (fails closed) and sweeps nothing.
 //!
 //! Removing is sweeping: whatever this gateway has made at the target (by name and comment, [`sql::own`]) and
@@ -14,6 +14,7 @@
 //! no more, is a member of nothing, is told of (with what of this did not succeed), and is tried again at every sweep. A statement here that hangs
 //! delays sessions that wait for a role; [`LOCK_TIMEOUT_MS`] and [`STATEMENT_TIMEOUT_MS`] bound that.
 
+mod claim;
 mod sql;
 
 use super::catalog::lookup::{Unanswered, simple};
@@ -45,9 +46,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often it is asked whether a role's backends have ended, and how long between.
 const LOOKS_AT_BACKENDS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-
-/// What `lock_timeout` and `statement_timeout` end a statement with.
-const WAITED_IN_VAIN: [&str; 2] = ["55P03", "57014"];
 
 /// Bytes of a password: as many as its SCRAM keys have.
 const PASSWORD_BYTES: usize = 32;
@@ -350,19 +348,9 @@ impl Keeper {
             tracing::error!(target = %target.name, %error, "the gateway cannot log in to make roles");
             MintError::NoConnection
         })?;
-        let claim = sql::claim(claim_key(&self.whose));
-        match tokio::time::timeout(ANSWER_TIMEOUT, simple(&mut connection.stream, &claim)).await {
-            Ok(Ok(rows)) => {
-                self.is_of(rows.last().and_then(|row| row.first()?.parse().ok()));
-                Ok(connection)
-            }
-            // Fails closed: whose roles these are is not sure.
-            Ok(Err(Unanswered::Refused(state))) if WAITED_IN_VAIN.contains(&state.as_str()) => {
-                Err(MintError::NameTaken)
-            }
-            Ok(Err(Unanswered::Refused(state))) => Err(MintError::Refused(state)),
-            Ok(Err(Unanswered::Lost)) | Err(_) => Err(MintError::NoConnection),
-        }
+        let version = claim::take(&mut connection.stream, &self.whose).await?;
+        self.is_of(version);
+        Ok(connection)
     }
 
     /// Says once what is weaker at an old server. One that does not say its version may be old.
@@ -426,12 +414,6 @@ fn names(rows: Vec<Vec<String>>) -> Vec<RoleName> {
     rows.into_iter().filter_map(|row| RoleName::new(row.into_iter().next()?).ok()).collect()
 }
 
-/// A number for the advisory lock: the beginning of a digest of the names.
-fn claim_key(whose: &Whose) -> i64 {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, sql::mark(whose).as_bytes());
-    digest.as_ref().first_chunk::<8>().map_or(0, |start| i64::from_be_bytes(*start))
-}
-
 /// From the operating system's randomness, in hexadecimal: nothing that SASLprep would change.
 fn password() -> Result<SecretString, MintError> {
     let mut bytes = zeroize::Zeroizing::new([0u8; PASSWORD_BYTES]);
@@ -449,15 +431,5 @@ mod tests {
         assert_ne!(one.expose_secret(), other.expose_secret());
         assert_eq!(one.expose_secret().len(), 2 * PASSWORD_BYTES);
         assert!(one.expose_secret().bytes().all(|byte| byte.is_ascii_hexdigit()));
-    }
-
-    #[test]
-    fn two_gateways_claim_two_locks() {
-        let of = |gateway: &str, target: &str| {
-            claim_key(&Whose { gateway: gateway.into(), target: target.into(), database: "d".into() })
-        };
-        assert_ne!(of("a", "x"), of("b", "x"));
-        assert_ne!(of("a", "x"), of("a", "y"));
-        assert_eq!(of("a", "x"), of("a", "x"));
     }
 }

@@ -210,6 +210,25 @@ pub(super) fn claim(key: i64) -> String {
     )
 }
 
+/// Who holds it: whether that is a gateway, which runs as the gateway's own role and does not share; their role; their process; the
+/// id of their prepared transaction, which has no process. The two halves of the key are unsigned there. The manual's way from a lock to
+/// its prepared transaction (`pg_locks`) works only after a restart of the server; but each holds a lock on its own number, too.
+pub(super) fn holders(key: i64) -> String {
+    let [a, b, c, d, e, f, g, h] = key.to_be_bytes();
+    format!(
+        "SELECT a.usename = SESSION_USER AND l.mode = 'ExclusiveLock', COALESCE(a.usename, p.owner), l.pid, p.gid \
+         FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+         LEFT JOIN pg_catalog.pg_locks n ON n.pid IS NULL AND l.pid IS NULL \
+         AND n.virtualtransaction = l.virtualtransaction AND n.locktype = 'transactionid' \
+         LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = n.transactionid \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database = (SELECT b.oid FROM \
+         pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database()) \
+         AND l.classid = '{high}'::pg_catalog.oid AND l.objid = '{low}'::pg_catalog.oid",
+        high = u32::from_be_bytes([a, b, c, d]),
+        low = u32::from_be_bytes([e, f, g, h]),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
