@@ -339,6 +339,32 @@ async fn what_a_killed_gateway_left_is_swept_and_nothing_else() {
     assert!(audited(&stage).contains("role.swept"), "{}", audited(&stage));
 }
 
+/// Else one that clings to its session would let the others' go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_sessions_that_a_crash_left_end_before_a_role_is_removed() {
+    let (mut stage, _) = Stage::prepare(minting(Minting::default())).await.unwrap();
+    let serving = stage.serve().await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let mut wires = Vec::new();
+    for _ in 0..3 {
+        let mut wire = Wire::connect(&stage, &token).await.unwrap();
+        wire.send(Out::new().query("select pg_sleep(600)")).await.unwrap();
+        wires.push(wire);
+    }
+    stage.until("three sleepers", |stage| Ok(sleepers(stage, 1)? == 3)).await.unwrap();
+    serving.signal("KILL").unwrap();
+    serving.ended().unwrap();
+    let roles = roles_of(&stage, 1).unwrap();
+    assert_eq!(roles.len(), 3);
+    assert!(!stage.postgres.log().contains("pg_terminate_backend"), "they were thrown out before");
+    stage.restart().await.unwrap();
+    gone(&stage, 1).await;
+    stage.stop().await;
+    let log = stage.postgres.log();
+    let first = log.lines().find(|line| line.contains("pg_terminate_backend")).unwrap();
+    assert!(roles.iter().all(|role| first.contains(role)), "{first}");
+}
+
 /// The audit events in the state, one a line: name, subject, detail.
 fn audited(stage: &Stage) -> String {
     let runtime = tokio::runtime::Handle::current();

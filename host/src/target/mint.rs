@@ -16,11 +16,16 @@ use chaperone_core::role::RoleName;
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Orders that wait for the keeper of one target; over it a session is refused.
 const QUEUE: usize = 1024;
+
+/// Jobs that are done before each role that a sweep removes: a session brings two (a role to be made, a login to be taken) and leaves one
+/// role to be removed. So the three go at one pace, and neither the sessions that wait nor the roles that are left grow without end.
+const A_FEW: usize = 2;
 
 /// A role to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +117,16 @@ pub enum Job {
     Bar(RoleName),
 }
 
+/// What a keeper does next.
+pub enum Turn {
+    /// What somebody asks for.
+    Job(Job),
+    /// It looks for roles that are left.
+    Sweep,
+    /// It ends.
+    Stop,
+}
+
 /// A role that was made.
 pub struct Fresh {
     /// Its name and password.
@@ -165,6 +180,24 @@ impl Mint {
             Ok(Err(_)) => Err(MintError::Stopping),
             Err(_) => Err(MintError::Late(longest)),
         }
+    }
+}
+
+impl Orders {
+    /// Waits for what is next. Of several, chance decides: whoever came first every time would keep the others waiting for as long as
+    /// there is work for it.
+    pub async fn turn(&mut self, sweep_at: Instant, stop: &CancellationToken) -> Turn {
+        tokio::select! {
+            job = self.jobs.recv() => job.map_or(Turn::Stop, Turn::Job),
+            () = self.live.one_is_gone() => Turn::Sweep,
+            () = tokio::time::sleep_until(sweep_at.into()) => Turn::Sweep,
+            () = stop.cancelled() => Turn::Stop,
+        }
+    }
+
+    /// Some of the jobs that wait, if any do.
+    pub fn a_few(&mut self) -> Vec<Job> {
+        std::iter::from_fn(|| self.jobs.try_recv().ok()).take(A_FEW).collect()
     }
 }
 
@@ -320,6 +353,42 @@ mod tests {
         assert_eq!(told, QUEUE);
         drop(minted);
         assert_eq!(orders.live.unbarred(), []);
+    }
+
+    /// More than chance could take from any of them.
+    const TURNS: usize = 1000;
+
+    /// Until a turn is as wanted, while jobs and ended sessions never run out.
+    async fn comes(orders: &mut Orders, mint: &Mint, stop: &CancellationToken, wanted: fn(&Turn) -> bool) {
+        let now = Instant::now();
+        for _ in 0..TURNS {
+            orders.live.gone.notify_one();
+            // The queue may be full.
+            let _ = mint.jobs.try_send(Job::Bar(order(9).name));
+            if wanted(&orders.turn(now, stop).await) {
+                return;
+            }
+        }
+        panic!("not in {TURNS} turns")
+    }
+
+    #[tokio::test]
+    async fn neither_jobs_nor_ended_sessions_keep_the_other_waiting() {
+        let ((mint, mut orders), stop) = (mint(), CancellationToken::new());
+        comes(&mut orders, &mint, &stop, |turn| matches!(turn, Turn::Sweep)).await;
+        comes(&mut orders, &mint, &stop, |turn| matches!(turn, Turn::Job(_))).await;
+        stop.cancel();
+        comes(&mut orders, &mint, &stop, |turn| matches!(turn, Turn::Stop)).await;
+    }
+
+    #[tokio::test]
+    async fn a_sweep_is_held_up_by_a_few_jobs_at_a_time() {
+        let (mint, mut orders) = mint();
+        for _ in 0..5 {
+            mint.jobs.try_send(Job::Bar(order(9).name)).ok().unwrap();
+        }
+        let counts: Vec<usize> = (0..4).map(|_| orders.a_few().len()).collect();
+        assert_eq!(counts, [2, 2, 1, 0]);
     }
 
     #[tokio::test]

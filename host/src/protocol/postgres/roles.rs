@@ -20,10 +20,11 @@ mod sql;
 use super::catalog::lookup::{Unanswered, simple};
 use super::dial::{LoggedIn, TARGET_KEEPALIVES, login};
 use crate::target::Target;
-use crate::target::mint::{Earlier, Fresh, Job, KeeperReport, MintError, Minted, Order, Orders};
+use crate::target::mint::{Earlier, Fresh, Job, KeeperReport, MintError, Minted, Order, Orders, Turn};
 use chaperone_core::role::RoleName;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::HashMap;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// How often roles are looked for that nobody told us of.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// How soon a sweep that failed is tried again.
+/// How soon a sweep that failed is tried again, and a login that could not be taken.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The longest wait for a lock at the target: for one, that of a statement which changes what the role owns.
@@ -46,6 +47,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often it is asked whether a role's backends have ended, and how long between.
 const LOOKS_AT_BACKENDS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// Roles whose backends are ended by one statement: some 20 KB of it.
+const THROWN_OUT_AT_ONCE: usize = 256;
 
 /// Bytes of a password: as many as its SCRAM keys have.
 const PASSWORD_BYTES: usize = 32;
@@ -72,6 +76,8 @@ pub struct Keeper {
     swept: Earlier,
     /// Of the server that the last connection led to; nothing is decided by it.
     version: Option<u32>,
+    /// When the next sweep is.
+    due: Instant,
 }
 
 impl Keeper {
@@ -85,45 +91,37 @@ impl Keeper {
     ) -> Self {
         let whose = Whose { gateway, target: target.name.to_string(), database: target.database.clone() };
         let (connection, left, swept, version) = (None, HashMap::new(), Earlier::Yes, None);
-        Keeper { target, whose, owned_to, orders, report, connection, left, swept, version }
+        let due = Instant::now();
+        Keeper { target, whose, owned_to, orders, report, connection, left, swept, version, due }
     }
 
     /// Works until `stop`, and then removes what is left once more: by then no session has a role.
     pub async fn keep(mut self, stop: CancellationToken) {
-        let mut next = Instant::now();
         loop {
-            let live = Arc::clone(&self.orders.live);
-            tokio::select! {
-                biased;
-                job = self.orders.jobs.recv() => match job {
-                    Some(job) => {
-                        self.work(job).await;
-                        continue;
-                    }
-                    None => break,
-                },
-                () = stop.cancelled() => break,
-                () = live.one_is_gone() => {}
-                () = tokio::time::sleep_until(next.into()) => {}
+            match self.orders.turn(self.due, &stop).await {
+                Turn::Job(job) => self.work(job).await,
+                Turn::Sweep => self.sweep_and_tell().await,
+                Turn::Stop => break,
             }
-            next = Instant::now() + self.sweep_and_tell().await;
         }
-        let _ = self.sweep_and_tell().await;
+        self.sweep_and_tell().await;
     }
 
-    /// How long to wait for the next.
-    async fn sweep_and_tell(&mut self) -> Duration {
+    async fn sweep_and_tell(&mut self) {
+        self.due = Instant::now() + SWEEP_EVERY;
         match self.sweep().await {
-            Ok(()) => {
-                self.swept = Earlier::No;
-                SWEEP_EVERY
-            }
+            Ok(()) => self.swept = Earlier::No,
             Err(error) => {
                 tracing::error!(target = %self.target.name, %error, "roles of ended sessions could not be looked for");
                 self.report.unswept();
-                RETRY_AFTER
+                self.sweep_soon();
             }
         }
+    }
+
+    /// Something did not succeed that a sweep tries again.
+    fn sweep_soon(&mut self) {
+        self.due = self.due.min(Instant::now() + RETRY_AFTER);
     }
 
     async fn work(&mut self, job: Job) {
@@ -137,26 +135,27 @@ impl Keeper {
                 // If the session is gone by now, this ends the role's life.
                 let _ = answer.send(made);
             }
-            Job::Bar(name) => self.bar(&name, &sql::bar(&name)).await,
+            Job::Bar(name) => self.bar(&name).await,
         }
     }
 
     /// Whatever fails here is tried again in the next sweep: a session may have changed its own password meanwhile, or hold a
     /// lock on its role, and could then log in a second time once it has ended the first.
-    async fn bar(&mut self, name: &RoleName, sql: &str) {
-        match self.ask(sql).await {
+    async fn bar(&mut self, name: &RoleName) {
+        match self.ask(&sql::bar(name)).await {
             Ok(_) => self.orders.live.barred(name),
             // The session was over sooner.
             Err(MintError::Refused(state)) if state == sql::ROLE_HAS_GONE => self.orders.live.barred(name),
             Err(error) => {
                 tracing::warn!(target = %self.target.name, role = %name, %error, "a role can still log in");
+                self.sweep_soon();
             }
         }
     }
 
-    /// Sessions that wait for a role come before anything that a sweep does.
+    /// A few of the sessions that wait, before each thing that a sweep does: neither waits for the end of the other.
     async fn work_off(&mut self) {
-        while let Ok(job) = self.orders.jobs.try_recv() {
+        for job in self.orders.a_few() {
             self.work(job).await;
         }
     }
@@ -181,20 +180,21 @@ impl Keeper {
 
     /// Removes every role of ours that is not in use, and bars those in use that could not be barred before.
     async fn sweep(&mut self) -> Result<(), MintError> {
-        let rows = self.ask(&sql::own(&self.whose)).await?;
-        let found: Vec<RoleName> = names(rows);
+        let mut found = names(self.ask(&sql::own(&self.whose)).await?);
         self.left.retain(|name, _| found.contains(name));
-        self.work_off().await;
         for name in self.orders.live.unbarred() {
-            self.bar(&name, &sql::bar_again(&name)).await;
             self.work_off().await;
+            self.bar(&name).await;
+            // Without a connection, each of the others would be waited for in vain.
+            if self.connection.is_none() {
+                return Err(MintError::NoConnection);
+            }
         }
+        let lately = |name: &RoleName| self.left.get(name).is_some_and(|tried| tried.elapsed() < SWEEP_EVERY);
+        found.retain(|name| !lately(name) && !self.orders.live.contains(name));
+        self.throw_out_all(&found).await?;
         for name in found {
             self.work_off().await;
-            let lately = self.left.get(&name).is_some_and(|tried| tried.elapsed() < SWEEP_EVERY);
-            if lately || self.orders.live.contains(&name) {
-                continue;
-            }
             match self.remove(&name).await {
                 Ok(()) => {
                     tracing::debug!(target = %self.target.name, role = %name, "a role was removed");
@@ -204,6 +204,21 @@ impl Keeper {
                 Err(Kept::Gone) => {}
                 Err(Kept::Lost(error)) => return Err(error),
                 Err(Kept::Left(why, reach)) => self.leave(name, &why, reach).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Many sessions at once, as after a crash: else the last would go on until each of the others is out. What the target refuses
+    /// here, it refuses again where one role alone is thrown out, and there it counts.
+    async fn throw_out_all(&mut self, names: &[RoleName]) -> Result<(), MintError> {
+        if names.len() < 2 {
+            return Ok(());
+        }
+        for some in names.chunks(THROWN_OUT_AT_ONCE) {
+            match self.ask(&sql::terminate(some)).await {
+                Ok(_) | Err(MintError::Refused(_)) => self.work_off().await,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -220,7 +235,7 @@ impl Keeper {
 
     /// Ends every backend of a role. First of all: what else is to be done may wait for a lock that a backend holds.
     async fn throw_out(&mut self, name: &RoleName) -> Result<(), Kept> {
-        let backends = match self.ask(&sql::terminate(name)).await {
+        let backends = match self.ask(&sql::terminate(slice::from_ref(name))).await {
             Err(MintError::Refused(state)) if state == sql::NOT_ALLOWED => {
                 self.ask(&sql::terminate_as_signaller(name)).await
             }
@@ -240,6 +255,7 @@ impl Keeper {
                 return Ok(());
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
+            self.work_off().await;
             let seen = self.ask(&sql::backends(name)).await;
             backends = seen.map_err(Kept::why("its backends cannot be seen", Reach::GoOn))?;
         }

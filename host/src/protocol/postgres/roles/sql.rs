@@ -8,6 +8,7 @@ use crate::target::mint::Order;
 use chaperone_core::role::{MINTED_PREFIX, RoleName};
 use chaperone_core::window::microseconds;
 use std::fmt::Write;
+use std::slice;
 
 /// The SQLSTATE by which [`make`] says that a granted role leads to too much.
 pub(super) const TOO_POWERFUL: &str = "CHP01";
@@ -18,8 +19,8 @@ pub(super) const ROLE_HAS_GONE: &str = "42704";
 /// The SQLSTATE of what the gateway's own role may not do (`insufficient_privilege`).
 pub(super) const NOT_ALLOWED: &str = "42501";
 
-/// The longest wait of [`bar_again`] for a lock.
-const AGAIN_LOCK_TIMEOUT_MS: u32 = 100;
+/// The longest wait of [`bar`] for a lock.
+const BAR_LOCK_TIMEOUT_MS: u32 = 100;
 
 /// A name as it is (PostgreSQL manual, "Identifiers and Key Words"). Zero bytes cannot be in a [`RoleName`].
 fn identifier(name: &str) -> String {
@@ -104,15 +105,13 @@ fn members(name: &RoleName, roles: &[RoleName]) -> String {
     )
 }
 
-/// No login from here on; a session that is in stays in.
+/// No login from here on; a session that is in stays in. A session may hold a lock on its own role as long as it likes, and others
+/// wait for theirs meanwhile: this waits no longer than the blink that an honest change takes, and is tried again.
 pub(super) fn bar(name: &RoleName) -> String {
-    format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", role(name))
-}
-
-/// The same once more, for a role that has refused it. A session may hold a lock on its role as long as it likes, and others
-/// wait meanwhile: this waits for no longer than the blink that an honest change takes.
-pub(super) fn bar_again(name: &RoleName) -> String {
-    format!("BEGIN; SET LOCAL lock_timeout = {AGAIN_LOCK_TIMEOUT_MS}; {}; COMMIT", bar(name))
+    format!(
+        "BEGIN; SET LOCAL lock_timeout = {BAR_LOCK_TIMEOUT_MS}; ALTER ROLE {} NOLOGIN PASSWORD NULL; COMMIT",
+        role(name)
+    )
 }
 
 /// All roles that this gateway has made and that are still there.
@@ -128,21 +127,22 @@ pub(super) fn own(whose: &Whose) -> String {
     )
 }
 
-/// Every backend of the role is told to end; their processes. In a transaction of its own and before anything else, because a
+/// Every backend of the roles is told to end; their processes. In a transaction of its own and before anything else, because a
 /// session may hold a lock on its own role (it may change its password), and whoever wants to change the role waits for that.
 /// The gateway's own role may do this as a member of it, which [`make`] has seen to.
-pub(super) fn terminate(name: &RoleName) -> String {
+pub(super) fn terminate(names: &[RoleName]) -> String {
+    let names: Vec<_> = names.iter().map(|name| literal(name.as_str())).collect();
     format!(
         "SELECT a.pid, pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
-         WHERE a.usename = {name}",
-        name = literal(name.as_str()),
+         WHERE a.usename IN ({})",
+        names.join(", "),
     )
 }
 
 /// The same without being a member. Up to PostgreSQL 14 a session may take that from the gateway's own role (a role is its own
 /// administrator there), and may hold a lock on its coming back. There `CREATEROLE` gives this right; it is not kept.
 pub(super) fn terminate_as_signaller(name: &RoleName) -> String {
-    format!("BEGIN; GRANT pg_signal_backend TO CURRENT_USER; {}; ROLLBACK", terminate(name))
+    format!("BEGIN; GRANT pg_signal_backend TO CURRENT_USER; {}; ROLLBACK", terminate(slice::from_ref(name)))
 }
 
 /// No login any more; then the backends that have come before that. The gateway's own role becomes a member, if it is none any
@@ -152,7 +152,7 @@ pub(super) fn end(name: &RoleName) -> String {
         "BEGIN; ALTER ROLE {role} NOLOGIN PASSWORD NULL VALID UNTIL '-infinity'; GRANT {role} TO CURRENT_USER; COMMIT; \
          {terminate}",
         role = role(name),
-        terminate = terminate(name),
+        terminate = terminate(slice::from_ref(name)),
     )
 }
 
