@@ -295,14 +295,11 @@ impl Keeper {
 
     /// What cannot be removed shall at least be able to do nothing. What of that the target has done, the log says.
     async fn leave(&mut self, name: RoleName, why: &str, reach: Reach) {
-        let stripped = match self.ask(&sql::memberships(&name)).await.map(names) {
-            Ok(memberships) if memberships.is_empty() => Ok(()),
-            Ok(memberships) => self.ask(&sql::strip(&name, &memberships)).await.map(drop),
-            Err(error) => Err(error),
-        };
+        let kept = self.ask(&sql::strip(&name)).await.map(|rows| rows.concat());
         let target = &self.target.name;
-        let members = match &stripped {
-            Ok(()) => "it is a member of nothing".to_owned(),
+        let members = match kept {
+            Ok(kept) if kept.is_empty() => "it is a member of nothing".to_owned(),
+            Ok(kept) => format!("it is still a member of {kept:?}, for whoever has granted that to revoke"),
             Err(error) => format!("it may be a member of others: {error}"),
         };
         let can = reach.words();

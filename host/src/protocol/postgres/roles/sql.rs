@@ -189,18 +189,22 @@ pub(super) fn remove(name: &RoleName, owned_to: Option<&RoleName>) -> String {
     format!("BEGIN; {reassign}DROP OWNED BY {role_name}; DROP ROLE {role_name}; COMMIT")
 }
 
-/// What it is a member of.
-pub(super) fn memberships(name: &RoleName) -> String {
-    format!(
+/// So that what it owns does nothing in its name: its memberships go, each by itself, because the gateway's own role may have no right to
+/// one that somebody else has given it. The rows are what it is a member of all the same, whatever the reason; from PostgreSQL 16 on, a
+/// membership is its grantor's to take, and whoever else tries may get no more than a warning.
+pub(super) fn strip(name: &RoleName) -> String {
+    let memberships = format!(
         "SELECT g.rolname FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
          JOIN pg_catalog.pg_roles r ON r.oid = m.member WHERE r.rolname = {}",
         literal(name.as_str()),
-    )
-}
-
-/// So that what it owns does nothing in its name.
-pub(super) fn strip(name: &RoleName, memberships: &[RoleName]) -> String {
-    format!("REVOKE {} FROM {}", list(memberships), role(name))
+    );
+    let each = format!(
+        "DECLARE granted pg_catalog.name; BEGIN FOR granted IN {memberships} LOOP BEGIN \
+         EXECUTE pg_catalog.format('REVOKE %I FROM %I', granted, {name}); \
+         EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END",
+        name = literal(name.as_str()),
+    );
+    format!("DO {}; {memberships}", literal(&each))
 }
 
 /// Held as long as the connection lives, by one gateway of a name. Waits for `lock_timeout`. The last row is the server's version.
