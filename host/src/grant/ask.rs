@@ -228,10 +228,9 @@ impl Grants {
     pub async fn approvals(&self, identity: &Identity) -> Result<Vec<StoredApproval>, AskError> {
         let facts = identity.facts();
         let operator = self.is_operator(identity);
-        let pending = self.inner.state.pending_approvals(self.inner.clock.now()).await?;
         let visible =
             |stored: &StoredApproval| operator == Match::Proved || stored.approval.may_decide(facts).is_ok();
-        Ok(pending.into_iter().filter(visible).collect())
+        Ok(self.inner.state.pending_approvals(self.inner.clock.now(), visible).await?)
     }
 
     /// Sessions, live and past: an operator's view is of all, anybody else's of their own.

@@ -15,6 +15,7 @@ use serde_json::json;
 use sqlx::{Any, AnyConnection, Row, Transaction};
 use std::time::Duration;
 
+mod pending;
 mod rows;
 
 use rows::{assemble, load};
@@ -222,24 +223,6 @@ impl State {
     pub async fn approval(&self, id: ApprovalId) -> Result<Option<StoredApproval>, StateError> {
         let mut connection = self.read.acquire().await?;
         load(&mut connection, id).await
-    }
-
-    /// What is pending, the oldest first.
-    pub async fn pending_approvals(&self, now: Timestamp) -> Result<Vec<StoredApproval>, StateError> {
-        let rows = sqlx::query(
-            "SELECT * FROM approvals WHERE state = 'pending' AND deadline > $1 ORDER BY asked, id LIMIT $2",
-        )
-        .bind(micros(now))
-        .bind(LIST_LIMIT)
-        .fetch_all(&self.read)
-        .await?;
-        let decisions = sqlx::query(
-            "SELECT * FROM decisions WHERE approval IN (SELECT id FROM approvals WHERE state = 'pending') \
-             ORDER BY decided, principal",
-        )
-        .fetch_all(&self.read)
-        .await?;
-        assemble(&rows, &decisions)
     }
 
     /// The access request of a principal on a target that waits, if any; the oldest.

@@ -181,7 +181,7 @@ async fn a_request_opens_its_window_when_the_last_approval_arrives() {
     for Store { state, .. } in &stores().await {
         let stored = new(state, asked(300, 2), at(0)).await;
         assert_eq!(state.approval(stored.id).await.unwrap(), Some(stored.clone()));
-        assert_eq!(state.pending_approvals(at(1)).await.unwrap(), vec![stored.clone()]);
+        assert_eq!(state.pending_approvals(at(1), |_| true).await.unwrap(), vec![stored.clone()]);
         assert_eq!(
             decide(state, stored.id, &human("ann"), Verdict::Approve, at(100)).await,
             Ok(Standing::Pending)
@@ -201,7 +201,7 @@ async fn a_request_opens_its_window_when_the_last_approval_arrives() {
         assert_eq!(open(200).await.unwrap(), vec![window.clone()]);
         assert_eq!(open(199).await.unwrap(), vec![]);
         assert_eq!(open(500).await.unwrap(), vec![]);
-        assert_eq!(state.pending_approvals(at(201)).await.unwrap(), vec![]);
+        assert_eq!(state.pending_approvals(at(201), |_| true).await.unwrap(), vec![]);
         assert_eq!(state.requests(Some(agent)).await.unwrap(), vec![after.clone()]);
         assert_eq!(state.requests(None).await.unwrap(), vec![after]);
         assert_eq!(
@@ -547,4 +547,42 @@ async fn a_store_of_a_newer_version_is_not_used() {
     let error = State::sqlite(&path, "here").await.unwrap_err();
     let says = "the state store was written by a newer version of Chaperone: start that one, or a later one";
     assert_eq!(error.to_string(), says);
+}
+
+#[tokio::test]
+async fn what_others_ask_hides_nothing_from_those_who_may_decide() {
+    let requester = |number: usize| person(&format!("agent-{number}"), CallerKind::Agent, &[]).principal;
+    let request = |number: usize| {
+        let matter = terms(300);
+        let patience = Duration::from_secs(600);
+        let approval =
+            Approval::ask(requester(number), matter, vec![needs("dba", 1)], at(0), patience).unwrap();
+        NewRequest { approval, ..asked(300, 1) }
+    };
+    let most = usize::try_from(LIST_LIMIT).unwrap();
+    for Store { state, .. } in &stores().await {
+        for number in 0..=most {
+            new(state, request(number), at(0)).await;
+        }
+        let last = requester(most);
+        let decided = decide(
+            state,
+            state.requests(Some(&last)).await.unwrap()[0].id,
+            &human("ann"),
+            Verdict::Reject,
+            at(1),
+        )
+        .await;
+        assert_eq!(decided, Ok(Standing::Rejected));
+        new(state, request(most), at(2)).await;
+        let of = |who: Principal| async move {
+            state
+                .pending_approvals(at(3), move |stored| *stored.approval.requester() == who)
+                .await
+                .unwrap()
+                .len()
+        };
+        assert_eq!((of(requester(0)).await, of(last).await), (1, 1));
+        assert_eq!(state.pending_approvals(at(3), |_| true).await.unwrap().len(), most);
+    }
 }
