@@ -25,7 +25,9 @@ pub fn rust_files(folder: &str) -> Result<Vec<PathBuf>> {
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
+            // `host/src/target` is ours; what cargo builds has a mark.
+            let is_built = path.join("CACHEDIR.TAG").exists();
+            if path.is_dir() && !is_built && !name.starts_with('.') {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path.strip_prefix(&root)?.to_owned());
