@@ -171,6 +171,24 @@ print(result)
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_told_to_reload_says_what_it_reloads_and_cuts_nobody() {
+    let mut stage = Stage::start(logs_statements()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let serving = stage.serve().await.unwrap();
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    for _ in 0..2 {
+        serving.signal("HUP").unwrap();
+        assert_eq!(rows(&wire.query("select 7").await.unwrap()), ["7"]);
+    }
+    drop(wire);
+    serving.signal("TERM").unwrap();
+    let (status, log) = serving.ended().unwrap();
+    assert!(status.success(), "{status} {log}");
+    assert!(log.contains("SIGHUP: the certificate is read again if it has changed"), "{log}");
+    assert_eq!(statuses(&stage), [Status::Intact(Ending::Sealed)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_told_to_stop_finishes_what_runs_and_seals_everything() {
     let more = "limits: { shutdown_deadline: 4s }".into();
     let mut stage = Stage::start(Setting { more, ..logs_statements() }).await.unwrap();

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -147,7 +148,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         address
     });
     let certificate_pem = tls.certificate_pem();
-    accepting.spawn(watch_certificate(tls, stop.clone()));
+    let hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
+    accepting.spawn(watch_certificate(tls, hangup, stop.clone()));
     tracing::info!(postgres = %postgres.1, api = %api.1, "listening");
     Ok(Running {
         postgres: postgres.1,
@@ -224,14 +226,16 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 }
 
 async fn wait_for_signal() -> Result<(), StartError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| StartError::new(error, "signals cannot be received on this system"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(())
+}
+
+fn no_signals(error: std::io::Error) -> StartError {
+    StartError::new(error, "signals cannot be received on this system")
 }
 
 /// One core is left to everything that is no session. A thread that carries more sessions sleeps less often, and waking up
@@ -248,8 +252,17 @@ fn server_tls(tls: &config::Tls) -> Result<TlsServer, StartError> {
     made.map_err(|error| StartError::new(error, "check `tls` in the configuration"))
 }
 
-async fn watch_certificate(tls: Arc<TlsServer>, stop: CancellationToken) {
-    while tokio::time::timeout(CERTIFICATE_LOOK, stop.cancelled()).await.is_err() {
+/// Reads the certificate again from time to time, and at SIGHUP. Who sends that expects a reload, and by default it would end this
+/// process with its recordings unsealed.
+async fn watch_certificate(tls: Arc<TlsServer>, mut hangup: Signal, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CERTIFICATE_LOOK) => {}
+            _ = hangup.recv() => tracing::info!(
+                "SIGHUP: the certificate is read again if it has changed; other changes of the configuration need a restart"
+            ),
+        }
         match tls.reload_if_changed() {
             Ok(Reload::Unchanged) => {}
             Ok(Reload::Reloaded) => tracing::info!("the certificate was read again"),
