@@ -71,7 +71,7 @@ impl SigningKey {
         let issuer = text("issuer")?.map(str::to_owned);
         let modulus = URL_SAFE_NO_PAD.decode(text("n")??).ok()?;
         let exponent = URL_SAFE_NO_PAD.decode(text("e")??).ok()?;
-        if !RSA_BITS.contains(&bits(&modulus)?) || !is_sound_exponent(&exponent) {
+        if !RSA_BITS.contains(&bits(&modulus)?) || !is_sound_exponent(&exponent) || is_of_roca(&modulus) {
             return None;
         }
         let key = DecodingKey::from_rsa_raw_components(&modulus, &exponent);
@@ -116,6 +116,26 @@ fn bits(number: &[u8]) -> Option<usize> {
 fn is_sound_exponent(exponent: &[u8]) -> bool {
     bits(exponent).is_some_and(|bits| (17..=33).contains(&bits))
         && exponent.last().is_some_and(|byte| byte & 1 == 1)
+}
+
+/// Primes by which a modulus of the broken kind leaves remainders that are powers of 65537.
+const ROCA_PRIMES: [u64; 38] = [
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
+    107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+];
+
+/// Whether a modulus has the fingerprint of the keys that Infineon's library made, which can be factored (CVE-2017-15361; Nemec and
+/// others, "The Return of Coppersmith's Attack", section 3.2). Another modulus has it with a chance below one in a hundred million.
+fn is_of_roca(modulus: &[u8]) -> bool {
+    ROCA_PRIMES.iter().all(|prime| {
+        let remainder =
+            modulus.iter().fold(0, |remainder, byte| (remainder * 256 + u64::from(*byte)) % prime);
+        let mut power = 1;
+        (0..*prime).any(|_| {
+            power = power * 65_537 % prime;
+            power == remainder
+        })
+    })
 }
 
 #[cfg(test)]

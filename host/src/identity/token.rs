@@ -141,3 +141,6 @@ fn object(part: &str) -> Result<Object, TokenProblem> {
         JsonError::DuplicateMember => TokenProblem::DuplicateMember,
     })
 }
+
+#[cfg(test)]
+mod wycheproof;
