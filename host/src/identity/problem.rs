@@ -91,7 +91,7 @@ const ASK_FOR_ACCESS_TOKEN: &str = "Present an access token for this gateway's a
 const ASK_AGAIN: &str = "Ask the identity provider for a new token.";
 const UNTRUSTED: &str = "the token is not signed by an identity provider that this gateway trusts";
 const MANIFEST: &str =
-    "Ask for this claim in the application's manifest; see the gateway's identity documentation.";
+    "Ask for this claim in the application's manifest, as docs/identity.md of the gateway has it.";
 
 impl TokenProblem {
     /// The stable word for logs, recordings and the audit trail.
@@ -288,8 +288,8 @@ mod tests {
         let text = |problem: TokenProblem| problem.refusal(900).to_string();
         assert_eq!(
             text(TokenProblem::ClaimMissing("idtyp")),
-            "The token lacks a required claim. The claim is `idtyp`. Ask for this claim in the application's manifest; \
-             see the gateway's identity documentation."
+            "The token lacks a required claim. The claim is `idtyp`. Ask for this claim in the application's manifest, \
+             as docs/identity.md of the gateway has it."
         );
         assert_eq!(
             text(TokenProblem::Expired),

@@ -1,6 +1,7 @@
 //! Whole tokens through the whole way, from a local issuer of Entra's shape.
 
 mod config;
+mod documents;
 mod keys;
 mod negative;
 mod positive;
