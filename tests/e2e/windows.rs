@@ -5,7 +5,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::cases::{Case, failed};
 use chaperone_tests::raw::{Login, Message, Out, Wire, errors, rows, shape};
-use chaperone_tests::stage::{AGENTS, ASKERS, Recorded, Setting, Stage};
+use chaperone_tests::stage::{AGENTS, ASKERS, Recorded, Setting, Stage, first_id};
 use std::time::Duration;
 
 /// Long enough to get in and start something, short enough to wait for.
@@ -326,4 +326,43 @@ async fn a_clock_that_is_set_back_while_the_gateway_is_down_opens_no_window_agai
     let why = stage.serve().await.err().unwrap().to_string();
     assert!(why.contains("a clock that is set back would open windows again that are closed"), "{why}");
     assert!(why.contains("delete this gateway's row of the table `clock`"), "{why}");
+}
+
+/// A gateway whose configuration says something else in one place.
+async fn stage_with(part: &str, instead: &str) -> Stage {
+    let (mut stage, file) = Stage::prepare(Setting::default()).await.unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.matches(part).count(), 1, "{part} must be there once");
+    std::fs::write(&file, text.replace(part, instead)).unwrap();
+    stage.restart().await.unwrap();
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_the_public_url() {
+    let mut stage = stage_with("listen: {", "listen: { public_url: https://chaperone.example:444,").await;
+    let refused = stage.psql(&stage.agent().unwrap()).unwrap().run("select 1").unwrap();
+    assert!(refused.stderr.contains("https://chaperone.example:444/api/v1/requests"), "{}", refused.stderr);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_nobody_answers_is_over_when_the_grant_says_so() {
+    let mut stage = stage_with("when: approved,", "when: approved, expires: 2s,").await;
+    let asker = stage.token(CallerKind::Agent, ASKERS, 2).unwrap();
+    let asked = stage.chaperone(&asker, &["request", "shop", "--reason", "a test", "--json"]).unwrap();
+    let id = first_id(&asked.stdout, "req_").unwrap();
+    let approver = stage.approver().unwrap();
+    let waits = |stage: &Stage| {
+        let waiting = stage.chaperone(&approver, &["approvals", "--json"])?.success()?;
+        Ok(waiting.contains(&id))
+    };
+    assert!(waits(&stage).unwrap(), "it never waited");
+    let expired = |stage: &Stage| waits(stage).map(|waits| !waits);
+    stage.until("the request's end", expired).await.unwrap();
+    let late = stage.chaperone(&approver, &["approve", &id]).unwrap();
+    assert!(!late.status.success() && late.stderr.contains("This cannot be decided"), "{}", late.stderr);
+    let refused = stage.psql(&asker).unwrap().run("select 1").unwrap();
+    assert!(refused.stderr.contains("you have no open window on this target"), "{}", refused.stderr);
+    stage.stop().await;
 }

@@ -17,6 +17,8 @@ pub struct Listen {
     pub api: SocketAddr,
     /// The metrics, over plain HTTP and without authentication; none: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where clients reach the API, `https://` and the host; none: by its address, or this machine's name.
+    pub public_url: Option<String>,
     /// Where clients by OAUTHBEARER are told to get a token; none: they are not.
     pub oauth: Option<Oauth>,
 }
@@ -45,6 +47,20 @@ impl Oauth {
     }
 }
 
+/// The API's address as clients write it; paths are the gateway's own to add.
+fn public_url(item: &Item<'_>) -> Option<String> {
+    let url = super::provider::url(item, Some(true))?;
+    let url = url.trim_end_matches('/');
+    let host = url.strip_prefix("https://").filter(|host| !host.contains(['/', '?', '#']));
+    if host.is_none() {
+        item.invalid(
+            format!("{} is not where clients reach the API", quote(url)),
+            "write `https://` and the host, with a port if it is not 443, and no path",
+        );
+    }
+    host.map(|_| url.to_owned())
+}
+
 /// RFC 6749, section 3.3: words parted by single spaces.
 fn scope_of(item: &Item<'_>) -> Option<String> {
     let text = item.text("the scopes to ask for")?;
@@ -66,6 +82,7 @@ impl Default for Listen {
             postgres: SocketAddr::from(([127, 0, 0, 1], 6432)),
             api: SocketAddr::from(([127, 0, 0, 1], 8443)),
             metrics: None,
+            public_url: None,
             oauth: None,
         }
     }
@@ -90,6 +107,7 @@ impl Listen {
             listen.metrics = item.parsed::<SocketAddr>(ADDRESS);
             listen.check_metrics(&item);
         }
+        listen.public_url = fields.get("public_url").and_then(|item| public_url(&item));
         listen.oauth = fields.get("oauth").and_then(|item| Oauth::decode(&item));
         fields.finish();
         Some(listen)

@@ -6,7 +6,7 @@ use super::problem::{ProblemCode, Severity};
 use super::provider::Provider;
 use super::subject::{Subject, group_list};
 use super::target::{Credential, Target, role};
-use chaperone_core::grant::{MAX_LIFETIME, MAX_NEEDED, MAX_REQUIREMENTS, MAX_ROLES, Recorded};
+use chaperone_core::grant::{MAX_LIFETIME, MAX_NEEDED, MAX_PATIENCE, MAX_REQUIREMENTS, MAX_ROLES, Recorded};
 use chaperone_core::name::{GroupAlias, TargetName};
 use chaperone_core::role::RoleName;
 use std::time::Duration;
@@ -17,6 +17,8 @@ pub(crate) const MAX_GRANTS: usize = 5000;
 pub(crate) const MAX_SUBJECTS: usize = 256;
 /// The most groups of approvers of one grant: each is a requirement.
 pub(crate) const MAX_APPROVER_GROUPS: usize = MAX_REQUIREMENTS;
+/// How long a request waits for approvers when nothing else is said.
+const EXPIRES: Duration = Duration::from_secs(3600);
 /// From here on a lifetime gets a warning.
 pub(crate) const NOT_JUST_IN_TIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -31,6 +33,8 @@ pub enum When {
         approvers: Vec<GroupAlias>,
         /// Distinct persons needed, at least 1.
         needed: u8,
+        /// How long a request waits for them.
+        expires: Duration,
     },
 }
 
@@ -73,6 +77,7 @@ impl Grant {
         let recorded = fields.get("recorded");
         let approvers = fields.get("approvers");
         let needed = fields.get("needed");
+        let expires = fields.get("expires");
         let roles = fields.get("roles");
         fields.finish();
         let target = target.and_then(|item| {
@@ -85,7 +90,9 @@ impl Grant {
             .as_ref()
             .and_then(|item| item.choice(&[("requested", Decider::Policy), ("approved", Decider::Human)]));
         let when = decider.and_then(|decider| {
-            decode_when(item, decider, approvers.as_ref(), needed.as_ref(), default_approvers, names)
+            let asked =
+                Asked { approvers: approvers.as_ref(), needed: needed.as_ref(), expires: expires.as_ref() };
+            decode_when(item, decider, &asked, default_approvers, names)
         });
         let lifetime = lifetime.and_then(|item| decode_lifetime(&item));
         let recorded = recorded.map_or(Some(Recorded::Yes), |item| decode_recorded(&item));
@@ -182,18 +189,25 @@ fn decode_recorded(item: &Item<'_>) -> Option<Recorded> {
     })
 }
 
+/// What only people's approval needs.
+struct Asked<'i, 'a> {
+    approvers: Option<&'i Item<'a>>,
+    needed: Option<&'i Item<'a>>,
+    expires: Option<&'i Item<'a>>,
+}
+
 fn decode_when<'a>(
     grant: &Item<'a>,
     decider: Decider,
-    approvers: Option<&Item<'a>>,
-    needed: Option<&Item<'a>>,
+    &Asked { approvers, needed, expires }: &Asked<'_, 'a>,
     default_approvers: &[GroupAlias],
     names: &mut Names<'a>,
 ) -> Option<When> {
     let own = approvers.map(|item| group_list(item, MAX_APPROVER_GROUPS, names));
     let count = needed.map_or(Some(1), |item| item.number(1, u64::from(MAX_NEEDED)));
+    let waits = expires.map_or(Some(EXPIRES), |item| item.duration(Duration::from_secs(1), MAX_PATIENCE));
     if decider == Decider::Policy {
-        for item in [approvers, needed].into_iter().flatten() {
+        for item in [approvers, needed, expires].into_iter().flatten() {
             item.no_effect(
                 format!("`{}` does nothing under `when: requested`: no human is asked", item.name()),
                 "write `when: approved`, or delete it",
@@ -214,7 +228,7 @@ fn decode_when<'a>(
         }
         return None;
     }
-    Some(When::Approved { approvers, needed: u8::try_from(count?).ok()? })
+    Some(When::Approved { approvers, needed: u8::try_from(count?).ok()?, expires: waits? })
 }
 
 /// Warns about grants that repeat an earlier one: which of two lifetimes holds would be a surprise.

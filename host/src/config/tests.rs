@@ -92,6 +92,7 @@ fn every_key_is_understood() {
     assert_eq!(report.problems, []);
     let config = config.unwrap();
     assert_eq!(config.listen.api.to_string(), "[::]:8443");
+    assert_eq!(config.listen.public_url.as_deref(), Some("https://chaperone.example"));
     assert_eq!(config.listen.oauth.unwrap().scope, "api://chaperone/.default offline_access");
     assert_eq!(config.providers[0].tenants, ["8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001"]);
     assert_eq!(config.providers[1].jwks_url.as_deref(), Some("http://127.0.0.1:9/keys"));
@@ -108,9 +109,16 @@ fn every_key_is_understood() {
     let alias = |name: &str| GroupAlias::new(name).unwrap();
     assert_eq!(
         config.grants[1].when,
-        When::Approved { approvers: vec![alias("dba"), alias("ops")], needed: 2 }
+        When::Approved {
+            approvers: vec![alias("dba"), alias("ops")],
+            needed: 2,
+            expires: Duration::from_secs(3600)
+        }
     );
-    assert_eq!(config.grants[2].when, When::Approved { approvers: vec![alias("dba")], needed: 1 });
+    assert_eq!(
+        config.grants[2].when,
+        When::Approved { approvers: vec![alias("dba")], needed: 1, expires: Duration::from_secs(1200) }
+    );
     assert_eq!(config.limits.session_threads, Some(4));
     assert_eq!(config.limits.plugin_instances, 9000);
     let role = |name: &str| RoleName::new(name).unwrap();

@@ -34,9 +34,6 @@ use tokio_util::task::TaskTracker;
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
 
-/// How long an access request waits for approvers.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
-
 /// How long sealing and closing may take after the last session was cut.
 const SEAL_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -93,7 +90,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         None => None,
     };
     let state = store::open(&config, postgres.1).await?;
-    let policy = policy(&config, &api_url(api.1));
+    let url = config.listen.public_url.clone().unwrap_or_else(|| api_url(api.1));
+    let policy = policy(&config, &url);
     let clock = store::clock(&state).await?;
     let grants = Grants::start(policy, state.clone(), Arc::new(clock))
         .await
@@ -517,7 +515,7 @@ fn one_grant(grant: &config::Grant, groups: &BTreeMap<GroupAlias, policy::Subjec
     };
     let when = match &grant.when {
         config::When::Requested => policy::When::Requested,
-        config::When::Approved { approvers, needed } => policy::When::Approved {
+        config::When::Approved { approvers, needed, expires } => policy::When::Approved {
             requirements: approvers
                 .iter()
                 .map(|alias| Requirement {
@@ -526,7 +524,7 @@ fn one_grant(grant: &config::Grant, groups: &BTreeMap<GroupAlias, policy::Subjec
                     needed: *needed,
                 })
                 .collect(),
-            patience: PATIENCE,
+            patience: *expires,
         },
     };
     policy::Grant {

@@ -295,6 +295,16 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
     ),
     (
         "state: state.db",
+        "state: s\nlisten: { public_url: \"http://127.0.0.1:8443\" }",
+        "28:23 error `http://127.0.0.1:8443` is not where clients reach the API | write `https://` and the host, with a port if it is not 443, and no path",
+    ),
+    (
+        "state: state.db",
+        "state: s\nlisten: { public_url: https://gateway.example/chaperone }",
+        "28:23 error `https://gateway.example/chaperone` is not where clients reach the API | write `https://` and the host, with a port if it is not 443, and no path",
+    ),
+    (
+        "state: state.db",
         "state: s\nlisten: { metrics: \"127.0.0.1:8443\" }",
         "28:20 error two listeners have the same address | give one of them another port",
     ),
