@@ -181,7 +181,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A statement, at the top or inside another. Inner queries are no parts: all that they do is read.
+    /// A statement, at the top or inside another. Inner queries are no parts: all that they do is read. The query that a
+    /// cursor or a prepared statement stands for is one, also where it reads no relation: FETCH and EXECUTE return its rows.
     fn enter_statement(
         &mut self,
         node: Node<'a>,
@@ -196,6 +197,8 @@ impl<'a> Walk<'a> {
             if class == Class::Select {
                 self.reads = Some(frame.owner);
             }
+        } else if self.frames.last().is_some_and(|parent| matches!(parent.kind, K::DECLARE | K::PREPARE)) {
+            self.reads = Some(self.push_part(Class::Select, Role::Action)?);
         }
         frame.access = match node.kind() {
             K::INSERT | K::UPDATE | K::DELETE | K::MERGE | K::TRUNCATE => Access::Write,

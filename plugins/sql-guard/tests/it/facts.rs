@@ -212,6 +212,29 @@ fn plain_statements_are_not_opaque() {
     }
 }
 
+/// What FETCH and EXECUTE return is judged by what was declared and prepared.
+#[test]
+fn a_declare_and_a_prepare_say_what_they_hold() {
+    for (text, classes) in [
+        ("declare c cursor for select 1", "cursor select"),
+        ("declare c cursor for (select 1)", "cursor select"),
+        ("declare c cursor for values (1)", "cursor select"),
+        ("declare c cursor for table t", "cursor select"),
+        ("declare c cursor for select a from t union select b from u", "cursor select"),
+        ("declare c cursor for with x as (select 1) select * from x", "cursor select"),
+        ("prepare p as select 1", "prepare select"),
+        ("prepare p (int) as select a from t where b = $1", "prepare select"),
+        ("prepare p as delete from t", "prepare delete.no-where"),
+        ("fetch all from c", "cursor"),
+        ("close c", "cursor"),
+        ("move 2 in c", "cursor"),
+        ("deallocate p", "prepare"),
+        ("execute p", "execute"),
+    ] {
+        assert_eq!(facts(text).classes.join(" "), classes, "{text}");
+    }
+}
+
 #[test]
 fn only_harmless_statements_leave_names_as_they_are() {
     for text in [
