@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::recorder::EventKind;
 pub use chaperone_hooks::{Batch, MaskPlan, Masked, UseJudgement};
-pub use operation::{HeldOperation, HeldOutcome, Judged, Ruling, refused_by};
+pub use operation::{HeldOperation, HeldOutcome, Judged, Reached, Ruling, refused_by};
 pub use results::Planned;
 pub use traits::Traits;
 pub use watch::Watch;

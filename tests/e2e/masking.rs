@@ -1,5 +1,6 @@
 //! What has to be hidden is hidden however it is asked for, and the recording holds only what the client saw.
 
+mod reached;
 mod redefined;
 
 use chaperone_tests::cases::{Case, failed};

@@ -196,6 +196,15 @@ impl StatementFacts {
         self.changes_session || !self.understood()
     }
 
+    /// What a DECLARE or a PREPARE holds, as a statement of its own. None where there is none: a FETCH, a DEALLOCATE.
+    pub fn held(&self) -> Option<StatementFacts> {
+        let holds = |class: &str| within(class, "cursor") || within(class, "prepare");
+        let classes: Vec<String> = self.classes.iter().filter(|class| !holds(class)).cloned().collect();
+        let strictest = if holds(&self.class) { classes.first()? } else { &self.class };
+        Some(StatementFacts { class: strictest.clone(), classes: classes.clone(), ..self.clone() })
+            .filter(|held| held.understood())
+    }
+
     /// Whether it may compute anything. Beginning and ending a transaction does not, nor does a setting.
     pub fn computes(&self) -> bool {
         let plain = ["transaction", "session.discard", "session.reset", "session.set", "session.show"];
@@ -381,6 +390,24 @@ mod tests {
             let facts = of(classes);
             assert!(!facts.understood() && !facts.only_reads() && facts.may_change_session(), "{classes:?}");
             assert!(CLASSES.iter().chain([&UNKNOWN]).all(|class| facts.is(class)), "{classes:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_declare_or_a_prepare_holds_is_a_statement_of_its_own() {
+        let held = |classes: &[&str]| of(classes).held().map(|held| (held.class, held.classes.join(" ")));
+        let is = |class: &str, classes: &str| Some((class.to_owned(), classes.to_owned()));
+        assert_eq!(held(&["cursor", "select"]), is("select", "select"));
+        assert_eq!(
+            held(&["prepare", "delete.no-where", "select"]),
+            is("delete.no-where", "delete.no-where select")
+        );
+        assert_eq!(held(&["select", "prepare"]), is("select", "select"));
+        // A FETCH, a DEALLOCATE, and what nobody understands.
+        for nothing in
+            [&["cursor"] as &[&str], &["prepare"], &["prepare", "cursor"], &[], &["prepare", "reads"]]
+        {
+            assert_eq!(held(nothing), None, "{nothing:?}");
         }
     }
 

@@ -42,8 +42,19 @@ pub struct Judged {
     pub traits: Traits,
     /// The text that was judged.
     pub text: Rc<str>,
+    /// What it returns rows of, where that was said by other statements (EXECUTE, FETCH) and they are known.
+    pub reached: Option<Rc<Reached>>,
     /// The recorded words of an allowed operation: the same for each that shares this judgement.
     pub(super) allowed: Rc<OnceCell<Vec<u8>>>,
+}
+
+/// All statements that an EXECUTE or a FETCH may return rows of.
+#[derive(Debug)]
+pub struct Reached {
+    /// What they are and touch.
+    pub statements: Vec<StatementFacts>,
+    /// What the catalog has of their names.
+    pub surroundings: Surroundings,
 }
 
 impl Judged {
@@ -57,7 +68,22 @@ impl Judged {
             statements: Rc::default(),
             traits: Traits::of(&[], ""),
             text,
+            reached: None,
             allowed: Rc::default(),
+        }
+    }
+
+    /// The same, when what it reaches is known and changes nothing.
+    pub fn reaching(&self, reached: Reached) -> Self {
+        Judged {
+            reached: Some(Rc::new(reached)),
+            traits: Traits {
+                changes_session: false,
+                renames_statements: false,
+                renames_portals: false,
+                ..self.traits
+            },
+            ..self.clone()
         }
     }
 
@@ -66,9 +92,12 @@ impl Judged {
         traits::mentions(&self.text, word)
     }
 
-    /// What masks may rely on. A statement whose body is elsewhere (EXECUTE, FETCH) tells nothing, and then nothing is
-    /// known: fails closed, masks treat missing facts as the worst.
+    /// What masks may rely on. A statement whose body is elsewhere (EXECUTE, FETCH) tells nothing by itself, and if what it
+    /// reaches is not known, nothing is: fails closed, masks treat missing facts as the worst.
     pub fn facts_for_masks(&self) -> &[StatementFacts] {
+        if let Some(reached) = &self.reached {
+            return &reached.statements;
+        }
         let elsewhere = |facts: &StatementFacts| {
             facts.is("execute") || (facts.is("cursor") && facts.relations.is_empty())
         };
@@ -159,6 +188,7 @@ impl Session {
             traits: Traits::of(&shape.statements, text),
             statements: shape.statements,
             text: text.into(),
+            reached: None,
             allowed: shape.allowed,
         };
         judged.ruling = match (judgement.refusal, ruling) {

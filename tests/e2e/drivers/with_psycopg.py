@@ -130,6 +130,10 @@ print("refusal in a batch")
 for binary in (False, True):
     row = connection.execute("select ssn, card from customers where id = %s", [1], binary=binary).fetchone()
     assert row == ("[redacted]", "************1881"), row
+# A cursor on the server: its rows come by FETCH.
+cities = "select city, count(*), upper(min(name)) from customers group by city order by city"
+with connection.transaction(), connection.cursor(name="cities") as cursor:
+    assert cursor.execute(cities).fetchall() == connection.execute(cities).fetchall() != []
 print("masked")
 
 large = "select n, x from large order by n"

@@ -2,9 +2,9 @@
 //! before it is returned.
 //!
 //! One task, both directions polled together (`relay/lane.rs`). `requests.rs` handles what the client sends,
-//! `responses.rs` what the target answers, `pending.rs` keeps the order, `statements.rs` what names mean, `rows.rs`
-//! masks. What may go wrong: the two sides' views of the protocol drift apart. So every answer is matched with what was
-//! asked, and one that was not asked for ends the session.
+//! `responses.rs` what the target answers, `pending.rs` keeps the order, `statements.rs` what names mean,
+//! `reached.rs` what EXECUTE and FETCH stand for, `rows.rs` masks. What may go wrong: the two sides' views of the protocol
+//! drift apart. So every answer is matched with what was asked, and one that was not asked for ends the session.
 
 mod copy;
 mod copying;
@@ -17,6 +17,7 @@ mod lane;
 mod messages;
 mod pending;
 mod plans;
+mod reached;
 mod recent;
 mod refusing;
 mod requests;
@@ -37,6 +38,7 @@ use copying::CopyToCome;
 use defined::{Defined, Uses};
 use lane::{HIGH_WATER_BYTES, Lane};
 use pending::Pending;
+use reached::{Reaching, Texts};
 use recent::{Descriptions, Plans};
 use statements::{Names, Portal, Statement};
 use std::collections::VecDeque;
@@ -137,6 +139,10 @@ struct Relay<'s> {
     copies: VecDeque<CopyToCome>,
     /// The COPY TO at the front of the client's input, a simple query, while the target is asked for its columns.
     describing: Option<Rc<Statement>>,
+    /// Texts by which the target may have made what EXECUTE and FETCH run.
+    texts: Texts,
+    /// The EXECUTE or FETCH at the front of the client's input, while the target is asked what it runs.
+    reaching: Option<Reaching>,
     /// What the target and the masks said a moment ago.
     descriptions: Descriptions,
     plans: Plans,
@@ -176,6 +182,8 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
         copy_in: false,
         copies: VecDeque::new(),
         describing: None,
+        texts: Texts::default(),
+        reaching: None,
         descriptions: Descriptions::default(),
         plans: Plans::default(),
         parked: None,

@@ -8,7 +8,7 @@
 
 use super::super::frame::{self, Body, Frame, Malformed};
 use super::copy::{Layout, Reader};
-use super::pending::{CopyOf, Pending};
+use super::pending::{Asking, Pending};
 use super::plans::{read_fields, with_formats};
 use super::responses::Finished;
 use super::statements::{Described, ResultPlan, Statement};
@@ -133,7 +133,7 @@ impl Relay<'_> {
     pub(super) async fn before_copy(
         &mut self,
         statement: &Rc<Statement>,
-        of: CopyOf,
+        asking: Asking,
     ) -> Result<BeforeCopy, SessionStop> {
         let judged = Rc::clone(&statement.judged);
         if !judged.traits.copies_out || !self.session.has_masks() {
@@ -153,7 +153,7 @@ impl Relay<'_> {
             .filter(|described| described.counts(self.epoch, self.catalog.generation()))
             .map(|described| described.columns);
         let Some(columns) = known else {
-            self.ask_for_copied_columns(statement, of, &text);
+            self.ask_for_copied_columns(statement, asking, &text);
             return Ok(BeforeCopy::Wait);
         };
         if let Some(refusal) = self.refused_use(&judged).await {
@@ -177,7 +177,7 @@ impl Relay<'_> {
         describing: Option<Rc<Statement>>,
     ) -> Result<BeforeCopy, SessionStop> {
         let statement = describing.unwrap_or_else(|| Statement::new(Rc::clone(judged)));
-        Ok(match self.before_copy(&statement, CopyOf::Query).await? {
+        Ok(match self.before_copy(&statement, Asking::Query).await? {
             BeforeCopy::Go(copy) => {
                 self.copies.push_back(CopyToCome { operation: judged.operation, ..copy });
                 BeforeCopy::Other
@@ -190,7 +190,7 @@ impl Relay<'_> {
         })
     }
 
-    fn ask_for_copied_columns(&mut self, statement: &Rc<Statement>, of: CopyOf, text: &str) {
+    fn ask_for_copied_columns(&mut self, statement: &Rc<Statement>, asking: Asking, text: &str) {
         let now = Some((self.epoch, self.segment));
         if statement.copied_asked.replace(now) == now {
             return;
@@ -219,7 +219,7 @@ impl Relay<'_> {
         self.pending.push_back(Pending::DescribeCopy {
             statement: Rc::clone(statement),
             epoch: self.epoch,
-            of,
+            asking,
             closed: 0,
         });
         self.flush_target();
@@ -277,16 +277,26 @@ impl Relay<'_> {
         Ok(kept.into())
     }
 
-    /// The error of the target about what was asked for a simple query: it is the query's answer. Its Sync ends what the target
-    /// now skips.
-    pub(super) fn fail_copy_query(&mut self) {
-        let Some(Pending::DescribeCopy { of: CopyOf::Query, .. }) = self.pending.front() else { return };
+    /// The error of the target about what was asked for a simple query: it is the query's answer.
+    pub(super) fn fail_asked_query(&mut self) {
+        let is_query = match self.pending.front() {
+            Some(Pending::DescribeCopy { asking: Asking::Query, .. }) => false,
+            Some(Pending::AskReached { asking: Asking::Query, .. }) => true,
+            _ => return,
+        };
         if let Ok(Some(query)) = Frame::at(self.client.input.bytes()) {
             self.client.input.consume(query.total);
         }
-        (self.describing, self.settled) = (None, None);
-        self.target.output.bytes.extend_from_slice(b"S\0\0\0\x04");
-        self.end_segment(Pending::Sync);
+        (self.describing, self.reaching, self.settled) = (None, None, None);
+        if is_query {
+            // Its ReadyForQuery is the client's.
+            self.pending.pop_front();
+            self.pending.push_front(Pending::Sync);
+        } else {
+            // It ends what the target now skips.
+            self.target.output.bytes.extend_from_slice(b"S\0\0\0\x04");
+            self.end_segment(Pending::Sync);
+        }
     }
 
     /// Data of a COPY TO, of its begin and its end.

@@ -3,6 +3,7 @@
 //! Every message that gets an answer has an entry. A refusal takes its place in the same queue, so that the client sees
 //! it exactly where the target's own error would have been (PostgreSQL manual, "Pipelining").
 
+use super::reached::Found;
 use super::statements::{Portal, Statement};
 use crate::session::Judged;
 use chaperone_core::refusal::Refusal;
@@ -18,9 +19,9 @@ pub(super) enum Asker {
     Gateway,
 }
 
-/// What a COPY TO is about to run by.
+/// What the statement is about to run by that the target is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CopyOf {
+pub(super) enum Asking {
     /// A simple query.
     Query,
     /// An Execute.
@@ -47,7 +48,11 @@ pub(super) enum Pending {
     DescribePortal(Rc<Portal>, Asker, u64),
     /// What the gateway asks about the columns of a COPY TO: CloseComplete, ParseComplete, ParameterDescription, RowDescription or
     /// NoData, CloseComplete; how many of the first were there, and the epoch it was asked in.
-    DescribeCopy { statement: Rc<Statement>, epoch: u64, of: CopyOf, closed: u8 },
+    DescribeCopy { statement: Rc<Statement>, epoch: u64, asking: Asking, closed: u8 },
+    /// What the gateway asks about cursors and prepared statements. Before a simple query: RowDescription, rows, CommandComplete,
+    /// ReadyForQuery. Before an Execute: two of CloseComplete, ParseComplete, BindComplete, rows, CommandComplete, two of
+    /// CloseComplete; how many of those were there.
+    AskReached { asking: Asking, found: Found, closed: u8 },
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended. Names mean what they do in `epoch`.
     Execute { operation: u64, portal: Rc<Portal>, epoch: u64 },
     /// CloseComplete; what was closed.
@@ -69,6 +74,12 @@ pub(super) enum Pending {
 impl Pending {
     /// Whether its answer ends with ReadyForQuery.
     pub(super) fn ends_segment(&self) -> bool {
-        matches!(self, Pending::Sync | Pending::Query(_) | Pending::LocalSync(_))
+        matches!(
+            self,
+            Pending::Sync
+                | Pending::Query(_)
+                | Pending::LocalSync(_)
+                | Pending::AskReached { asking: Asking::Query, .. }
+        )
     }
 }

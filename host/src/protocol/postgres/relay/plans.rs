@@ -84,9 +84,10 @@ impl Relay<'_> {
     /// Asks the masks about columns. What surrounds them is looked up only where a column is computed.
     pub(super) async fn plan(&mut self, judged: &Judged, columns: &[Column]) -> Planned {
         let computed = columns.iter().any(|column| column.lineage.is_computed());
-        let surroundings = match computed && self.session.has_masks() {
-            true => self.surroundings(judged, judged.facts_for_masks()).await,
-            false => Surroundings::default(),
+        let surroundings = match (computed && self.session.has_masks(), &judged.reached) {
+            (false, _) => Surroundings::default(),
+            (true, Some(reached)) => reached.surroundings.clone(),
+            (true, None) => self.surroundings(judged, judged.facts_for_masks()).await,
         };
         self.session.plan(judged, &surroundings, columns).await
     }
@@ -105,7 +106,9 @@ impl Relay<'_> {
     /// Asks the masks how a result is treated, unless they have just said so of the same columns of such a statement.
     pub(super) async fn make_plan(&mut self, judged: &Judged, columns: &Rc<[Column]>) -> Rc<ResultPlan> {
         let state = self.state();
-        let plan = match self.plans.recall(judged, columns, state) {
+        // What is reached is another thing each time, in the same words.
+        let alike = judged.reached.is_none();
+        let plan = match self.plans.recall(judged, columns, state).filter(|_| alike) {
             Some(plan) => plan,
             None => {
                 let plan = Rc::new(match self.plan(judged, columns).await {
@@ -116,7 +119,7 @@ impl Relay<'_> {
                     }
                 });
                 // Operators are in the text, and what is remembered is asked for by facts.
-                if self.session.plans_are_deterministic() && self.catalog.has_no_operators() {
+                if alike && self.session.plans_are_deterministic() && self.catalog.has_no_operators() {
                     self.plans.remember(judged, columns, state, &plan);
                 }
                 plan

@@ -17,6 +17,7 @@ const POISON: &[u8] = b"chaperone: refused";
 impl Relay<'_> {
     /// A refused simple query: the client gets an error and stays ready, in the transaction it was in.
     pub(super) fn refuse_query(&mut self, refused: Refused) {
+        self.reaching = None;
         if self.open_segment {
             // The query would have ended the segment before it, and its error undone it; a Sync does that in its place.
             let undo = self.executed && self.status == b'I';
@@ -51,6 +52,7 @@ impl Relay<'_> {
         refusal: Refusal,
     ) -> Result<Step, SessionStop> {
         self.settled = None;
+        self.reaching = None;
         if self.executed {
             if self.pending.iter().any(Pending::ends_segment) {
                 // The transaction's state is known only when all before was answered.

@@ -3,7 +3,7 @@
 use super::super::frame::{self, Frame, Malformed};
 use super::copying::{BeforeCopy, CopyToCome};
 use super::messages::{BindMessage, execute_portal, kind_and_name, parse_text, query_text};
-use super::pending::{Asker, CopyOf, MAX_PENDING, Pending, Refused};
+use super::pending::{Asker, Asking, MAX_PENDING, Pending, Refused};
 use super::refusing::{long_name, too_many_portals};
 use super::statements::{Form, Known, MAX_NAME_BYTES, Portal, ResultPlan, Statement};
 use super::{Relay, Settled, violation};
@@ -92,6 +92,7 @@ impl Relay<'_> {
     /// Moves bytes from the client's input to the target's output.
     fn forward(&mut self, count: usize) {
         self.flushed = false;
+        self.reaching = None;
         if let Some(bytes) = self.client.input.bytes().get(..count) {
             self.target.output.bytes.extend_from_slice(bytes);
         }
@@ -102,6 +103,7 @@ impl Relay<'_> {
         // What was settled was settled about this frame, and must not count for another one.
         self.settled = None;
         self.describing = None;
+        self.reaching = None;
         self.client.input.consume(frame.total);
         Ok(Step::Done)
     }
@@ -247,6 +249,12 @@ impl Relay<'_> {
                 }
             }
         }
+        let Some(judged) = self.with_reached(&judged, Asking::Query).await else {
+            let operation = judged.operation;
+            self.settled = Some(Settled { operation, judged: Some(judged), outcome: Ok(()) });
+            return Ok(Step::Wait);
+        };
+        self.note_said(&judged).await;
         self.forward(frame.total);
         self.flushed = true;
         self.sent.push_back((judged.operation, self.session.elapsed_micros()));
@@ -282,6 +290,7 @@ impl Relay<'_> {
         if let Ruling::Refuse(refusal) = &judged.ruling {
             return self.refuse_extended(frame, judged.operation, refusal.clone());
         }
+        self.note_parsed(&name, &judged);
         self.statements.send(&name, Statement::new(judged), self.segment);
         self.forward(frame.total);
         self.open_segment = true;
@@ -411,13 +420,14 @@ impl Relay<'_> {
             }
             Known::No => self.portals.adopt(&name),
         };
-        let judged = Rc::clone(&portal.statement.judged);
-        if let Some(refusal) = self.runs_what_is_held(&judged) {
-            return self.refuse_extended(frame, judged.operation, refusal);
+        if let Some(refusal) = self.runs_what_is_held(&portal.statement.judged) {
+            return self.refuse_extended(frame, portal.statement.judged.operation, refusal);
         }
+        let Some(portal) = self.portal_with_reached(portal).await else { return Ok(Step::Wait) };
+        let judged = Rc::clone(&portal.statement.judged);
         let mut to_copy = None;
         let before = match judged.traits.copies_out {
-            true => Box::pin(self.before_copy(&portal.statement, CopyOf::Execute)).await?,
+            true => Box::pin(self.before_copy(&portal.statement, Asking::Execute)).await?,
             false => BeforeCopy::Other,
         };
         match before {
@@ -432,6 +442,7 @@ impl Relay<'_> {
         }
         let operation = self.session.next_operation();
         self.copies.extend(to_copy.map(|copy| CopyToCome { operation, ..copy }));
+        self.note_said(&judged).await;
         self.session.note(EventKind::Execute, operation, &Executed { of: judged.operation });
         self.forward(frame.total);
         self.open_segment = true;

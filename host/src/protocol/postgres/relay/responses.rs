@@ -5,7 +5,7 @@
 use super::super::frame::{self, Frame, Malformed};
 use super::super::refuse::{self, Severity};
 use super::copy::Reader;
-use super::pending::{Asker, Pending};
+use super::pending::{Asker, Asking, Pending};
 use super::rows::RowBatch;
 use super::statements::{Form, Portal, ResultPlan};
 use super::{Relay, drift, functions, words};
@@ -222,6 +222,9 @@ impl Relay<'_> {
             }
             (b'1' | b't' | b'T' | b'n' | b'3', Pending::DescribeCopy { .. }) => {
                 Box::pin(self.copied_columns_described(frame)).await
+            }
+            (b'1' | b'2' | b'3' | b'T' | b'D' | b'C', Pending::AskReached { .. }) => {
+                self.reached_answered(frame)
             }
             (b'T', Pending::Query(judged)) => {
                 let judged = Rc::clone(judged);
@@ -471,7 +474,7 @@ impl Relay<'_> {
         } else {
             self.say_targets_words(frame).await;
         }
-        self.fail_copy_query();
+        self.fail_asked_query();
         // After an error the target skips everything up to the end of the segment.
         while let Some(head) = self.pending.front() {
             if head.ends_segment() || matches!(head, Pending::LocalQuery(_)) {
@@ -508,8 +511,10 @@ impl Relay<'_> {
         let (Some(status @ (b'I' | b'T' | b'E')), 6) = (status, frame.total) else {
             return Err(drift("a ReadyForQuery without a transaction status"));
         };
+        let mut asked = None;
         match self.pending.pop_front() {
             Some(Pending::Sync | Pending::Query(_)) => {}
+            Some(Pending::AskReached { asking: Asking::Query, found, .. }) => asked = Some(found),
             Some(Pending::LocalSync(refused)) => self.say(&refused),
             _ => return Err(drift("a ReadyForQuery that nobody asked for")),
         }
@@ -533,7 +538,14 @@ impl Relay<'_> {
         self.result.hidden = false;
         self.result.hidden_segment = false;
         self.result.plan = None;
-        self.copy(frame.total);
+        match asked {
+            // The gateway had asked: the client's query comes now.
+            Some(found) => {
+                self.reached_told(found);
+                self.drop_answer(frame);
+            }
+            None => self.copy(frame.total),
+        }
         self.say_locals();
         Ok(Finished::No)
     }

@@ -64,6 +64,8 @@ impl Relay<'_> {
             }
             Pending::Parse(_) => Rc::clone(&self.statements.oldest_in_flight()?.judged),
             Pending::Bind(_) => Rc::clone(&self.portals.oldest_in_flight()?.statement.judged),
+            // The gateway's own question reads no row.
+            Pending::AskReached { .. } => return None,
             // A deferred check at commit may quote what any statement of the transaction wrote.
             _ => Rc::clone(&Statement::unseen().judged),
         })
