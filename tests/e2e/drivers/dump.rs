@@ -42,13 +42,10 @@ fn dump(address: SocketAddr, environment: &[(String, String)], arguments: &[&str
     ran
 }
 
-/// Of a target without masks: pg_dump prepares in SQL most of what it asks, nobody knows what an EXECUTE returns, and masks
-/// take it for the worst.
+/// pg_dump prepares in SQL most of what it asks: masks know what an EXECUTE returns by the statements behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn pg_dump_takes_a_schema_that_can_be_restored() {
-    let plugins = "guard, trigger".into();
-    let mut stage =
-        Stage::start(Setting { guard: GUARD.into(), plugins, ..Setting::default() }).await.unwrap();
+    let mut stage = Stage::start(Setting { guard: GUARD.into(), ..Setting::default() }).await.unwrap();
     stage.real(SCHEMA).unwrap();
     let token = stage.agent_with_window().unwrap();
     let through = stage.driver_environment(&token);
@@ -85,6 +82,7 @@ async fn pg_dump_takes_a_schema_that_can_be_restored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pg_dump_of_rows_shows_no_hidden_value_and_says_why() {
     let mut stage = Stage::start(Setting { guard: GUARD.into(), ..Setting::default() }).await.unwrap();
+    stage.real(SCHEMA).unwrap();
     let token = stage.agent_with_window().unwrap();
     let through = stage.driver_environment(&token);
     for form in ["--data-only", "--inserts", "--rows-per-insert=1000", "--table=public.customers"] {

@@ -22,7 +22,10 @@ const REDEFINED: [&str; 2] = [
 async fn stage() -> (Stage, Wire) {
     let stage = Stage::start(Setting {
         guard: "{ preset: none }".into(),
-        mask: r#"{ columns: [{ match: "public.people.ssn", strategy: redact, secret: true }] }"#.into(),
+        // Trusted to return nothing hidden, not to leave names as they are.
+        mask: r#"{ columns: [{ match: "public.people.ssn", strategy: redact, secret: true }],
+            trusted: ["public.set_config"] }"#
+            .into(),
         trigger: super::TRIGGER.into(),
         ..Setting::default()
     })
@@ -113,6 +116,51 @@ async fn nobody_learns_that_no_row_has_a_secret() {
         // It is not there either.
         assert_eq!(shape(&wire.query("fetch all from c").await.unwrap()), "E:34000 ZE");
         assert_eq!(shape(&wire.query("rollback").await.unwrap()), "C ZI");
+    }
+    stage.stop().await;
+}
+
+/// What pg_dump begins with, to the letter: nothing else may read `pg_settings`.
+const OF_PG_DUMP: &str = "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
+
+/// `set_config` changes a setting, and no name's meaning; another function of that name may do anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_leaves_names_as_they_are_and_its_namesake_does_not() {
+    let (mut stage, mut wire) = stage().await;
+    for set in ["select pg_catalog.set_config('search_path', '', true)", OF_PG_DUMP] {
+        wire.query("begin").await.unwrap();
+        assert_eq!(rows(&wire.query(set).await.unwrap()).len(), 1, "{set}");
+        let answer = wire.query("select note, upper(note) from public.people").await.unwrap();
+        assert_eq!(rows(&answer), ["a note|A NOTE"], "{set}: {}", shape(&answer));
+        wire.query("rollback").await.unwrap();
+    }
+    // Its view is replaced where only this transaction sees it.
+    let replaces = "create or replace view shown as select id, ssn as note, note as ssn from people";
+    let namesake = format!(
+        "create function public.set_config(text, text, boolean) returns text language plpgsql as \
+         $$ begin execute '{replaces}'; return ''; end $$; \
+         create schema other; create view other.pg_settings as select public.set_config('', '', true) as name"
+    );
+    assert_eq!(shape(&wire.query(&namesake).await.unwrap()), "C C C ZI");
+    for (path, set) in [
+        ("public, pg_catalog", "select set_config('a.b', 'c', true)"),
+        ("other, pg_catalog, public", OF_PG_DUMP),
+    ] {
+        // No client may set such a path; a database may come with it.
+        stage.real(&format!("alter database shop set search_path = {path}")).unwrap();
+        let mut wire = Wire::connect(&stage, &stage.agent().unwrap()).await.unwrap();
+        wire.query("begin").await.unwrap();
+        let answer = wire.query(set).await.unwrap();
+        assert!(shape(&answer).contains("C ZT"), "{set}: {}", errors(&answer));
+        for sql in ["select note from shown", "select upper(note) from shown"] {
+            let answer = wire.query(sql).await.unwrap();
+            assert!(
+                shape(&answer).contains("E:42501"),
+                "{set}, {sql}: {:?} {}",
+                rows(&answer),
+                shape(&answer)
+            );
+        }
     }
     stage.stop().await;
 }

@@ -5,7 +5,7 @@
 
 use super::super::catalog::FRESH;
 use crate::session::{Judged, UseJudgement};
-use chaperone_core::sql::{Access, Lineage, Source, StatementFacts};
+use chaperone_core::sql::{Access, Lineage, Source, StatementFacts, Surroundings};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Instant;
@@ -27,6 +27,35 @@ pub(super) struct Defined {
 
 /// No operation: what was defined counts for all.
 const NONE: u64 = u64::MAX;
+
+/// What was found out about a text before it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Defines {
+    /// What its facts say.
+    AsItSays,
+    /// Nothing, although it calls a function: it is PostgreSQL's own `set_config`.
+    Nothing,
+}
+
+/// Whether a text may do no more than change settings: `SELECT set_config(…)`, perhaps of rows of `pg_settings`.
+pub(super) fn may_only_set(judged: &Judged) -> bool {
+    let pg_catalog = |schema: &Option<String>| schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+    judged.statements.iter().all(|facts| {
+        facts.understood()
+            && facts.classes.iter().all(|class| class == "select")
+            && facts.functions.iter().all(|call| call.name == "set_config" && pg_catalog(&call.schema))
+            && facts.relations.iter().all(|read| read.name == "pg_settings" && pg_catalog(&read.schema))
+    })
+}
+
+/// Whether nothing else of these names is there: no function that runs code, and no other relation.
+pub(super) fn are_the_servers_own(surroundings: &Surroundings) -> bool {
+    let mut columns = surroundings.relations.iter().flat_map(|relation| &relation.columns);
+    let own = |lineage: &Lineage| {
+        !lineage.origins.is_empty() && lineage.origins.iter().all(|origin| origin.schema == "pg_catalog")
+    };
+    surroundings.unseen.is_empty() && columns.all(|column| own(&column.lineage))
+}
 
 impl Defined {
     pub(super) fn note(&mut self, judged: &Judged) {

@@ -2,6 +2,7 @@
 //! reach what was prepared under a name.
 
 use super::Relay;
+use super::defined::{Defines, are_the_servers_own, may_only_set};
 use crate::session::{Judged, Planned, Ruling, UseJudgement, refused_by};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::sql::{Column, Format, Lineage, Place, StatementFacts};
@@ -150,9 +151,21 @@ impl Relay<'_> {
         self.reaches_what_is_held(judged).then(not_in_sql)
     }
 
+    /// What a text that is about to be sent may define, as far as the catalog tells.
+    pub(super) async fn defines(&self, judged: &Judged) -> Defines {
+        let asks = judged.traits.changes_session
+            && self.session.has_masks()
+            && self.defined.is_nothing()
+            && may_only_set(judged);
+        if asks && are_the_servers_own(&self.surroundings(judged, &judged.statements).await) {
+            return Defines::Nothing;
+        }
+        Defines::AsItSays
+    }
+
     /// Something was forwarded that names may mean something else after. Everything that is sent later reckons with it,
     /// whether or not it comes to pass: waiting for the answer would leave a gap in a pipeline.
-    pub(super) fn note_sent(&mut self, judged: &Judged) {
+    pub(super) fn note_sent(&mut self, judged: &Judged, defines: Defines) {
         let is = &judged.traits;
         if is.renames_statements {
             self.statements.distrust();
@@ -163,7 +176,9 @@ impl Relay<'_> {
         if is.changes_session {
             // A setting may be undone by the end of its transaction.
             self.changed = Some(self.segment);
-            self.defined.note(judged);
+            if defines == Defines::AsItSays {
+                self.defined.note(judged);
+            }
         }
         if is.moves_on || self.changed.is_some() && is.bounds_transaction {
             self.epoch += 1;

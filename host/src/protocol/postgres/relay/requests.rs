@@ -255,10 +255,11 @@ impl Relay<'_> {
             return Ok(Step::Wait);
         };
         self.note_said(&judged).await;
+        let defines = self.defines(&judged).await;
         self.forward(frame.total);
         self.flushed = true;
         self.sent.push_back((judged.operation, self.session.elapsed_micros()));
-        self.note_sent(&judged);
+        self.note_sent(&judged, defines);
         self.end_segment(Pending::Query(judged));
         Ok(Step::Done)
     }
@@ -443,6 +444,7 @@ impl Relay<'_> {
         let operation = self.session.next_operation();
         self.copies.extend(to_copy.map(|copy| CopyToCome { operation, ..copy }));
         self.note_said(&judged).await;
+        let defines = self.defines(&judged).await;
         self.session.note(EventKind::Execute, operation, &Executed { of: judged.operation });
         self.forward(frame.total);
         self.open_segment = true;
@@ -452,7 +454,7 @@ impl Relay<'_> {
         }
         self.sent.push_back((operation, self.session.elapsed_micros()));
         self.pending.push_back(Pending::Execute { operation, portal, epoch: self.epoch });
-        self.note_sent(&judged);
+        self.note_sent(&judged, defines);
         Ok(Step::Done)
     }
 
