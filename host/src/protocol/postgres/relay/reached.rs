@@ -9,6 +9,7 @@
 //! sent, and a cursor counts with what its names meant when it was opened as well as with what they mean now.
 
 use super::super::frame::{self, Body, Frame, Malformed};
+use super::defined::Defines;
 use super::pending::{Asking, Pending};
 use super::responses::Finished;
 use super::statements::{Portal, Statement};
@@ -159,8 +160,38 @@ fn question(judged: &Judged, asking: Asking) -> Option<String> {
 }
 
 impl Relay<'_> {
+    /// What is to know about a statement that names may mean something else after, before it is sent: what it reaches, and
+    /// what it defines. None: the target has to answer first. Callers box it: most statements have nothing to do with it.
+    pub(super) async fn moving_on(
+        &mut self,
+        judged: &Rc<Judged>,
+        asking: Asking,
+    ) -> Option<(Rc<Judged>, Defines)> {
+        let judged = self.with_reached(judged, asking).await?;
+        self.note_said(&judged).await;
+        let defines = self.defines(&judged).await;
+        Some((judged, defines))
+    }
+
+    /// The same of a portal that is about to run.
+    pub(super) async fn portal_moving_on(&mut self, portal: Rc<Portal>) -> Option<(Rc<Portal>, Defines)> {
+        let (known, defines) = self.moving_on(&portal.statement.judged, Asking::Execute).await?;
+        if Rc::ptr_eq(&portal.statement.judged, &known) {
+            return Some((portal, defines));
+        }
+        let bound = || {
+            let statement = Statement::new(known);
+            Rc::new(Portal { statement, formats: portal.formats.clone(), form: portal.form })
+        };
+        let portal = match &mut self.reaching {
+            Some(reaching) => Rc::clone(reaching.portal.get_or_insert_with(bound)),
+            None => bound(),
+        };
+        Some((portal, defines))
+    }
+
     /// A text is about to be sent, in a message that may prepare a statement or open a cursor by SQL.
-    pub(super) async fn note_said(&mut self, judged: &Rc<Judged>) {
+    async fn note_said(&mut self, judged: &Rc<Judged>) {
         let is = &judged.traits;
         if !(is.renames_statements || is.renames_portals) || !self.session.has_masks() {
             return;
@@ -188,12 +219,12 @@ impl Relay<'_> {
 
     /// The statement at the front of the client's input, with what is known of what it reaches. None: the target has to
     /// answer first.
-    pub(super) async fn with_reached(&mut self, judged: &Rc<Judged>, asking: Asking) -> Option<Rc<Judged>> {
+    async fn with_reached(&mut self, judged: &Rc<Judged>, asking: Asking) -> Option<Rc<Judged>> {
         // In a failed transaction the target would refuse the question as it will refuse the statement.
         let failed = self.status == b'E';
         // The question would end the segment before the query does. Fails closed: nothing is known.
         let in_between = asking == Asking::Query && self.open_segment;
-        if !(judged.traits.moves_on && self.session.has_masks()) || failed || in_between {
+        if !self.session.has_masks() || failed || in_between {
             return Some(Rc::clone(judged));
         }
         let reaching = self.reaching.take_if(|reaching| Rc::ptr_eq(&reaching.judged, judged));
@@ -211,23 +242,6 @@ impl Relay<'_> {
         let known = reaching.known.clone();
         self.reaching = Some(reaching);
         known
-    }
-
-    /// The same of a portal that is about to run.
-    pub(super) async fn portal_with_reached(&mut self, portal: Rc<Portal>) -> Option<Rc<Portal>> {
-        let judged = &portal.statement.judged;
-        let known = self.with_reached(judged, Asking::Execute).await?;
-        if Rc::ptr_eq(judged, &known) {
-            return Some(portal);
-        }
-        let bound = || {
-            let statement = Statement::new(known);
-            Rc::new(Portal { statement, formats: portal.formats.clone(), form: portal.form })
-        };
-        Some(match &mut self.reaching {
-            Some(reaching) => Rc::clone(reaching.portal.get_or_insert_with(bound)),
-            None => bound(),
-        })
     }
 
     fn ask_what_is_reached(&mut self, judged: &Rc<Judged>, question: &str, asking: Asking) {

@@ -2,6 +2,7 @@
 
 use super::super::frame::{self, Frame, Malformed};
 use super::copying::{BeforeCopy, CopyToCome};
+use super::defined::Defines;
 use super::messages::{BindMessage, execute_portal, kind_and_name, parse_text, query_text};
 use super::pending::{Asker, Asking, MAX_PENDING, Pending, Refused};
 use super::refusing::{long_name, too_many_portals};
@@ -249,13 +250,17 @@ impl Relay<'_> {
                 }
             }
         }
-        let Some(judged) = self.with_reached(&judged, Asking::Query).await else {
-            let operation = judged.operation;
-            self.settled = Some(Settled { operation, judged: Some(judged), outcome: Ok(()) });
-            return Ok(Step::Wait);
+        let (judged, defines) = match judged.traits.moves_on {
+            false => (judged, Defines::AsItSays),
+            true => match Box::pin(self.moving_on(&judged, Asking::Query)).await {
+                Some(known) => known,
+                None => {
+                    let operation = judged.operation;
+                    self.settled = Some(Settled { operation, judged: Some(judged), outcome: Ok(()) });
+                    return Ok(Step::Wait);
+                }
+            },
         };
-        self.note_said(&judged).await;
-        let defines = self.defines(&judged).await;
         self.forward(frame.total);
         self.flushed = true;
         self.sent.push_back((judged.operation, self.session.elapsed_micros()));
@@ -424,7 +429,13 @@ impl Relay<'_> {
         if let Some(refusal) = self.runs_what_is_held(&portal.statement.judged) {
             return self.refuse_extended(frame, portal.statement.judged.operation, refusal);
         }
-        let Some(portal) = self.portal_with_reached(portal).await else { return Ok(Step::Wait) };
+        let (portal, defines) = match portal.statement.judged.traits.moves_on {
+            false => (portal, Defines::AsItSays),
+            true => match Box::pin(self.portal_moving_on(portal)).await {
+                Some(known) => known,
+                None => return Ok(Step::Wait),
+            },
+        };
         let judged = Rc::clone(&portal.statement.judged);
         let mut to_copy = None;
         let before = match judged.traits.copies_out {
@@ -443,8 +454,6 @@ impl Relay<'_> {
         }
         let operation = self.session.next_operation();
         self.copies.extend(to_copy.map(|copy| CopyToCome { operation, ..copy }));
-        self.note_said(&judged).await;
-        let defines = self.defines(&judged).await;
         self.session.note(EventKind::Execute, operation, &Executed { of: judged.operation });
         self.forward(frame.total);
         self.open_segment = true;
