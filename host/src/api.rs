@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 mod body;
 mod caller;
+mod denials;
 mod handlers;
 mod problem;
 #[cfg(test)]
@@ -112,6 +113,8 @@ pub fn router(identities: Arc<dyn Identify>, grants: Grants, sessions: Arc<dyn L
         .route("/api/v1/windows/{id}", delete(handlers::end_window))
         .route("/api/v1/approvals", get(handlers::approvals))
         .route("/api/v1/approvals/{id}", post(handlers::decide))
+        .route("/api/v1/denials", post(denials::deny).get(denials::denials))
+        .route("/api/v1/denials/{id}", delete(denials::lift))
         .route("/api/v1/sessions", get(handlers::sessions))
         .route("/api/v1/sessions/{id}", delete(handlers::end_session))
         .route("/healthz", get(handlers::health))

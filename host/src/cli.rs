@@ -6,6 +6,7 @@
 
 mod check;
 mod client;
+mod denials;
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
@@ -22,6 +23,7 @@ mod wiring;
 mod tests;
 
 pub use client::GatewayArgs;
+pub use denials::DenyArgs;
 pub use failure::{Exit, Failure};
 pub use recordings::Place;
 pub use remote::RequestArgs;
@@ -158,6 +160,15 @@ pub enum Command {
         /// Its id: `win_…` or `ses_…`
         id: String,
     },
+    /// Deny somebody all access now, whatever tokens and grants say; live sessions are cut
+    Deny(DenyArgs),
+    /// List who is denied access
+    Denials,
+    /// Take an entry off the list of those who are denied access
+    Lift {
+        /// Its id, as `denials` shows it
+        id: String,
+    },
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -213,6 +224,9 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
             remote::decide(&connect()?, &id, Verdict::Reject, comment.as_deref(), audience).await
         }
         Command::Revoke { id } => remote::revoke(&connect()?, &id, audience).await,
+        Command::Deny(args) => denials::deny(&connect()?, &args, audience).await,
+        Command::Denials => denials::denials(&connect()?, audience).await,
+        Command::Lift { id } => denials::lift(&connect()?, &id, audience).await,
         Command::Sessions { live: true, .. } => remote::sessions(&connect()?, audience).await,
         Command::Sessions { limit, place, .. } => {
             recordings::sessions(&folder(place)?, limit.into(), audience)

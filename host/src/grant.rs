@@ -1,7 +1,8 @@
 //! Grants: from an identity and a target to a permit.
 //!
 //! A [`Permit`] is the proof that a window was open when a session began; only this module makes one, and it ends by
-//! itself: at the window's end, at the token's end, or when somebody revokes the window, here or on another gateway.
+//! itself: at the window's end, at the token's end, or when somebody revokes the window or denies the caller, here or on another
+//! gateway.
 //! Requests, approvals and holds are answered here too, so that all of them go through the same policy.
 //!
 //! What may go wrong: the store does not answer. Then there is no permit, no request and no decision, and after
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 
 mod ask;
 mod clock;
+mod deny;
 mod hold;
 mod permit;
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod words;
 
 pub use ask::{AskError, RequestOutcome};
 pub use clock::{Clock, SimulatedClock, SystemClock};
+pub use deny::MAX_DENIAL;
 pub use hold::{HeldOperation, Hold, HoldOutcome, MAX_SUMMARY_BYTES};
 pub use permit::{Permit, PermitEnd};
 pub use words::NextStep;
@@ -127,6 +130,7 @@ struct Inner {
     state: State,
     clock: Arc<dyn Clock>,
     live: permit::Live,
+    denials: deny::Denials,
     /// Moves on whenever an approval may have changed, so that who waits looks again.
     approvals_changed: watch::Sender<u64>,
     /// How far the clock had come when it was last noted, in seconds since 1970.
@@ -145,10 +149,13 @@ impl Grants {
             state,
             clock,
             live: permit::Live::default(),
+            denials: deny::Denials::default(),
             approvals_changed: watch::Sender::new(0),
             noted: AtomicI64::new(i64::MIN),
             home: Handle::current(),
         });
+        // Before anybody is let in.
+        inner.renew_denials(inner.clock.now()).await?;
         tokio::spawn(keep_looking(Arc::downgrade(&inner)));
         Ok(Grants { inner })
     }
@@ -205,6 +212,7 @@ impl Inner {
             return Err(Refusal::new(RefusalCode::CredentialExpired, "the token has expired")
                 .hint("Get a new token and connect again."));
         }
+        self.admit(&identity, now)?;
         let covering: Vec<&Grant> = self.policy.covering(facts, &target).collect();
         if covering.is_empty() {
             return Err(words::not_granted());
@@ -259,7 +267,12 @@ impl Inner {
         if let Err(error) = self.note_time(now).await {
             tracing::warn!(%error, "how far the clock has come could not be noted");
         }
-        match self.state.ended_early(now, MAX_ENDS_PER_LOOK).await {
+        let seen = match self.renew_denials(now).await {
+            Ok(()) => self.state.ended_early(now, MAX_ENDS_PER_LOOK).await,
+            Err(error) => Err(error),
+        };
+        // The store has answered only if it has answered both.
+        match seen {
             Ok(ended) => self.live.ended(ended),
             Err(error) => {
                 tracing::warn!(%error, "the state store did not answer");

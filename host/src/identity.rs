@@ -74,10 +74,10 @@ impl Credential {
     }
 }
 
-/// A validated credential. Only this module can make one, so whoever holds one knows that all checks passed.
+/// A validated credential. Only this module can make one, so whoever holds one knows that all checks passed. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    facts: IdentityFacts,
+    facts: Arc<IdentityFacts>,
 }
 
 impl Identity {
@@ -90,7 +90,7 @@ impl Identity {
     #[cfg(test)]
     #[allow(dead_code, reason = "for modules whose tests need an identity and no token")]
     pub(crate) fn for_test(facts: IdentityFacts) -> Self {
-        Identity { facts }
+        Identity { facts: Arc::new(facts) }
     }
 }
 
@@ -135,7 +135,7 @@ impl Identities {
             return Err(TokenProblem::KeyOfOtherIssuer);
         }
         let verified = token.verify(&key)?;
-        let facts = issuer.rules.facts(&verified, now)?;
+        let facts = Arc::new(issuer.rules.facts(&verified, now)?);
         Ok(Identity { facts })
     }
 

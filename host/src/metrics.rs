@@ -25,6 +25,7 @@ const REFUSED: &[&str] = &[
     "credential-expired",
     "provider-unavailable",
     "not-granted",
+    "denied",
     "no-window",
     "plugin-fault",
     "recorder-failed",

@@ -1,4 +1,4 @@
-//! What outlives a process: requests, windows, holds, sessions and audit events.
+//! What outlives a process: requests, windows, holds, sessions, the deny list and audit events.
 //!
 //! One repository over two databases. SQLite (WAL, one writer) is the default; PostgreSQL lets several gateways share
 //! one state. Every statement is the same text on both, run through sqlx's `Any` driver, and the same tests run on both.
@@ -19,6 +19,7 @@ use std::time::Duration;
 mod approvals;
 mod audit;
 mod clock;
+mod denials;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,6 +27,7 @@ mod windows;
 
 pub use approvals::{DecideProblem, NewHold, NewRequest, Requested, StoredApproval};
 pub use audit::{Audit, AuditEvent};
+pub use denials::MAX_DENIALS;
 pub use sessions::{SessionRow, SessionStart};
 pub use windows::{EndWindow, EndedWindow, StoredWindow};
 
@@ -181,9 +183,10 @@ async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
+    ("denials", include_str!("state/migrations/0003_denials.sql")),
 ];
 
 /// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.

@@ -28,6 +28,7 @@ async fn a_window_is_the_only_way_in_and_its_end_the_end() {
             a_session_is_cut_when_its_token_expires,
             a_revoked_window_cuts_its_sessions_and_says_who,
             a_revoked_session_is_cut_and_its_neighbour_goes_on,
+            a_denied_agent_is_cut_and_kept_out_until_the_entry_is_lifted,
             an_agent_may_not_revoke_what_is_anothers,
             a_window_of_one_agent_is_of_no_use_to_another,
             an_approved_window_opens_when_it_is_approved_and_not_before,
@@ -177,6 +178,40 @@ async fn a_revoked_session_is_cut_and_its_neighbour_goes_on(case: Case) {
     assert!(shape(&last).ends_with("E:57P01"), "{}", shape(&last));
     case.stage.until("the backend's end", |stage| Ok(stage.backends("cut")? == 0)).await.unwrap();
     assert_eq!(rows(&stays.query("select 7").await.unwrap()), ["7"]);
+}
+
+async fn a_denied_agent_is_cut_and_kept_out_until_the_entry_is_lifted(case: Case) {
+    case.window().unwrap();
+    let mut wire = enter(&case, "denied").await;
+    wire.send(Out::new().query("select pg_sleep(600)")).await.unwrap();
+    let operator = case.stage.approver().unwrap();
+    let as_operator =
+        |arguments: &[&str]| case.stage.chaperone(&operator, arguments).unwrap().success().unwrap();
+    let object =
+        format!("{}/{}", chaperone_tests::stage::TENANT, chaperone_tests::stage::object_id(case.number));
+    let started = std::time::Instant::now();
+    let said = as_operator(&["deny", "object", &object.to_uppercase(), "--reason", "incident 7"]);
+    let entry = first_id(&said, "deny_").unwrap();
+    let last = wire.answer().await.unwrap();
+    assert!(started.elapsed() < LATE, "cut after {:?}", started.elapsed());
+    assert!(shape(&last).ends_with("E:57P01"), "{}", shape(&last));
+    assert!(errors(&last).contains("an operator has denied you access"), "{}", errors(&last));
+    case.stage.until("the backend's end", |stage| Ok(stage.backends("denied")? == 0)).await.unwrap();
+
+    // A new token does not help, nor does asking for a window; nobody else is concerned.
+    let fresh = case.stage.token(CallerKind::Agent, AGENTS, case.number).unwrap();
+    let login = case.stage.psql(&fresh).unwrap().run("select 1").unwrap();
+    assert!(login.stderr.contains("an operator has denied you access"), "{}", login.stderr);
+    assert!(login.stderr.contains(&entry) && !login.stderr.contains("incident"), "{}", login.stderr);
+    let asked = case.stage.chaperone(&fresh, &["request", "shop", "--reason", "please"]).unwrap();
+    assert!(asked.stderr.contains("help: ask an operator to lift the entry"), "{}", asked.stderr);
+    let other = case.stage.token(CallerKind::Agent, AGENTS, 0xd3).unwrap();
+    case.stage.chaperone(&other, &["windows"]).unwrap().success().unwrap();
+
+    let listed = as_operator(&["denials"]);
+    assert!(listed.contains(&entry) && listed.contains("incident 7"), "{listed}");
+    as_operator(&["lift", &entry]);
+    assert_eq!(case.stage.psql(&fresh).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
 }
 
 async fn an_agent_may_not_revoke_what_is_anothers(case: Case) {

@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod decision;
+pub mod denial;
 pub mod grant;
 pub mod identity;
 pub mod name;

@@ -178,6 +178,10 @@ id!(
     /// A held operation.
     HoldId, "hold_"
 );
+id!(
+    /// An entry of the deny list.
+    DenialId, "deny_"
+);
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,8 @@ pub enum RefusalCode {
     ProviderUnavailable,
     /// No grant, or no such target: deliberately one code.
     NotGranted,
+    /// The caller is on the deny list.
+    Denied,
     /// There is a grant, but no window is open.
     NoWindow,
     /// A rule of a plugin refused the operation.
@@ -69,6 +71,7 @@ impl RefusalCode {
             RefusalCode::CredentialExpired => "credential-expired",
             RefusalCode::ProviderUnavailable => "provider-unavailable",
             RefusalCode::NotGranted => "not-granted",
+            RefusalCode::Denied => "denied",
             RefusalCode::NoWindow => "no-window",
             RefusalCode::OperationRefused => "operation-refused",
             RefusalCode::NotUnderstood => "not-understood",

@@ -28,6 +28,7 @@ impl FromRequestParts<Api> for Caller {
         }
         let now = api.grants.clock().now();
         let identity = api.identities.identify(token, now).await?;
+        api.grants.admit(&identity, now)?;
         Ok(Caller { identity, now })
     }
 }

@@ -231,14 +231,14 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
 
 pub(super) async fn no_such_path() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing under this path.")
-        .detail("The API is under /api/v1: requests, windows, approvals, sessions.")
+        .detail("The API is under /api/v1: requests, windows, approvals, denials, sessions.")
 }
 
 pub(super) async fn no_such_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This path does not take this method.")
 }
 
-fn parse_duration(text: &str) -> Result<Duration, Problem> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, Problem> {
     humantime::parse_duration(text)
         .map_err(|_| Problem::malformed("A duration is a number with a unit, e.g. `15m`, `90s` or `1h`."))
 }

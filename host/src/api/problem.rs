@@ -77,7 +77,7 @@ impl From<Refusal> for Problem {
             RefusalCode::CredentialMissing
             | RefusalCode::CredentialInvalid
             | RefusalCode::CredentialExpired => StatusCode::UNAUTHORIZED,
-            RefusalCode::NotGranted | RefusalCode::NoWindow => StatusCode::FORBIDDEN,
+            RefusalCode::NotGranted | RefusalCode::Denied | RefusalCode::NoWindow => StatusCode::FORBIDDEN,
             RefusalCode::LimitReached => StatusCode::TOO_MANY_REQUESTS,
             RefusalCode::ProviderUnavailable | RefusalCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             RefusalCode::NotUnderstood => StatusCode::BAD_REQUEST,
@@ -109,6 +109,9 @@ impl From<AskError> for Problem {
             AskError::Unusable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             AskError::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             AskError::AlreadyOver => (StatusCode::CONFLICT, "already-over"),
+            AskError::DenialLength => (StatusCode::UNPROCESSABLE_ENTITY, "duration-invalid"),
+            AskError::DeniesItself => (StatusCode::CONFLICT, "denies-itself"),
+            AskError::TooManyDenials => (StatusCode::CONFLICT, "limit-reached"),
             AskError::Rule(rule) => match rule {
                 ApprovalProblem::NotAPerson(_) => (StatusCode::FORBIDDEN, "not-a-person"),
                 ApprovalProblem::OwnRequest => (StatusCode::FORBIDDEN, "own-request"),

@@ -10,6 +10,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
+mod denials;
+
 /// Tokens are `kind.object.group`.
 struct Tokens;
 

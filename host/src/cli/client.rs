@@ -196,6 +196,8 @@ fn advice_for(code: &str, status: StatusCode) -> &'static str {
         "credential-missing" | "credential-invalid" => {
             "check that the token is whole, and was issued for the audience that this gateway accepts"
         }
+        "denied" => "ask an operator to lift the entry",
+        "denies-itself" => "ask another operator",
         "not-granted" => "check the target's name, or ask an operator for a grant",
         "no-window" => "request one: `chaperone request TARGET --reason TEXT`",
         "own-request" | "not-a-person" => "ask another member of the approvers' group",

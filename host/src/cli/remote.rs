@@ -168,7 +168,7 @@ pub(crate) async fn sessions(client: &Client, audience: Audience) -> Result<Exit
     list(&answer, "live", &COLUMNS, "No session is live.", audience)
 }
 
-fn list(
+pub(super) fn list(
     answer: &Value,
     key: &str,
     columns: &[Column],
@@ -237,7 +237,7 @@ pub(crate) async fn revoke(client: &Client, id: &str, audience: Audience) -> Res
 }
 
 /// An id as a path's segment: nothing that could lead to another path.
-fn segment(id: &str) -> Result<&str, Failure> {
+pub(super) fn segment(id: &str) -> Result<&str, Failure> {
     let fits =
         (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     fits.then_some(id).ok_or_else(|| {

@@ -273,6 +273,44 @@ async fn decisions_and_revocations_name_their_object() {
     );
 }
 
+#[tokio::test]
+async fn entries_of_the_deny_list_name_a_tenant_and_an_id() {
+    let made = json!({ "id": "deny_1", "until": null });
+    let stub = Stub::default().answer(201, &made).answer(201, &made).answer(204, &Value::Null);
+    let client = stub.client().await;
+    let people = Audience::People;
+    let parse = |arguments: &[&str]| {
+        let all = ["chaperone", "deny"].iter().chain(arguments).chain(&["--reason", "why"]);
+        match Cli::try_parse_from(all).map(|cli| cli.command) {
+            Ok(Command::Deny(args)) => Ok(args),
+            Ok(_) => panic!("another command"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    // As `sessions` shows a principal.
+    denials::deny(&client, &parse(&["object", "corp/t/a1"]).unwrap(), people).await.unwrap();
+    let args = parse(&["client", "t/system:x/y", "--duration", "24h"]).unwrap();
+    denials::deny(&client, &args, people).await.unwrap();
+    denials::lift(&client, "deny_1", people).await.unwrap();
+    for bad in ["a1", "/a1", "t/", ""] {
+        let failure = denials::deny(&client, &parse(&["object", bad]).unwrap(), people).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage, "{bad}");
+    }
+    for bad in ["win_1", "../deny_1", "deny_1/x"] {
+        assert_eq!(denials::lift(&client, bad, people).await.unwrap_err().exit, Exit::Usage, "{bad}");
+    }
+    let said = parse(&["group", "t/x"]).unwrap_err();
+    assert!(said.contains("what is denied is `credential`, `object`, `client` or `blueprint`"), "{said}");
+    assert_eq!(
+        stub.asked(),
+        [
+            "POST /api/v1/denials Bearer t0ken {\"id\":\"a1\",\"kind\":\"object\",\"reason\":\"why\",\"tenant\":\"t\"}",
+            "POST /api/v1/denials Bearer t0ken {\"duration\":\"24h\",\"id\":\"system:x/y\",\"kind\":\"client\",\"reason\":\"why\",\"tenant\":\"t\"}",
+            "DELETE /api/v1/denials/deny_1 Bearer t0ken ",
+        ]
+    );
+}
+
 /// One HTTPS answer from a server with a certificate of its own making; gives the certificate's PEM and the URL.
 async fn https_gateway() -> (String, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

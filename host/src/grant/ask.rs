@@ -57,6 +57,17 @@ pub enum AskError {
     /// The window is over.
     #[error("This window is over already.")]
     AlreadyOver,
+    /// Not how long somebody can be denied.
+    #[error(
+        "An entry of the deny list holds for 1 second to 366 days, or without a duration until it is lifted."
+    )]
+    DenialLength,
+    /// It would lock its maker out.
+    #[error("This entry would deny you access, too. Ask another operator to make it.")]
+    DeniesItself,
+    /// The list is full.
+    #[error("The deny list has 1000 entries already. Lift some, or deny a client or a blueprint as a whole.")]
+    TooManyDenials,
     /// The store or the runtime failed; the words are the refusal's.
     #[error("{0}")]
     Failed(Refusal),
@@ -68,7 +79,7 @@ impl AskError {
         let code = match &self {
             AskError::Failed(refusal) => return refusal.clone(),
             AskError::NotGranted | AskError::NotFound | AskError::Rule(_) => RefusalCode::NotGranted,
-            AskError::TooMany => RefusalCode::LimitReached,
+            AskError::TooMany | AskError::TooManyDenials => RefusalCode::LimitReached,
             AskError::AlreadyOver => RefusalCode::WindowClosed,
             _ => RefusalCode::NotUnderstood,
         };
@@ -241,7 +252,7 @@ impl Grants {
         })
     }
 
-    async fn home<T: Send + 'static>(
+    pub(super) async fn home<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, AskError>> + Send + 'static,
     ) -> Result<T, AskError> {

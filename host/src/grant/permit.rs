@@ -1,12 +1,15 @@
 //! Permits, and how they end.
 //!
 //! A permit does not need to be told that its time is up: whoever holds one waits for [`Permit::ended`], which looks at the
-//! clock at least every second and hears of revocations at once.
+//! clock at least every second and hears of revocations at once. What ends permits before their time goes through all
+//! live ones with one question ([`Live::review`]), and a new one is asked it once more when it is listed, so that none is
+//! made past a revocation.
 
-use super::{Grants, Inner};
+use super::{Grants, Inner, words};
 use crate::identity::Identity;
 use crate::state::EndedWindow;
 use chaperone_core::Timestamp;
+use chaperone_core::denial::Denial;
 use chaperone_core::grant::{Grant, Match, Recorded};
 use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
 use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
@@ -34,6 +37,8 @@ struct Proof {
     approved_by: Vec<Principal>,
     ends_at: Timestamp,
     grants: Arc<Inner>,
+    /// Its place in [`Live`].
+    number: u64,
 }
 
 /// How the window of a permit came to be.
@@ -57,6 +62,11 @@ pub enum PermitEnd {
         /// Why.
         reason: String,
     },
+    /// Its holder is on the deny list.
+    Denied {
+        /// The entry.
+        by: Denial,
+    },
 }
 
 impl PermitEnd {
@@ -74,6 +84,8 @@ impl PermitEnd {
                     .detail(sentence(&format!("It was ended by {by}: {reason}")))
                     .hint("Ask an operator before you request another.")
             }
+            // Of a session that is cut: what it was let in by is taken back.
+            PermitEnd::Denied { by } => Refusal { code: RefusalCode::Revoked, ..words::denied(by) },
         }
     }
 }
@@ -89,10 +101,13 @@ impl Permit {
     ) -> Self {
         let ends_at = window.closes().min(identity.facts().expires_at);
         // A revocation between the reading of the window and this line is seen at the next look at the store.
-        grants.live.enter(window.id());
+        let number = grants.live.enter(&window, &identity);
+        // An entry of the deny list since it was asked is seen here, or sees the permit.
+        grants.live.review_one(number, |watched| grants.denied(&watched.identity, grants.clock.now()));
         let Asked { request, approved_by } = asked;
         let grants = grants.clone();
-        Permit { inner: Arc::new(Proof { identity, window, grant, request, approved_by, ends_at, grants }) }
+        let proof = Proof { identity, window, grant, request, approved_by, ends_at, grants, number };
+        Permit { inner: Arc::new(proof) }
     }
 
     /// Whose it is.
@@ -151,7 +166,7 @@ impl Permit {
     /// Whether it has ended, and why.
     pub fn end(&self) -> Option<PermitEnd> {
         let proof = &self.inner;
-        if let Some(end) = proof.grants.live.end_of(proof.window.id()) {
+        if let Some(end) = proof.grants.live.end_of(proof.number) {
             return Some(end);
         }
         let now = proof.grants.clock.now();
@@ -190,29 +205,37 @@ impl Permit {
 
 impl Drop for Proof {
     fn drop(&mut self) {
-        self.grants.live.leave(self.window.id());
+        self.grants.live.leave(self.number);
     }
 }
 
-/// The windows that live permits stand on, and which of them ended. As large as there are permits.
+/// All live permits, and which of them ended before their time. As large as there are permits.
 #[derive(Debug)]
 pub(super) struct Live {
-    windows: Mutex<HashMap<WindowId, Watched>>,
+    permits: Mutex<Permits>,
     /// When the store last answered.
     answered: Mutex<Instant>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-struct Watched {
-    permits: usize,
+struct Permits {
+    last: u64,
+    by_number: HashMap<u64, Watched>,
+}
+
+/// A live permit, as far as it matters to whether it may live on.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) window: WindowId,
+    pub(super) identity: Identity,
     end: Option<PermitEnd>,
 }
 
 impl Default for Live {
     fn default() -> Self {
         Live {
-            windows: Mutex::default(),
+            permits: Mutex::default(),
             answered: Mutex::new(Instant::now()),
             changed: watch::Sender::new(()),
         }
@@ -220,43 +243,62 @@ impl Default for Live {
 }
 
 impl Live {
-    fn windows(&self) -> MutexGuard<'_, HashMap<WindowId, Watched>> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn permits(&self) -> MutexGuard<'_, Permits> {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, window: WindowId) {
-        self.windows().entry(window).or_default().permits += 1;
+    fn enter(&self, window: &Window, identity: &Identity) -> u64 {
+        let mut permits = self.permits();
+        permits.last += 1;
+        let number = permits.last;
+        let watched = Watched { window: window.id(), identity: identity.clone(), end: None };
+        permits.by_number.insert(number, watched);
+        number
     }
 
-    fn leave(&self, window: WindowId) {
-        let mut windows = self.windows();
-        if let Some(watched) = windows.get_mut(&window) {
-            watched.permits -= 1;
-            if watched.permits == 0 {
-                windows.remove(&window);
-            }
+    fn leave(&self, number: u64) {
+        self.permits().by_number.remove(&number);
+    }
+
+    /// A permit that is not listed has no right to live: fails closed.
+    fn end_of(&self, number: u64) -> Option<PermitEnd> {
+        match self.permits().by_number.get(&number) {
+            Some(watched) => watched.end.clone(),
+            None => Some(PermitEnd::WindowClosed),
         }
     }
 
-    fn end_of(&self, window: WindowId) -> Option<PermitEnd> {
-        self.windows().get(&window).and_then(|watched| watched.end.clone())
+    /// Ends every permit that `judge` has a reason for.
+    pub(super) fn review(&self, judge: impl Fn(&Watched) -> Option<PermitEnd>) {
+        let mut news = false;
+        for watched in self.permits().by_number.values_mut().filter(|watched| watched.end.is_none()) {
+            watched.end = judge(watched);
+            news |= watched.end.is_some();
+        }
+        if news {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// The same for one permit, before anybody holds it.
+    fn review_one(&self, number: u64, judge: impl FnOnce(&Watched) -> Option<PermitEnd>) {
+        if let Some(watched) = self.permits().by_number.get_mut(&number) {
+            watched.end = judge(watched);
+        }
     }
 
     /// The store answered: these windows were ended.
     pub(super) fn ended(&self, ended: Vec<EndedWindow>) {
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        let mut news = false;
-        let mut windows = self.windows();
-        for EndedWindow { id, by, reason, .. } in ended {
-            if let Some(watched) = windows.get_mut(&id).filter(|watched| watched.end.is_none()) {
-                watched.end = Some(PermitEnd::Revoked { by: by.to_string(), reason });
-                news = true;
-            }
+        if ended.is_empty() {
+            return;
         }
-        drop(windows);
-        if news {
-            self.changed.send_replace(());
-        }
+        let ended: HashMap<WindowId, EndedWindow> =
+            ended.into_iter().map(|ended| (ended.id, ended)).collect();
+        self.review(|watched| {
+            let EndedWindow { by, reason, .. } = ended.get(&watched.window)?;
+            Some(PermitEnd::Revoked { by: by.to_string(), reason: reason.clone() })
+        });
     }
 
     /// The store did not answer. Once that lasts, a revocation could be missed, so all permits end: fails closed.
@@ -264,10 +306,7 @@ impl Live {
         if self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < longest {
             return;
         }
-        for watched in self.windows().values_mut().filter(|watched| watched.end.is_none()) {
-            let reason = "the gateway cannot read its state, so it could not see a revocation".to_owned();
-            watched.end = Some(PermitEnd::Revoked { by: "chaperone".into(), reason });
-        }
-        self.changed.send_replace(());
+        let reason = "the gateway cannot read its state, so it could not see a revocation";
+        self.review(|_| Some(PermitEnd::Revoked { by: "chaperone".into(), reason: reason.into() }));
     }
 }

@@ -10,6 +10,7 @@ use chaperone_core::name::{HoldId, ProviderName, WindowId};
 use std::sync::Arc;
 
 mod approvals;
+mod denials;
 mod matrix;
 mod windows;
 

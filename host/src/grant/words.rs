@@ -1,6 +1,7 @@
 //! What clients are told by this module. The texts are part of the interface: agents act on them.
 
 use crate::state::StateError;
+use chaperone_core::denial::Denial;
 use chaperone_core::name::{RequestId, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use serde::Serialize;
@@ -64,6 +65,13 @@ pub(super) fn not_granted() -> Refusal {
             "Either there is no such target, or no grant names you, one of your groups or your app roles.",
         )
         .hint("Check the target's name, or ask an operator for a grant.")
+}
+
+/// On the deny list. Why is for operators: the denied may be who attacks.
+pub(super) fn denied(by: &Denial) -> Refusal {
+    Refusal::new(RefusalCode::Denied, "an operator has denied you access")
+        .detail(format!("The entry is {}.", by.id))
+        .hint("Ask an operator to lift it.")
 }
 
 /// A grant, but no open window.

@@ -28,7 +28,9 @@ pub(super) fn sqlstate(code: RefusalCode) -> &'static str {
         RefusalCode::CredentialMissing | RefusalCode::CredentialInvalid | RefusalCode::CredentialExpired => {
             "28P01"
         }
-        RefusalCode::NotGranted | RefusalCode::NoWindow | RefusalCode::TlsRequired => "28000",
+        RefusalCode::NotGranted | RefusalCode::Denied | RefusalCode::NoWindow | RefusalCode::TlsRequired => {
+            "28000"
+        }
         RefusalCode::OperationRefused
         | RefusalCode::HoldRejected
         | RefusalCode::HoldTimedOut
