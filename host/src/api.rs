@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use waiters::Waiters;
 
 mod body;
 mod caller;
@@ -29,6 +29,7 @@ mod problem;
 #[cfg(test)]
 mod tests;
 mod views;
+mod waiters;
 
 /// The largest body that is read, in bytes. A request is a few hundred.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -38,9 +39,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest wait of a long poll.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// Long polls at once; past that, answers come at once and clients ask again.
-const MAX_WAITERS: usize = 1024;
 
 /// A future that a trait object returns.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -100,12 +98,12 @@ pub(crate) struct Api {
     identities: Arc<dyn Identify>,
     grants: Grants,
     sessions: Arc<dyn LiveSessions>,
-    waiters: Arc<Semaphore>,
+    waiters: Waiters,
 }
 
 /// The API as a router, to be served by the HTTPS listener.
 pub fn router(identities: Arc<dyn Identify>, grants: Grants, sessions: Arc<dyn LiveSessions>) -> Router {
-    let api = Api { identities, grants, sessions, waiters: Arc::new(Semaphore::new(MAX_WAITERS)) };
+    let api = Api { identities, grants, sessions, waiters: Waiters::default() };
     Router::new()
         .route("/api/v1/requests", post(handlers::request).get(handlers::requests))
         .route("/api/v1/requests/{id}", get(handlers::one_request))

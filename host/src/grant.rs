@@ -31,6 +31,7 @@ mod ask;
 mod clock;
 mod deny;
 mod hold;
+mod pace;
 mod permit;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -40,6 +41,7 @@ pub use ask::{AskError, RequestOutcome};
 pub use clock::{Clock, SimulatedClock, SystemClock};
 pub use deny::MAX_DENIAL;
 pub use hold::{HeldOperation, Hold, HoldOutcome, MAX_SUMMARY_BYTES};
+pub use pace::MAX_REQUESTS_PER_MINUTE;
 pub use permit::{Permit, PermitEnd};
 pub use words::NextStep;
 
@@ -51,6 +53,9 @@ pub const STORE_SILENCE: Duration = Duration::from_secs(30);
 
 /// Pending access requests of one principal: enough for a busy agent, too few to bury the approvers.
 pub const MAX_PENDING_REQUESTS: i64 = 20;
+
+/// Windows that the policy opens to one principal within a day: many more than work needs, and few enough rows.
+pub const MAX_OPENED_PER_DAY: i64 = 1_000;
 
 /// Held operations of one principal: one for each of its sessions, in practice.
 pub const MAX_PENDING_HOLDS: i64 = 20;
@@ -131,6 +136,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     live: permit::Live,
     denials: deny::Denials,
+    pace: pace::Pace,
     /// Moves on whenever an approval may have changed, so that who waits looks again.
     approvals_changed: watch::Sender<u64>,
     /// How far the clock had come when it was last noted, in seconds since 1970.
@@ -150,6 +156,7 @@ impl Grants {
             clock,
             live: permit::Live::default(),
             denials: deny::Denials::default(),
+            pace: pace::Pace::default(),
             approvals_changed: watch::Sender::new(0),
             noted: AtomicI64::new(i64::MIN),
             home: Handle::current(),

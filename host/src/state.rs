@@ -183,10 +183,11 @@ async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
     ("denials", include_str!("state/migrations/0003_denials.sql")),
+    ("windows by principal", include_str!("state/migrations/0004_windows_by.sql")),
 ];
 
 /// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.

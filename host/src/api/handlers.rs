@@ -103,10 +103,10 @@ pub(super) async fn one_request(
     let id: RequestId = id.parse().map_err(|_| Problem::not_found())?;
     let longest =
         query.wait.as_deref().map(parse_duration).transpose()?.unwrap_or(Duration::ZERO).min(MAX_WAIT);
-    let stored = match api.waiters.try_acquire() {
-        Ok(_waiter) => api.grants.wait_for_request(&caller.identity, id, longest).await?,
+    let stored = match api.waiters.enter(&caller.identity.facts().principal) {
+        Some(_waiter) => api.grants.wait_for_request(&caller.identity, id, longest).await?,
         // Too many wait: this one is answered at once and may ask again.
-        Err(_) => api.grants.request_of(&caller.identity, id).await?,
+        None => api.grants.request_of(&caller.identity, id).await?,
     };
     let window = match stored.window {
         None => None,

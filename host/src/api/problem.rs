@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use chaperone_core::approval::ApprovalProblem;
 use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use serde::Serialize;
+use std::num::NonZeroU16;
 
 /// An error answer.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +26,9 @@ pub(super) struct Problem {
     request: Option<Box<NextStep>>,
     #[serde(skip)]
     challenge: Option<&'static str>,
+    /// Seconds, told as `Retry-After` (RFC 9110, section 10.2.3).
+    #[serde(skip)]
+    retry_after: Option<NonZeroU16>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -42,6 +46,7 @@ impl Problem {
             code,
             request: None,
             challenge: None,
+            retry_after: None,
         }
     }
 
@@ -105,7 +110,9 @@ impl From<AskError> for Problem {
             AskError::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "reason-invalid"),
             AskError::Key => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-invalid"),
             AskError::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
-            AskError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "limit-reached"),
+            AskError::TooMany | AskError::TooFast(_) | AskError::TooManyOpened => {
+                (StatusCode::TOO_MANY_REQUESTS, "limit-reached")
+            }
             AskError::Unusable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             AskError::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             AskError::AlreadyOver => (StatusCode::CONFLICT, "already-over"),
@@ -123,18 +130,29 @@ impl From<AskError> for Problem {
                 ApprovalProblem::TooMany => (StatusCode::CONFLICT, "limit-reached"),
             },
         };
-        Problem::new(status, code, error.to_string())
+        let problem = Problem::new(status, code, error.to_string());
+        match error {
+            AskError::TooFast(rest) => {
+                let seconds = u16::try_from(rest.as_secs()).unwrap_or(u16::MAX);
+                Problem { retry_after: NonZeroU16::new(seconds), ..problem }
+            }
+            _ => problem,
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let challenge = self.challenge.map(HeaderValue::from_static);
+        let retry_after = self.retry_after.map(|seconds| HeaderValue::from(seconds.get()));
         let mut response = (self.status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(rest) = retry_after {
+            headers.insert(header::RETRY_AFTER, rest);
         }
         response
     }

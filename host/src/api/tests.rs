@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::sync::Mutex;
 
 mod denials;
+mod flood;
 
 /// Tokens are `kind.object.group`.
 struct Tokens;

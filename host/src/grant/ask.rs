@@ -1,6 +1,9 @@
 //! Requests, decisions and revocations: what the API and the CLI ask of this module.
 
-use super::{Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_PENDING_REQUESTS, MAX_REASON_CHARS, words};
+use super::{
+    Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_OPENED_PER_DAY, MAX_PENDING_REQUESTS, MAX_REASON_CHARS,
+    MAX_REQUESTS_PER_MINUTE, words,
+};
 use crate::identity::Identity;
 use crate::state::{
     DecideProblem, EndWindow, NewRequest, Requested, SessionRow, StateError, StoredApproval, StoredWindow,
@@ -45,6 +48,14 @@ pub enum AskError {
     /// Too many requests wait.
     #[error("You have 20 pending requests already. Wait until one is answered or expires.")]
     TooMany,
+    /// Too many requests in a short time; when the next may come, in whole seconds.
+    #[error("You may ask {MAX_REQUESTS_PER_MINUTE} times in a minute. Ask again in {}.", humantime::format_duration(*.0))]
+    TooFast(Duration),
+    /// Too many windows.
+    #[error(
+        "{MAX_OPENED_PER_DAY} windows were opened to you within a day. Ask for longer ones, and again later."
+    )]
+    TooManyOpened,
     /// The grant cannot be asked (the configuration is checked, so this should not happen).
     #[error("This grant cannot be asked for: {0}.")]
     Unusable(AskProblem),
@@ -73,13 +84,20 @@ pub enum AskError {
     Failed(Refusal),
 }
 
+/// A time to wait, never said shorter than it is.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}
+
 impl AskError {
     /// The nearest class of refusal, for callers that are no HTTP clients.
     pub fn refusal(self) -> Refusal {
         let code = match &self {
             AskError::Failed(refusal) => return refusal.clone(),
             AskError::NotGranted | AskError::NotFound | AskError::Rule(_) => RefusalCode::NotGranted,
-            AskError::TooMany | AskError::TooManyDenials => RefusalCode::LimitReached,
+            AskError::TooMany | AskError::TooFast(_) | AskError::TooManyOpened | AskError::TooManyDenials => {
+                RefusalCode::LimitReached
+            }
             AskError::AlreadyOver => RefusalCode::WindowClosed,
             _ => RefusalCode::NotUnderstood,
         };
@@ -133,6 +151,11 @@ impl Grants {
         if duration.is_some_and(|wanted| wanted.is_zero() || wanted.subsec_nanos() != 0) {
             return Err(AskError::Duration);
         }
+        // Before the policy is asked, so that targets cannot be guessed any faster.
+        self.inner
+            .pace
+            .count(&facts.principal, now)
+            .map_err(|rest| AskError::TooFast(whole_seconds(rest)))?;
         let policy = &self.inner.policy;
         let grant = match choose(&policy.grants, facts, target, duration) {
             Choice::Grant(grant) => grant,
@@ -270,6 +293,7 @@ impl Inner {
             Requested::AlreadyOpen(window) => Ok(RequestOutcome::AlreadyOpen(window)),
             Requested::KeyReused => Err(AskError::KeyReused),
             Requested::TooMany => Err(AskError::TooMany),
+            Requested::TooManyOpened => Err(AskError::TooManyOpened),
         }
     }
 
@@ -348,5 +372,13 @@ fn new_request(
         }
     };
     let id = RequestId::new(uuid::Uuid::now_v7());
-    Ok(NewRequest { id, approval, window, key: None, grants: Vec::new(), limit: MAX_PENDING_REQUESTS })
+    Ok(NewRequest {
+        id,
+        approval,
+        window,
+        key: None,
+        grants: Vec::new(),
+        limit: MAX_PENDING_REQUESTS,
+        opened_limit: MAX_OPENED_PER_DAY,
+    })
 }

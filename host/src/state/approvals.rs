@@ -46,6 +46,8 @@ pub struct NewRequest {
     pub grants: Vec<Grant>,
     /// Pending requests that a principal may have.
     pub limit: i64,
+    /// Windows that the policy may open to a principal within a day.
+    pub opened_limit: i64,
 }
 
 /// What became of a request.
@@ -61,6 +63,8 @@ pub enum Requested {
     KeyReused,
     /// Too many are pending.
     TooMany,
+    /// Too many were opened by policy.
+    TooManyOpened,
 }
 
 /// A held operation to store.
@@ -119,6 +123,11 @@ impl State {
         // A key that belongs to other terms is looked at first, so the limit is only for what is new.
         if new.window.is_none() && pending(&mut transaction, &requester, "request", now).await? >= new.limit {
             return Ok(Requested::TooMany);
+        }
+        if new.window.is_some()
+            && windows::opened_by_policy(&mut transaction, &requester, now).await? >= new.opened_limit
+        {
+            return Ok(Requested::TooManyOpened);
         }
         let window_id = new.window.as_ref().map(Window::id);
         let stored =

@@ -12,6 +12,8 @@ use chaperone_core::name::{
 };
 use chaperone_core::window::{Opened, Window, WindowOf, after};
 
+mod bounds;
+
 /// A store with what it lives in.
 pub(crate) struct Store {
     pub(crate) state: State,
@@ -104,6 +106,7 @@ fn asked(seconds: u64, needed: u8) -> NewRequest {
         key: None,
         grants: vec![grant()],
         limit: 3,
+        opened_limit: 4,
     }
 }
 
@@ -256,26 +259,6 @@ async fn an_open_window_is_the_answer_and_is_not_extended() {
         let closed = state.request(by_policy(300, at(400)), at(400)).await.unwrap();
         assert!(matches!(closed, Requested::New(_, Some(other)) if other.window.opens() == at(400)));
     }
-}
-
-#[tokio::test]
-async fn pending_requests_and_holds_of_a_principal_are_bounded() {
-    for Store { state, .. } in &stores().await {
-        for seconds in 1..=3 {
-            new(state, asked(seconds, 1), at(0)).await;
-        }
-        assert_eq!(state.request(asked(4, 1), at(1)).await.unwrap(), Requested::TooMany);
-        // What expired does not count, even before anybody settled it.
-        new(state, NewRequest { approval: ask_at(600), ..asked(4, 1) }, at(600)).await;
-        assert!(state.hold(held(), at(0)).await.unwrap().is_some());
-        assert!(state.hold(held(), at(0)).await.unwrap().is_some());
-        assert!(state.hold(held(), at(0)).await.unwrap().is_none());
-    }
-}
-
-fn ask_at(seconds: i64) -> Approval {
-    let requester = person("agent", CallerKind::Agent, &[]).principal;
-    Approval::ask(requester, terms(4), vec![needs("dba", 1)], at(seconds), Duration::from_secs(60)).unwrap()
 }
 
 #[tokio::test]

@@ -54,6 +54,8 @@ impl StoredWindow {
 const INSERT: &str = "INSERT INTO windows (id, principal, target, opens, closes, opened, request) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
+const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
+
 /// The longest of the open windows of a principal on a target.
 const OPEN: &str = "SELECT * FROM windows WHERE principal = $1 AND target = $2 AND opens <= $3 AND closes > $3 \
      AND ended IS NULL ORDER BY closes DESC LIMIT 1";
@@ -104,6 +106,23 @@ pub(super) async fn open_in(
         .fetch_optional(&mut **transaction)
         .await?;
     row.as_ref().map(stored).transpose()
+}
+
+/// Windows that the policy has opened to a principal within the last day, also those that are over.
+pub(super) async fn opened_by_policy(
+    transaction: &mut Transaction<'static, Any>,
+    principal: &Principal,
+    now: Timestamp,
+) -> Result<i64, StateError> {
+    let row = sqlx::query(
+        "SELECT count(*) AS opened FROM windows WHERE principal = $1 AND opens > $2 AND opened = $3",
+    )
+    .bind(principal.as_str())
+    .bind(micros(now).saturating_sub(DAY_MICROS))
+    .bind(Opened::Requested.as_str())
+    .fetch_one(&mut **transaction)
+    .await?;
+    Ok(row.try_get("opened")?)
 }
 
 /// One window, read on a given connection.

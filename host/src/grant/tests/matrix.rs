@@ -119,6 +119,7 @@ async fn store(gateway: &Gateway, identity: &Identity, on: &str, (opened, begins
         key: None,
         grants: vec![],
         limit: 1,
+        opened_limit: 1_000,
     };
     gateway.store.state.request(new, at(0)).await.unwrap();
 }
