@@ -8,6 +8,7 @@ use crate::name::{GroupAlias, Principal, ProviderName, TargetName};
 use crate::role::RoleName;
 use crate::window::{Opened, Window};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -151,6 +152,8 @@ pub struct Grant {
     pub target: TargetName,
     /// Whom it means; at least one.
     pub to: Vec<Subject>,
+    /// Of which kinds they have to be proved to be; none: of any kind, also an unknown one.
+    pub kinds: Option<BTreeSet<CallerKind>>,
     /// Who answers.
     pub when: When,
     /// No window under it is longer. Up to [`MAX_LIFETIME`].
@@ -165,6 +168,9 @@ pub struct Grant {
 /// Why a grant cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantProblem {
+    /// It names no kind of caller.
+    #[error("the grant on `{0}` is for no kind of caller: name at least one under `kind`, or leave it out")]
+    NoKind(TargetName),
     /// It means nobody.
     #[error("the grant on `{0}` is to nobody: name at least one group, principal or role under `to`")]
     ToNobody(TargetName),
@@ -188,6 +194,9 @@ impl Grant {
         if self.to.is_empty() {
             return Err(GrantProblem::ToNobody(self.target.clone()));
         }
+        if self.kinds.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err(GrantProblem::NoKind(self.target.clone()));
+        }
         if self.lifetime < Duration::from_secs(1) || self.lifetime > MAX_LIFETIME {
             return Err(GrantProblem::Lifetime(self.target.clone()));
         }
@@ -210,7 +219,8 @@ impl Grant {
 
     /// Whether it is on this target and means this caller.
     pub fn covers(&self, facts: &IdentityFacts, target: &TargetName) -> Match {
-        if self.target == *target { any_matches(&self.to, facts) } else { Match::NotProved }
+        let kind = self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&facts.kind));
+        if self.target == *target && kind { any_matches(&self.to, facts) } else { Match::NotProved }
     }
 
     /// Whether it would still open such a window: a window is only as good as a grant that stands behind it, so a
@@ -294,11 +304,32 @@ mod tests {
         Grant {
             target: TargetName::new("db").unwrap(),
             to,
+            kinds: None,
             when,
             lifetime: Duration::from_secs(60 * minutes),
             recorded: Recorded::Yes,
             roles: vec![],
         }
+    }
+
+    #[test]
+    fn a_grant_for_some_kinds_means_callers_that_are_proved_to_be_of_one() {
+        let caller = |kind| IdentityFacts { kind, ..facts("corp", "ann", CallerKind::Human, &["g1"]) };
+        let target = TargetName::new("db").unwrap();
+        let of = |kinds: &[CallerKind]| Grant {
+            kinds: Some(kinds.iter().copied().collect()),
+            ..grant(vec![group("corp", "g1", "team")], When::Requested, 15)
+        };
+        for kinds in [&[CallerKind::Agent] as &[CallerKind], &[CallerKind::Agent, CallerKind::Workload]] {
+            for kind in CallerKind::ALL {
+                let expected = if kinds.contains(&kind) { Match::Proved } else { Match::NotProved };
+                assert_eq!(of(kinds).covers(&caller(kind), &target), expected, "{kinds:?} {kind}");
+            }
+        }
+        // The kind alone is not enough.
+        let stranger = facts("corp", "bot", CallerKind::Agent, &["g2"]);
+        assert_eq!(of(&[CallerKind::Agent]).covers(&stranger, &target), Match::NotProved);
+        assert_eq!(of(&[]).check(), Err(GrantProblem::NoKind(target)));
     }
 
     #[test]

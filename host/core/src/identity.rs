@@ -28,6 +28,16 @@ pub enum CallerKind {
 }
 
 impl CallerKind {
+    /// All of them.
+    pub const ALL: [CallerKind; 6] = [
+        CallerKind::Human,
+        CallerKind::HumanThroughAgent,
+        CallerKind::Agent,
+        CallerKind::AgentUser,
+        CallerKind::Workload,
+        CallerKind::Unknown,
+    ];
+
     /// Only a person at a plain client may approve: never an agent, a workload, or what is unknown.
     pub fn may_approve(self) -> bool {
         matches!(self, CallerKind::Human)

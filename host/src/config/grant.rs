@@ -7,8 +7,10 @@ use super::provider::Provider;
 use super::subject::{Subject, group_list};
 use super::target::{Credential, Target, role};
 use chaperone_core::grant::{MAX_LIFETIME, MAX_NEEDED, MAX_PATIENCE, MAX_REQUIREMENTS, MAX_ROLES, Recorded};
+use chaperone_core::identity::CallerKind;
 use chaperone_core::name::{GroupAlias, TargetName};
 use chaperone_core::role::RoleName;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The most grants.
@@ -45,6 +47,8 @@ pub struct Grant {
     pub target: TargetName,
     /// For whom. Never empty.
     pub to: Vec<Subject>,
+    /// Of which kinds they have to be; none: any.
+    pub kinds: Option<BTreeSet<CallerKind>>,
     /// Who decides.
     pub when: When,
     /// The longest window.
@@ -72,6 +76,7 @@ impl Grant {
         let mut fields = item.fields()?;
         let target = fields.need("grant", "the target's name");
         let to = fields.need("to", "whom it is for, such as `group:ALIAS`");
+        let kind = fields.get("kind");
         let when = fields.need("when", "`requested` (the policy decides) or `approved` (a human decides)");
         let lifetime = fields.need("lifetime", "how long a window may be, such as `15m`");
         let recorded = fields.get("recorded");
@@ -86,6 +91,7 @@ impl Grant {
             TargetName::new(name).ok()
         });
         let to = to.map(|item| subjects(&item, providers, names));
+        let kinds = kind.map_or(Some(None), |item| decode_kinds(&item).map(Some));
         let decider = when
             .as_ref()
             .and_then(|item| item.choice(&[("requested", Decider::Policy), ("approved", Decider::Human)]));
@@ -98,9 +104,28 @@ impl Grant {
         let recorded = recorded.map_or(Some(Recorded::Yes), |item| decode_recorded(&item));
         let known = target.as_ref().and_then(|name| targets.iter().find(|known| known.name == *name));
         let roles = decode_roles(item, roles.as_ref(), known);
-        let (target, to, when) = (target?, to?, when?);
-        Some(Grant { target, to, when, lifetime: lifetime?, recorded: recorded?, roles: roles? })
+        let (target, to, kinds, when) = (target?, to?, kinds?, when?);
+        Some(Grant { target, to, kinds, when, lifetime: lifetime?, recorded: recorded?, roles: roles? })
     }
+}
+
+/// What is not known of a caller opens nothing, so there is no word for the unknown kind.
+fn decode_kinds(item: &Item<'_>) -> Option<BTreeSet<CallerKind>> {
+    let known = CallerKind::ALL.into_iter().filter(|kind| *kind != CallerKind::Unknown);
+    let words: Vec<(&str, CallerKind)> = known.map(|kind| (kind.as_str(), kind)).collect();
+    if item.is_empty_list() {
+        item.no_effect("nobody can match this grant: `kind` is empty", "name a kind of caller, or delete it");
+        return None;
+    }
+    let mut kinds = BTreeSet::new();
+    for item in item.one_or_many(words.len()) {
+        if let Some(kind) = item.choice(&words)
+            && !kinds.insert(kind)
+        {
+            item.no_effect("this kind is listed twice", "one is enough: delete this one");
+        }
+    }
+    Some(kinds)
 }
 
 fn subjects<'a>(item: &Item<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Subject> {
@@ -231,11 +256,20 @@ fn decode_when<'a>(
     Some(When::Approved { approvers, needed: u8::try_from(count?).ok()?, expires: waits? })
 }
 
+fn share_a_kind(one: &Grant, other: &Grant) -> bool {
+    match (&one.kinds, &other.kinds) {
+        (Some(one), Some(other)) => !one.is_disjoint(other),
+        _ => true,
+    }
+}
+
 /// Warns about grants that repeat an earlier one: which of two lifetimes holds would be a surprise.
 pub(crate) fn check_repeats(grants: &[(Item<'_>, Grant)]) {
     for (index, (item, grant)) in grants.iter().enumerate() {
         let repeats = |other: &&(Item<'_>, Grant)| {
-            other.1.target == grant.target && other.1.to.iter().any(|subject| grant.to.contains(subject))
+            other.1.target == grant.target
+                && other.1.to.iter().any(|subject| grant.to.contains(subject))
+                && share_a_kind(&other.1, grant)
         };
         if let Some((first, _)) = grants.iter().take(index).find(repeats) {
             item.problem(

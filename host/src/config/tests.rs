@@ -4,6 +4,7 @@ mod minting;
 mod mistakes;
 
 use super::*;
+use chaperone_core::identity::CallerKind;
 use chaperone_core::role::RoleName;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -119,6 +120,8 @@ fn every_key_is_understood() {
         config.grants[2].when,
         When::Approved { approvers: vec![alias("dba")], needed: 1, expires: Duration::from_secs(1200) }
     );
+    assert_eq!(config.grants[1].kinds, None);
+    assert_eq!(config.grants[2].kinds, Some([CallerKind::Human, CallerKind::Agent].into()));
     assert_eq!(config.limits.session_threads, Some(4));
     assert_eq!(config.limits.plugin_instances, 9000);
     let role = |name: &str| RoleName::new(name).unwrap();

@@ -530,6 +530,7 @@ fn one_grant(grant: &config::Grant, groups: &BTreeMap<GroupAlias, policy::Subjec
     policy::Grant {
         target: grant.target.clone(),
         to: grant.to.iter().filter_map(subject).collect(),
+        kinds: grant.kinds.clone(),
         when,
         lifetime: grant.lifetime,
         recorded: grant.recorded,

@@ -32,11 +32,13 @@ pub(crate) async fn gateways() -> Vec<Gateway> {
     gateways
 }
 
-/// `db` for 15 minutes to whoever asks; `vault` for an hour with two of `dba`; `web` to an app role.
+/// `db` for 15 minutes to whoever asks; `vault` for an hour with two of `dba`; `web` to an app role; `bots` to those who come
+/// as or through agents.
 pub(crate) fn policy() -> Policy {
     let grant = |name: &str, to: Subject, when: When, minutes: u64| Grant {
         target: target(name),
         to: vec![to],
+        kinds: None,
         when,
         lifetime: Duration::from_secs(60 * minutes),
         recorded: Recorded::Yes,
@@ -49,6 +51,10 @@ pub(crate) fn policy() -> Policy {
             grant("db", group("team"), When::Requested, 15),
             grant("vault", group("team"), approved, 60),
             grant("web", role, When::Requested, 15),
+            Grant {
+                kinds: Some([CallerKind::Agent, CallerKind::HumanThroughAgent].into()),
+                ..grant("bots", group("team"), When::Requested, 15)
+            },
         ],
         groups: [("dba", group("dba")), ("security", group("security"))]
             .map(|(alias, subject)| (GroupAlias::new(alias).unwrap(), subject))

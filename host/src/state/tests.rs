@@ -114,6 +114,7 @@ fn grant() -> Grant {
     Grant {
         target: target("db"),
         to: vec![group("team")],
+        kinds: None,
         when: When::Requested,
         lifetime: Duration::from_secs(900),
         recorded: Recorded::Yes,

@@ -33,6 +33,22 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
         "approvers: group:agents",
         "25:5 error `approvers` does nothing under `when: requested`: no human is asked | write `when: approved`, or delete it",
     ),
+    ("recorded: yes", "kind: agnt", "25:11 error `agnt` is not accepted here | did you mean `agent`?"),
+    (
+        "recorded: yes",
+        "kind: unknown",
+        "25:11 error `unknown` is not accepted here | write one of human, human-through-agent, agent, agent-user, workload",
+    ),
+    (
+        "recorded: yes",
+        "kind: []",
+        "25:5 error nobody can match this grant: `kind` is empty | name a kind of caller, or delete it",
+    ),
+    (
+        "recorded: yes",
+        "kind: [agent, agent]",
+        "25:19 error this kind is listed twice | one is enough: delete this one",
+    ),
     (
         "when: requested",
         "when: request",

@@ -9,23 +9,15 @@ use chaperone_core::name::RequestId;
 use chaperone_core::window::{Opened, Window, WindowOf, after};
 use std::fmt::Write;
 
-const KINDS: [CallerKind; 6] = [
-    CallerKind::Human,
-    CallerKind::HumanThroughAgent,
-    CallerKind::Agent,
-    CallerKind::AgentUser,
-    CallerKind::Workload,
-    CallerKind::Unknown,
-];
-
 /// How the caller stands to a grant: target, and what is done to its facts.
-const GRANTS: [(&str, &str); 7] = [
+const GRANTS: [(&str, &str); 8] = [
     ("group", "db"),
     ("group-unknown", "db"),
     ("other-provider", "db"),
     ("no-group", "db"),
     ("group-approved", "vault"),
     ("role", "web"),
+    ("for-agents", "bots"),
     ("no-target", "nowhere"),
 ];
 
@@ -51,7 +43,7 @@ const TOKENS: [(&str, i64); 3] = [("valid", 600), ("ends-first", 1), ("expired",
 async fn every_cell_of_the_matrix_is_as_written() {
     for gateway in &gateways().await {
         let mut table = String::from("grant | window | token");
-        for kind in KINDS {
+        for kind in CallerKind::ALL {
             write!(table, " | {kind}").unwrap();
         }
         table.push('\n');
@@ -59,7 +51,7 @@ async fn every_cell_of_the_matrix_is_as_written() {
             for (window_name, window) in WINDOWS {
                 for (token, seconds) in TOKENS {
                     write!(table, "{grant} | {window_name} | {token}").unwrap();
-                    for kind in KINDS {
+                    for kind in CallerKind::ALL {
                         let name = format!("{grant}-{window_name}-{token}-{kind}");
                         let identity = caller(&name, kind, grant, seconds);
                         if let Some(window) = window {
