@@ -38,6 +38,16 @@ async fn who_chooses_by_a_column_that_needs_approval_waits_or_is_refused() {
 /// Nothing is held here.
 const TRIGGER: &str = "{ threshold: 100, approvers: dba }";
 
+/// A gateway whose checks allow everything, in front of these relations, and a session.
+async fn with_relations(mask: &str, defined: &str) -> (Stage, Wire) {
+    let guard = "{ preset: none }".into();
+    let setting = Setting { guard, mask: mask.into(), trigger: TRIGGER.into(), ..Setting::default() };
+    let stage = Stage::start(setting).await.unwrap();
+    stage.real(defined).unwrap();
+    let wire = Wire::connect(&stage, &stage.agent_with_window().unwrap()).await.unwrap();
+    (stage, wire)
+}
+
 /// Functions of unknown effect may be called: what they return is the masks' business.
 const GUARD: &str = r#"{ functions: ["*"] }"#;
 

@@ -347,13 +347,15 @@ impl Approval {
     }
 }
 
-/// Whether two principals are one person. The provider's name is left out: one tenant may be configured under two
-/// names, and whoever signs in through both is still one.
+/// Whether two principals are one person.
 pub fn same_person(one: &Principal, other: &Principal) -> bool {
-    fn person(principal: &Principal) -> &str {
-        principal.as_str().split_once('/').map_or(principal.as_str(), |(_, person)| person)
-    }
     person(one).eq_ignore_ascii_case(person(other))
+}
+
+/// Who it is, whatever the case. The provider's name is left out: one tenant may be configured under two names, and whoever
+/// signs in through both is still one.
+pub fn person(principal: &Principal) -> &str {
+    principal.as_str().split_once('/').map_or(principal.as_str(), |(_, person)| person)
 }
 
 /// Whether a text of a person is short enough and cannot play tricks on a terminal: no control characters but line

@@ -38,8 +38,8 @@ pub(crate) async fn deny(client: &Client, args: &DenyArgs, audience: Audience) -
         Audience::Programs => print::json(&answer),
         Audience::People => {
             let entry = answer.get("id").and_then(Value::as_str).unwrap_or_default();
-            let until = match answer.get("until").and_then(Value::as_str) {
-                Some(until) => format!("until {until}"),
+            let until = match answer.get("until").filter(|until| !until.is_null()) {
+                Some(until) => format!("until {}", print::cell(Some(until))),
                 None => "until the entry is lifted".to_owned(),
             };
             print::out(&format!(

@@ -204,6 +204,8 @@ impl Grants {
 
     /// One access request: its requester sees it, an operator, and who may decide on it.
     pub async fn request_of(&self, identity: &Identity, id: RequestId) -> Result<StoredApproval, AskError> {
+        // Each time: who waits may be denied in the meantime.
+        self.inner.admit(identity, self.inner.clock.now()).map_err(AskError::Failed)?;
         let stored = self.inner.state.approval(ApprovalId::Request(id)).await?.ok_or(AskError::NotFound)?;
         let facts = identity.facts();
         let visible = *stored.approval.requester() == facts.principal

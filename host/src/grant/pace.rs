@@ -5,6 +5,7 @@
 //! fast. So it counts by tenant and object.
 
 use chaperone_core::Timestamp;
+use chaperone_core::approval::person;
 use chaperone_core::name::Principal;
 use chaperone_core::window::between;
 use std::collections::HashMap;
@@ -34,8 +35,7 @@ impl Pace {
     pub(super) fn count(&self, of: &Principal, now: Timestamp) -> Result<(), Duration> {
         let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = |minute: &Minute| MINUTE.saturating_sub(between(minute.began, now));
-        let person =
-            of.as_str().split_once('/').map_or(of.as_str(), |(_, person)| person).to_ascii_lowercase();
+        let person = person(of).to_ascii_lowercase();
         if !minutes.contains_key(&person) && minutes.len() >= MAX_COUNTED {
             minutes.retain(|_, minute| !rest(minute).is_zero());
             if minutes.len() >= MAX_COUNTED {

@@ -2,7 +2,7 @@
 //! refused where one of them does, or is not known.
 
 use chaperone_tests::raw::{Message, Out, Wire, errors, rows, shape};
-use chaperone_tests::stage::{Setting, Stage};
+use chaperone_tests::stage::Stage;
 
 /// A view that shows a harmless note and a secret, and code that opens cursors unseen.
 const DEFINED: &str = "set role shop_owner;
@@ -20,21 +20,10 @@ const DEFINED: &str = "set role shop_owner;
 const SECRET: &str = "A NUMBER";
 
 async fn stage() -> (Stage, Wire) {
-    let stage = Stage::start(Setting {
-        guard: "{ preset: none }".into(),
-        // Trusted, so that the functions run: what they return is nothing hidden, what they open is.
-        mask: r#"{ columns: [{ match: "public.people.ssn", strategy: redact }],
-            trusted: ["public.opens", "public.says"] }"#
-            .into(),
-        trigger: super::TRIGGER.into(),
-        ..Setting::default()
-    })
-    .await
-    .unwrap();
-    stage.real(DEFINED).unwrap();
-    let token = stage.agent_with_window().unwrap();
-    let wire = Wire::connect(&stage, &token).await.unwrap();
-    (stage, wire)
+    // Trusted, so that the functions run: what they return is nothing hidden, what they open is.
+    let mask = r#"{ columns: [{ match: "public.people.ssn", strategy: redact }],
+        trusted: ["public.opens", "public.says"] }"#;
+    super::with_relations(mask, DEFINED).await
 }
 
 /// Runs texts one after the other, and takes the answer to the last one.

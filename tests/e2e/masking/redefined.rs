@@ -4,7 +4,7 @@
 
 use super::refused;
 use chaperone_tests::raw::{Message, Out, Wire, errors, rows, shape};
-use chaperone_tests::stage::{Setting, Stage};
+use chaperone_tests::stage::Stage;
 
 /// A view that shows a note and a number; the number of the table is secret, whatever shows it.
 const DEFINED: &str = "set role shop_owner;
@@ -20,21 +20,10 @@ const REDEFINED: [&str; 2] = [
 ];
 
 async fn stage() -> (Stage, Wire) {
-    let stage = Stage::start(Setting {
-        guard: "{ preset: none }".into(),
-        // Trusted to return nothing hidden, not to leave names as they are.
-        mask: r#"{ columns: [{ match: "public.people.ssn", strategy: redact, secret: true }],
-            trusted: ["public.set_config"] }"#
-            .into(),
-        trigger: super::TRIGGER.into(),
-        ..Setting::default()
-    })
-    .await
-    .unwrap();
-    stage.real(DEFINED).unwrap();
-    let token = stage.agent_with_window().unwrap();
-    let wire = Wire::connect(&stage, &token).await.unwrap();
-    (stage, wire)
+    // Trusted to return nothing hidden, not to leave names as they are.
+    let mask = r#"{ columns: [{ match: "public.people.ssn", strategy: redact, secret: true }],
+        trusted: ["public.set_config"] }"#;
+    super::with_relations(mask, DEFINED).await
 }
 
 fn run(name: &str) -> Out {

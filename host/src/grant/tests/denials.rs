@@ -185,6 +185,21 @@ async fn an_entry_for_some_time_ends_by_itself() {
     }
 }
 
+/// A caller that was let in to wait is not answered any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_denied_while_waiting_for_an_answer_gets_none() {
+    for gateway in &gateways().await {
+        let ApprovalId::Request(id) = ask(gateway, &agent("a1"), "vault").await else { panic!() };
+        let grants = gateway.grants.clone();
+        let waiting = tokio::spawn(async move {
+            grants.wait_for_request(&agent("a1"), id, Duration::from_secs(3600)).await
+        });
+        deny(&gateway.grants, denied(DeniedKind::Object, "a1"), at(1)).await;
+        let answer = soon(waiting).await.unwrap();
+        assert!(matches!(answer, Err(AskError::Failed(refusal)) if refusal.code == RefusalCode::Denied));
+    }
+}
+
 /// Permits that are made while the entry is: each is refused, or ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_permit_slips_past_an_entry_that_is_being_made() {
