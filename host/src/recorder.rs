@@ -5,7 +5,8 @@
 //! session's own thread writes its file, so there is no queue to fill and nothing to lose when the process dies.
 //!
 //! - `format`: the bytes, as `host/docs/recording.md` specifies them; `facts`: what is written as JSON
-//! - `writer`: [`Recording`]; `caps`: how much bulk data is kept; `store`: files, names, locks
+//! - `writer`: [`Recording`]; `caps`: how much bulk data is kept; `store`: files, names, locks;
+//!   `window`: a file's end in memory
 //! - `reader`: [`Reader`], [`Event`]; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay
 //!
@@ -23,6 +24,7 @@ mod recover;
 pub mod replay;
 mod store;
 mod verify;
+mod window;
 mod writer;
 
 #[cfg(test)]

@@ -171,6 +171,11 @@ impl Session {
         })
     }
 
+    /// Does ahead what the next commits would take longer for; nobody waits now.
+    pub fn make_room(&mut self) {
+        self.recording.make_room();
+    }
+
     /// Whether events wait for [`Session::commit`], or the recording has failed, which only a commit says.
     pub fn has_events(&self) -> bool {
         self.has_to_commit(0)

@@ -26,6 +26,8 @@ pub(super) const TAIL_BYTES: usize = 8;
 pub(super) const MAX_PAYLOAD_BYTES: u32 = 16 * 1024 * 1024;
 /// A raw body longer than this is cut into several frames, so that blocks and buffers stay small (bytes).
 pub(super) const MAX_FRAGMENT_BYTES: usize = 256 * 1024;
+/// How much of a file is reserved ahead of its last block at most, in bytes: the rest of one window and the whole of the next.
+pub(super) const RESERVED_BYTES: u64 = 128 * 1024;
 /// The longest JSON body, in bytes. JSON bodies are the gateway's own and bounded where they arise; this is the backstop.
 pub(super) const MAX_JSON_BYTES: usize = 4 * 1024 * 1024;
 

@@ -7,7 +7,7 @@
 use super::facts::Footer;
 use super::format::{
     BadFrame, BlockKind, Encoding, EventKind, Frame, Frames, HEADER_BYTES, Hash, Header, MAGIC,
-    MAX_PAYLOAD_BYTES, Part, TAIL_BYTES, VERSION,
+    MAX_PAYLOAD_BYTES, Part, RESERVED_BYTES, TAIL_BYTES, VERSION,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -216,8 +216,8 @@ impl<R: Read> Reader<R> {
         if got == 0 {
             return Err(self.damage(Flaw::NoFooter));
         }
-        if self.payload.iter().all(|byte| *byte == 0) {
-            return Err(self.zeros()?);
+        if self.payload.iter().take(MAGIC.len()).all(|byte| *byte == 0) {
+            return Err(self.no_magic()?);
         }
         if !self.payload.iter().zip(MAGIC).all(|(found, expected)| *found == expected) {
             return Err(self.damage(Flaw::NotABlock));
@@ -239,15 +239,21 @@ impl<R: Read> Reader<R> {
         Err(self.damage(flaw))
     }
 
-    /// A header of zeros is space that was never written only if nothing but zeros follows.
-    fn zeros(&mut self) -> Result<ReadError, ReadError> {
+    /// Zeros where a magic should be: room that was reserved and not used, or a block that was being put into it, its magic
+    /// last. So much else as is reserved may follow and no more, since nothing behind is read.
+    fn no_magic(&mut self) -> Result<ReadError, ReadError> {
         const STEP_BYTES: u64 = 64 * 1024;
-        while self.read_up_to(STEP_BYTES)? > 0 {
-            if self.payload.iter().any(|byte| *byte != 0) {
+        let (mut length, mut zeros) = (0, true);
+        while !self.payload.is_empty() {
+            length += self.payload.len() as u64;
+            zeros &= self.payload.iter().all(|byte| *byte == 0);
+            if !zeros && length > RESERVED_BYTES {
                 return Ok(self.damage(Flaw::NotABlock));
             }
+            self.read_up_to(STEP_BYTES)?;
         }
-        Ok(self.damage(Flaw::NeverWritten))
+        let cut = Flaw::Cut { missing: MAGIC.len() as u64 };
+        Ok(self.damage(if zeros { Flaw::NeverWritten } else { cut }))
     }
 
     /// Fails closed: what a later version may say about a block changes how it is to be read.

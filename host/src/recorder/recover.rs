@@ -82,7 +82,7 @@ fn recover_one(
     let length = file.metadata().map_err(failed)?.len();
     let whole = scan.totals.bytes;
     let copy = file.try_clone().map_err(failed)?;
-    let sink = FileSink::new(file, path.to_owned(), library::final_name(path));
+    let sink = FileSink::new(file, whole, path.to_owned(), library::final_name(path));
     match stopped {
         Ok(_) => Ok(Some((sink.rename().map_err(failed)?, Outcome::WasSealed))),
         Err(ReadError::Damage(damage)) => {
@@ -128,7 +128,7 @@ fn seal(
 
 /// Opens and locks an open recording. None: somebody writes it, or sealed it a moment ago.
 fn lock(path: &Path) -> std::io::Result<Option<File>> {
-    let file = match OpenOptions::new().read(true).append(true).open(path) {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -7,11 +7,12 @@
 use super::RecorderError;
 use super::SessionId;
 use super::library::{EXTENSION, OPEN_EXTENSION};
+use super::window::{self, Window};
 use super::writer::Sink;
 use chaperone_core::Timestamp;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,11 @@ const FILE_MODE: u32 = 0o600;
 const SEALED_MODE: u32 = 0o400;
 /// Write permission of anyone but the owner.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// Blocks of a recording that are written before a window is opened: a short session spares itself the calls for it, and an
+/// idle one the memory.
+const WRITTEN_FIRST: u32 = 16;
+/// Blocks longer than this are written (bytes): a call costs little beside them.
+const MAX_COPIED_BYTES: usize = 8 * 1024;
 
 /// Makes the folder if it is missing, and tries it: a read-only disk is found at start, not at the first session.
 pub(super) fn prepare(directory: &Path) -> Result<(), RecorderError> {
@@ -55,7 +61,7 @@ pub(super) fn create(
         io::ErrorKind::AlreadyExists => RecorderError::Exists { path: open.clone() },
         _ => RecorderError::Create { path: open.clone(), cause: source.into() },
     };
-    let options = || OpenOptions::new().append(true).create_new(true).mode(FILE_MODE).open(&open);
+    let options = || OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&open);
     let file = match options() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make(&day).map_err(failed)?;
@@ -70,7 +76,7 @@ pub(super) fn create(
     if sealed.exists() || !same_file(&file, &open) {
         return Err(RecorderError::Exists { path: sealed });
     }
-    Ok(FileSink::new(file, open, sealed))
+    Ok(FileSink::new(file, 0, open, sealed))
 }
 
 /// Whether the path still names this file.
@@ -85,13 +91,35 @@ pub(super) fn same_file(file: &File, path: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct FileSink {
     file: File,
+    /// Bytes of the file that are blocks: where the next one goes.
+    length: u64,
+    /// Blocks that were put in through this value.
+    blocks: u32,
+    window: Option<Window>,
+    /// The one behind it, when it was opened ahead.
+    next: Option<Window>,
+    /// Whether windows are to be had: where one could not be opened, none is tried again.
+    windows: bool,
+    /// Whether the file goes on behind its blocks, with room that was reserved for a window.
+    reserved: bool,
     open: PathBuf,
     sealed: PathBuf,
 }
 
 impl FileSink {
-    pub(super) fn new(file: File, open: PathBuf, sealed: PathBuf) -> Self {
-        FileSink { file, open, sealed }
+    /// The file of a recording whose blocks end at `length`.
+    pub(super) fn new(file: File, length: u64, open: PathBuf, sealed: PathBuf) -> Self {
+        FileSink {
+            file,
+            length,
+            blocks: 0,
+            window: None,
+            next: None,
+            windows: true,
+            reserved: false,
+            open,
+            sealed,
+        }
     }
 
     /// Gives the file its final name, unless that name is taken.
@@ -106,20 +134,71 @@ impl FileSink {
         fs::rename(&self.open, &self.sealed)?;
         Ok(self.sealed.clone())
     }
-}
 
-impl Write for FileSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+    /// Copies a block into the file's window. `false`: it has to be written.
+    fn copied(&mut self, block: &[u8]) -> io::Result<bool> {
+        if self.blocks < WRITTEN_FIRST || block.len() > MAX_COPIED_BYTES || !self.windows {
+            return Ok(false);
+        }
+        if !self.window.as_ref().is_some_and(|window| window.holds(self.length)) {
+            self.window = self.next.take().filter(|next| next.holds(self.length));
+            if self.window.is_none() {
+                self.window = self.open_window(self.length);
+            }
+        }
+        let Some(window) = &mut self.window else { return Ok(false) };
+        // What is left of a file whose pages were lost is not touched any more.
+        window.put(self.length, block).inspect_err(|_| self.reserved = false)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// None where there is none to be had.
+    fn open_window(&mut self, position: u64) -> Option<Window> {
+        // It fills what it opens with zeros.
+        debug_assert!(position >= self.length);
+        self.reserved = true;
+        let opened = Window::open(&self.file, position).ok();
+        self.windows = opened.is_some();
+        opened
+    }
+
+    /// Gives back the room behind the last block.
+    fn release(&mut self) -> io::Result<()> {
+        (self.window, self.next) = (None, None);
+        match std::mem::take(&mut self.reserved) {
+            true => self.file.set_len(self.length),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for FileSink {
+    /// A recording that was not sealed: the recovery copes with the room as well.
+    fn drop(&mut self) {
+        let _ = self.release();
     }
 }
 
 impl Sink for FileSink {
+    fn put(&mut self, block: &[u8]) -> io::Result<()> {
+        if !self.copied(block)? {
+            self.file.write_all_at(block, self.length)?;
+        }
+        self.length += block.len() as u64;
+        self.blocks = self.blocks.saturating_add(1);
+        Ok(())
+    }
+
+    fn make_room(&mut self) {
+        // One that blocks have gone past stands for nothing: what is behind its end is written already.
+        let Some(window) = self.window.as_ref().filter(|window| window.holds(self.length)) else { return };
+        let (end, room) = (window.end(), window.end().saturating_sub(self.length));
+        if self.windows && self.next.is_none() && room < window::BYTES as u64 / 2 {
+            self.next = self.open_window(end);
+        }
+    }
+
     fn sync(&mut self) -> io::Result<()> {
+        self.release()?;
         self.file.sync_all()
     }
 

@@ -5,6 +5,7 @@ mod bytes;
 mod crash;
 mod damage;
 mod folder;
+mod window;
 mod writing;
 
 use super::facts::{EndReason, PluginStamp, SessionEnd, SessionHead};
@@ -176,6 +177,10 @@ impl Write for Memory {
 }
 
 impl Sink for Memory {
+    fn put(&mut self, block: &[u8]) -> io::Result<()> {
+        self.write_all(block)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         disk.syncs += 1;

@@ -1,4 +1,4 @@
-//! A recording while its session lives: events are gathered in one reused buffer and leave it in one write a block.
+//! A recording while its session lives: events are gathered in one reused buffer and leave it a block at a time.
 //!
 //! The session's own thread writes; there is no queue and no other thread, so what `commit` returned `Ok` for is in
 //! the operating system's hands and survives the end of this process. Appending cannot fail; whatever goes wrong is
@@ -17,7 +17,7 @@ use super::{RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use serde::Serialize;
 use serde_json::json;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,14 @@ const BLOCK_TARGET_BYTES: usize = 256 * 1024;
 const BUFFER_KEPT_BYTES: usize = HEADER_BYTES + 2 * BLOCK_TARGET_BYTES;
 
 /// Where blocks go. A file, or in tests something that breaks.
-pub(super) trait Sink: Write + Send {
+pub(super) trait Sink: Send {
+    /// Hands a whole block to the operating system, behind the one before.
+    ///
+    /// # Errors
+    /// Any: the block may be torn, and nothing may be put after it.
+    fn put(&mut self, block: &[u8]) -> io::Result<()>;
+    /// Does ahead what the next blocks would have to wait for otherwise. Called while nothing does.
+    fn make_room(&mut self) {}
     /// Waits until everything written is on the medium.
     fn sync(&mut self) -> io::Result<()>;
     /// Gives the sealed recording its final name and returns it.
@@ -165,7 +172,7 @@ impl Recording {
         }
     }
 
-    /// Closes the block: one write. Does nothing when nothing is pending.
+    /// Closes the block and puts it into the file. Does nothing when nothing is pending.
     ///
     /// # Errors
     /// The first thing that went wrong since the recording began, at every call after it: the caller ends the session.
@@ -173,6 +180,13 @@ impl Recording {
         self.check()?;
         self.close_block();
         self.check()
+    }
+
+    /// Does ahead what the next commits would take longer for, at a moment when nobody waits.
+    pub fn make_room(&mut self) {
+        if self.failure.is_none() {
+            self.sink.make_room();
+        }
     }
 
     /// Writes the end and the footer, waits for the medium, and gives the recording its final name.
@@ -335,7 +349,7 @@ impl Recording {
         if let Some(room) = self.buffer.get_mut(..HEADER_BYTES) {
             room.copy_from_slice(&header.encode());
         }
-        match self.sink.write_all(&self.buffer) {
+        match self.sink.put(&self.buffer) {
             Ok(()) => self.totals.block(length, header.hash),
             Err(error) => self.failure = Some(Failure::Write(Arc::new(error))),
         }

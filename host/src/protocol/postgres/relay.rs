@@ -304,7 +304,10 @@ impl Relay<'_> {
                 }
             }
             Wake::Client => self.client_burst().await?,
-            Wake::Record => self.session.commit().map_err(SessionStop::Cut)?,
+            Wake::Record => {
+                self.session.commit().map_err(SessionStop::Cut)?;
+                self.session.make_room();
+            }
             Wake::Rest => {}
             Wake::Held(outcome) => {
                 if let Some(parked) = self.parked.take() {
