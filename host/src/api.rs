@@ -26,6 +26,7 @@ mod caller;
 mod denials;
 mod handlers;
 mod problem;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -92,18 +93,42 @@ pub trait LiveSessions: Send + Sync {
     fn end(&self, id: SessionId, by: &Principal) -> EndOutcome;
 }
 
+/// A policy that was read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// The top-level keys that say something else than before.
+    pub changed: Vec<String>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Reads the file of the gateway again.
+pub trait Reload: Send + Sync {
+    /// Puts its policy in the place of the one that counts, for this principal.
+    ///
+    /// # Errors
+    /// What is wrong with the file, for people. The policy before stays then.
+    fn reload<'a>(&'a self, by: &'a str) -> Answer<'a, Result<Reloaded, String>>;
+}
+
 /// What the handlers stand on.
 #[derive(Clone)]
 pub(crate) struct Api {
     identities: Arc<dyn Identify>,
     grants: Grants,
     sessions: Arc<dyn LiveSessions>,
+    policy: Arc<dyn Reload>,
     waiters: Waiters,
 }
 
 /// The API as a router, to be served by the HTTPS listener.
-pub fn router(identities: Arc<dyn Identify>, grants: Grants, sessions: Arc<dyn LiveSessions>) -> Router {
-    let api = Api { identities, grants, sessions, waiters: Waiters::default() };
+pub fn router(
+    identities: Arc<dyn Identify>,
+    grants: Grants,
+    sessions: Arc<dyn LiveSessions>,
+    policy: Arc<dyn Reload>,
+) -> Router {
+    let api = Api { identities, grants, sessions, policy, waiters: Waiters::default() };
     Router::new()
         .route("/api/v1/requests", post(handlers::request).get(handlers::requests))
         .route("/api/v1/requests/{id}", get(handlers::one_request))
@@ -113,6 +138,7 @@ pub fn router(identities: Arc<dyn Identify>, grants: Grants, sessions: Arc<dyn L
         .route("/api/v1/approvals/{id}", post(handlers::decide))
         .route("/api/v1/denials", post(denials::deny).get(denials::denials))
         .route("/api/v1/denials/{id}", delete(denials::lift))
+        .route("/api/v1/policy/reload", post(reload::reload))
         .route("/api/v1/sessions", get(handlers::sessions))
         .route("/api/v1/sessions/{id}", delete(handlers::end_session))
         .route("/healthz", get(handlers::health))

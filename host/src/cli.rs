@@ -164,6 +164,8 @@ pub enum Command {
     Deny(DenyArgs),
     /// List who is denied access
     Denials,
+    /// Let the gateway read its policy again: groups, grants, operators and approvers
+    Reload,
     /// Take an entry off the list of those who are denied access
     Lift {
         /// Its id, as `denials` shows it
@@ -226,6 +228,7 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Revoke { id } => remote::revoke(&connect()?, &id, audience).await,
         Command::Deny(args) => denials::deny(&connect()?, &args, audience).await,
         Command::Denials => denials::denials(&connect()?, audience).await,
+        Command::Reload => remote::reload(&connect()?, audience).await,
         Command::Lift { id } => denials::lift(&connect()?, &id, audience).await,
         Command::Sessions { live: true, .. } => remote::sessions(&connect()?, audience).await,
         Command::Sessions { limit, place, .. } => {

@@ -17,6 +17,7 @@ mod problem;
 mod provider;
 mod report;
 mod secret;
+mod source;
 mod subject;
 mod target;
 
@@ -32,6 +33,7 @@ pub(crate) use provider::is_loopback;
 pub use provider::{Cloud, Provider, ProviderKind};
 pub use report::{Outcome, Report};
 pub use secret::{Secret, SecretReference};
+pub use source::Source;
 pub use subject::{Group, Subject};
 pub use target::{Credential, Protocol, Target, TargetTls};
 
@@ -49,6 +51,8 @@ pub const MAX_OPERATOR_GROUPS: usize = 32;
 /// Everything that was configured.
 #[derive(Clone)]
 pub struct Config {
+    /// Where it is from.
+    pub source: Source,
     /// This gateway's name among those that share a target. There when any target mints.
     pub gateway: Option<String>,
     /// Where clients connect.
@@ -145,16 +149,17 @@ fn decode_file(
     let folder = path.parent().unwrap_or(Path::new(""));
     let vault = Vault { variable, folder, purpose };
     let sink = Sink::default();
-    let config = decode_source(source, &vault, &sink);
+    let config = decode_source(path, source, &vault, &sink);
     let report = Report::new(&path.display().to_string(), source, sink.finish());
     let config = config.filter(|_| report.outcome() != Outcome::Refused);
     (config, report)
 }
 
-fn decode_source(source: &str, vault: &Vault<'_>, sink: &Sink) -> Option<Config> {
-    let root = node::parse(source, sink)?;
+fn decode_source(path: &Path, text: &str, vault: &Vault<'_>, sink: &Sink) -> Option<Config> {
+    let root = node::parse(text, sink)?;
     let item = Item::root(&root, sink);
-    let config = decode_root(&item, vault);
+    let source = Source::new(path, text, source::sections(&root));
+    let config = decode_root(&item, source, vault);
     if config.is_none() && !sink.has_errors() {
         // Never reached as long as every `None` has its problem; without this it would be an empty refusal.
         item.invalid("the configuration is incomplete", "please report this: the reason was lost");
@@ -162,7 +167,7 @@ fn decode_source(source: &str, vault: &Vault<'_>, sink: &Sink) -> Option<Config>
     config
 }
 
-fn decode_root(root: &Item<'_>, vault: &Vault<'_>) -> Option<Config> {
+fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Config> {
     let mut fields = root.fields()?;
     let mut names = Names::default();
     let gateway = fields.get("gateway");
@@ -202,6 +207,7 @@ fn decode_root(root: &Item<'_>, vault: &Vault<'_>) -> Option<Config> {
     fields.finish();
     names.check();
     Some(Config {
+        source,
         gateway: named,
         listen: listen?,
         tls: tls?,

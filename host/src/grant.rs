@@ -1,8 +1,8 @@
 //! Grants: from an identity and a target to a permit.
 //!
 //! A [`Permit`] is the proof that a window was open when a session began; only this module makes one, and it ends by
-//! itself: at the window's end, at the token's end, or when somebody revokes the window or denies the caller, here or on another
-//! gateway.
+//! itself: at the window's end, at the token's end, or when somebody revokes the window, denies the caller (here or on another
+//! gateway) or changes the policy.
 //! Requests, approvals and holds are answered here too, so that all of them go through the same policy.
 //!
 //! What may go wrong: the store does not answer. Then there is no permit, no request and no decision, and after
@@ -13,14 +13,12 @@
 
 use crate::identity::Identity;
 use crate::state::{State, StateError, StoredWindow};
+use arc_swap::ArcSwap;
 use chaperone_core::Timestamp;
-use chaperone_core::grant::{
-    Backing, Grant, GrantProblem, Match, Requirement, Subject, any_matches, roles_of_all,
-};
+use chaperone_core::grant::{GrantProblem, Match};
 use chaperone_core::identity::IdentityFacts;
-use chaperone_core::name::{GroupAlias, TargetName};
+use chaperone_core::name::TargetName;
 use chaperone_core::refusal::{Refusal, RefusalCode};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -33,6 +31,7 @@ mod deny;
 mod hold;
 mod pace;
 mod permit;
+mod policy;
 #[cfg(test)]
 pub(crate) mod tests;
 mod words;
@@ -43,6 +42,7 @@ pub use deny::MAX_DENIAL;
 pub use hold::{HeldOperation, Hold, HoldOutcome, MAX_SUMMARY_BYTES};
 pub use pace::MAX_REQUESTS_PER_MINUTE;
 pub use permit::{Permit, PermitEnd};
+pub use policy::Policy;
 pub use words::NextStep;
 
 /// How often the store is asked what other gateways ended or approved: half of the second that is promised.
@@ -73,45 +73,6 @@ const MAX_ENDS_PER_LOOK: i64 = 10_000;
 /// down make a window longer.
 const NOTE_TIME_EVERY_SECONDS: i64 = 5;
 
-/// Who may open what, who runs it, and who approves: the part of the configuration that this module owns.
-#[derive(Debug, Clone, Default)]
-pub struct Policy {
-    /// The grants, in the order of the configuration.
-    pub grants: Vec<Grant>,
-    /// The groups by alias; a hold names its approvers by alias.
-    pub groups: BTreeMap<GroupAlias, Subject>,
-    /// Who may see and end everything.
-    pub operators: Vec<Subject>,
-    /// The base of the API as clients reach it, e.g. `https://chaperone.example:8443`; it is named in refusals.
-    pub api_url: String,
-}
-
-impl Policy {
-    /// Checks every grant; all mistakes at once.
-    pub fn check(&self) -> Result<(), Vec<GrantProblem>> {
-        let problems: Vec<_> = self.grants.iter().filter_map(|grant| grant.check().err()).collect();
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
-    }
-
-    fn covering<'a>(
-        &'a self,
-        facts: &'a IdentityFacts,
-        target: &'a TargetName,
-    ) -> impl Iterator<Item = &'a Grant> {
-        self.grants.iter().filter(move |grant| grant.covers(facts, target) == Match::Proved)
-    }
-
-    /// The requirement that a hold's terms stand for; none if nobody is configured under that name.
-    fn requirement(&self, approvers: &GroupAlias, needed: u8) -> Option<Requirement> {
-        let subject = self.groups.get(approvers)?;
-        Some(Requirement { approvers: approvers.clone(), members: vec![subject.clone()], needed })
-    }
-
-    fn is_operator(&self, facts: &IdentityFacts) -> Match {
-        any_matches(&self.operators, facts)
-    }
-}
-
 /// Why the grant module cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -131,7 +92,7 @@ pub struct Grants {
 
 #[derive(Debug)]
 struct Inner {
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     state: State,
     clock: Arc<dyn Clock>,
     live: permit::Live,
@@ -151,7 +112,7 @@ impl Grants {
         state.clock_has_come_to(clock.now()).await?;
         state.settle_left_behind(clock.now()).await?;
         let inner = Arc::new(Inner {
-            policy,
+            policy: ArcSwap::from_pointee(policy),
             state,
             clock,
             live: permit::Live::default(),
@@ -179,12 +140,12 @@ impl Grants {
 
     /// What a client has to send to get a window on a target.
     pub fn next_step(&self, target: &TargetName) -> NextStep {
-        NextStep::request(&self.inner.policy.api_url, target)
+        NextStep::request(&self.inner.policy.load().api_url, target)
     }
 
     /// Whether this caller may see and end what is not theirs.
     pub fn is_operator(&self, identity: &Identity) -> Match {
-        self.inner.policy.is_operator(identity.facts())
+        self.inner.policy.load().is_operator(identity.facts())
     }
 
     /// Identity and target to permit. Without a grant the answer is the same whether the target exists or not.
@@ -220,17 +181,15 @@ impl Inner {
                 .hint("Get a new token and connect again."));
         }
         self.admit(&identity, now)?;
-        let covering: Vec<&Grant> = self.policy.covering(facts, &target).collect();
-        if covering.is_empty() {
+        let policy = self.policy.load_full();
+        if policy.covering(facts, &target).next().is_none() {
             return Err(words::not_granted());
         }
         let open =
             self.state.open_windows(&facts.principal, &target, now).await.map_err(words::store_failed)?;
         let backed = open.into_iter().find_map(|StoredWindow { window, request, .. }| {
-            let backs = |grant: &&Grant| grant.backs(&window) == Backing::Backed;
-            let backing: Vec<&Grant> = covering.iter().copied().filter(backs).collect();
-            let first = (*backing.first()?).clone();
-            Some((window, request, Grant { roles: roles_of_all(&backing), ..first }))
+            let grant = policy.backing(facts, &window)?;
+            Some((window, request, grant))
         });
         match backed {
             Some((window, request, grant)) => {
@@ -240,15 +199,21 @@ impl Inner {
                 let asked = permit::Asked { request, approved_by };
                 Ok(Permit::new(&self, identity.clone(), window, grant, asked))
             }
-            None => Err(self.no_window(facts, &target, now).await),
+            None => Err(self.no_window(&policy.api_url, facts, &target, now).await),
         }
     }
 
     /// Says what to do: ask for a window, or wait for the request that is pending already.
-    async fn no_window(&self, facts: &IdentityFacts, target: &TargetName, now: Timestamp) -> Refusal {
+    async fn no_window(
+        &self,
+        api_url: &str,
+        facts: &IdentityFacts,
+        target: &TargetName,
+        now: Timestamp,
+    ) -> Refusal {
         match self.state.pending_request(&facts.principal, target, now).await {
-            Ok(Some(id)) => words::still_pending(&self.policy.api_url, target, id),
-            Ok(None) => words::no_window(&NextStep::request(&self.policy.api_url, target)),
+            Ok(Some(id)) => words::still_pending(api_url, target, id),
+            Ok(None) => words::no_window(&NextStep::request(api_url, target)),
             Err(error) => words::store_failed(error),
         }
     }

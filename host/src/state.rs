@@ -25,7 +25,7 @@ mod sessions;
 pub(crate) mod tests;
 mod windows;
 
-pub use approvals::{DecideProblem, NewHold, NewRequest, Requested, StoredApproval};
+pub use approvals::{DecideProblem, NewHold, NewRequest, Requested, StoredApproval, Vote};
 pub use audit::{Audit, AuditEvent};
 pub use denials::MAX_DENIALS;
 pub use sessions::{SessionRow, SessionStart};

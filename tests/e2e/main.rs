@@ -19,6 +19,7 @@ mod postgres;
 mod protocol;
 mod recordings;
 mod refusals;
+mod reload;
 mod resting;
 mod samples;
 mod soak;

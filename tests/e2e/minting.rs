@@ -339,7 +339,7 @@ async fn what_a_killed_gateway_left_is_swept_and_nothing_else() {
     stage.stop().await;
     other.stop().await;
     assert_eq!(stage.real(MINTED).unwrap(), strangers);
-    assert!(audited(&stage).contains("role.swept"), "{}", audited(&stage));
+    assert!(stage.audited().unwrap().contains("role.swept"), "{}", stage.audited().unwrap());
 }
 
 /// Else one that clings to its session would let the others' go on.
@@ -366,18 +366,6 @@ async fn all_sessions_that_a_crash_left_end_before_a_role_is_removed() {
     let log = stage.postgres.log();
     let first = log.lines().find(|line| line.contains("pg_terminate_backend")).unwrap();
     assert!(roles.iter().all(|role| first.contains(role)), "{first}");
-}
-
-/// The audit events in the state, one a line: name, subject, detail.
-fn audited(stage: &Stage) -> String {
-    let runtime = tokio::runtime::Handle::current();
-    let path = stage.path("state.db");
-    let read = async move {
-        let state = chaperone::state::State::sqlite(&path, "a test").await?;
-        anyhow::Ok(state.audit_events().await?)
-    };
-    let events = tokio::task::block_in_place(|| runtime.block_on(read)).unwrap();
-    events.iter().map(|event| format!("{} {} {}\n", event.event, event.subject, event.detail)).collect()
 }
 
 /// With a static credential all sessions have one role: then it is the application's name that tells them apart.

@@ -184,7 +184,7 @@ async fn a_gateway_that_is_told_to_reload_says_what_it_reloads_and_cuts_nobody()
     serving.signal("TERM").unwrap();
     let (status, log) = serving.ended().unwrap();
     assert!(status.success(), "{status} {log}");
-    assert!(log.contains("SIGHUP: the certificate is read again if it has changed"), "{log}");
+    assert!(log.contains("the policy was read again by=\"SIGHUP\""), "{log}");
     assert_eq!(statuses(&stage), [Status::Intact(Ending::Sealed)]);
 }
 

@@ -12,6 +12,7 @@ use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls, ShopLogin};
 use chaperone::gateway::run::{self as gateway, Running};
 use chaperone::recorder::{Event, EventKind, Library, Reader};
+use chaperone::state::{AuditEvent, State};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
 use std::io::{BufRead, BufReader};
@@ -313,6 +314,17 @@ impl Stage {
         let said = self.chaperone(token, &arguments)?;
         ensure!(said.status.success(), "no window: {} {}", said.stdout, said.stderr);
         first_id(&said.stdout, "win_").with_context(|| format!("no window's id in {}", said.stdout))
+    }
+
+    /// The audit events in the state, one in a line: name, subject, detail, who did it.
+    pub fn audited(&self) -> Result<String> {
+        let (runtime, path) = (tokio::runtime::Handle::current(), self.path("state.db"));
+        let read = async move { anyhow::Ok(State::sqlite(&path, "a test").await?.audit_events().await?) };
+        let events = tokio::task::block_in_place(|| runtime.block_on(read))?;
+        let line = |event: AuditEvent| {
+            format!("{} {} {} {}\n", event.event, event.subject, event.detail, event.actor)
+        };
+        Ok(events.into_iter().map(line).collect())
     }
 
     /// An approver and operator; another number is another person.

@@ -9,7 +9,7 @@
 //! - one rejection ends it; after the deadline nothing is decided; a final state never changes.
 
 use crate::Timestamp;
-use crate::grant::{MAX_NEEDED, MAX_PATIENCE, MAX_REQUIREMENTS, Match, Requirement, any_matches};
+use crate::grant::{MAX_NEEDED, MAX_PATIENCE, MAX_REQUIREMENTS, Match, Requirement, Subject, any_matches};
 use crate::identity::{CallerKind, IdentityFacts};
 use crate::name::{GroupAlias, Principal};
 use crate::window::{after, microseconds};
@@ -235,6 +235,12 @@ impl Approval {
     /// Who has to say yes.
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
+    }
+
+    /// Takes the members of every requirement from today's policy, by its alias: who has left a group since it was asked, or
+    /// whose group was taken out of the policy, decides no more. An alias without members is met by nobody: fails closed.
+    pub fn renew_members(&mut self, members: impl Fn(&GroupAlias) -> Vec<Subject>) {
+        self.requirements.iter_mut().for_each(|one| one.members = members(&one.approvers));
     }
 
     /// When it was asked.

@@ -116,6 +116,7 @@ impl From<AskError> for Problem {
             AskError::Unusable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             AskError::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             AskError::AlreadyOver => (StatusCode::CONFLICT, "already-over"),
+            AskError::PolicyChanged => (StatusCode::CONFLICT, "policy-changed"),
             AskError::DenialLength => (StatusCode::UNPROCESSABLE_ENTITY, "duration-invalid"),
             AskError::DeniesItself => (StatusCode::CONFLICT, "denies-itself"),
             AskError::TooManyDenials => (StatusCode::CONFLICT, "limit-reached"),

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 
 mod denials;
 mod flood;
+mod reload;
 
 /// Tokens are `kind.object.group`.
 struct Tokens;
@@ -50,10 +51,22 @@ impl LiveSessions for Sessions {
     }
 }
 
+/// The gateway's file: what reading it gives.
+#[derive(Default)]
+struct File(Mutex<Option<Reloaded>>);
+
+impl Reload for File {
+    fn reload<'a>(&'a self, by: &'a str) -> Answer<'a, Result<Reloaded, String>> {
+        let found = self.0.lock().unwrap().clone();
+        Box::pin(async move { found.ok_or_else(|| format!("line 3, column 1: unknown key, {by}")) })
+    }
+}
+
 /// An API that is being served.
 struct Served {
     gateway: Gateway,
     sessions: Arc<Sessions>,
+    file: Arc<File>,
     base: String,
     client: reqwest::Client,
 }
@@ -69,12 +82,12 @@ async fn serve() -> Vec<Served> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut served = Vec::new();
     for gateway in gateways().await {
-        let sessions = Arc::new(Sessions::default());
-        let router = router(Arc::new(Tokens), gateway.grants.clone(), sessions.clone());
+        let (sessions, file) = (Arc::new(Sessions::default()), Arc::new(File::default()));
+        let router = router(Arc::new(Tokens), gateway.grants.clone(), sessions.clone(), file.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        served.push(Served { gateway, sessions, base, client: reqwest::Client::new() });
+        served.push(Served { gateway, sessions, file, base, client: reqwest::Client::new() });
     }
     served
 }

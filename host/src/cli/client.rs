@@ -197,6 +197,8 @@ fn advice_for(code: &str, status: StatusCode) -> &'static str {
             "check that the token is whole, and was issued for the audience that this gateway accepts"
         }
         "denied" => "ask an operator to lift the entry",
+        "policy-refused" => "mend it on the gateway's machine, and try it with `chaperone check` there",
+        "policy-changed" => "let it be asked for again",
         "denies-itself" => "ask another operator",
         "not-granted" => "check the target's name, or ask an operator for a grant",
         "no-window" => "request one: `chaperone request TARGET --reason TEXT`",

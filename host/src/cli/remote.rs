@@ -1,4 +1,5 @@
-//! The commands that ask a gateway: `request`, `windows`, `approvals`, `approve`, `reject`, `revoke`, `sessions --live`.
+//! The commands that ask a gateway: `request`, `windows`, `approvals`, `approve`, `reject`, `revoke`, `reload`,
+//! `sessions --live`.
 
 use super::client::Client;
 use super::failure::{Exit, Failure};
@@ -42,6 +43,27 @@ pub(crate) enum Verdict {
     Approve,
     /// It may not.
     Reject,
+}
+
+/// `chaperone reload`.
+pub(crate) async fn reload(client: &Client, audience: Audience) -> Result<Exit, Failure> {
+    let answer = client.post("/api/v1/policy/reload", &json!({})).await?;
+    match audience {
+        Audience::Programs => print::json(&answer),
+        Audience::People => {
+            let changed =
+                answer.get("changed").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let names: Vec<String> = changed.iter().map(|name| cell(Some(name))).collect();
+            print::out(&match names.is_empty() {
+                true => "The policy was read again; nothing in it has changed.\n".to_owned(),
+                false => format!(
+                    "The policy was read again; changed: {}. Sessions that it would not let in again are cut.\n",
+                    names.join(", ")
+                ),
+            });
+        }
+    }
+    Ok(Exit::Done)
 }
 
 /// `chaperone request`.

@@ -2,6 +2,7 @@
 
 mod minting;
 mod mistakes;
+mod source;
 
 use super::*;
 use chaperone_core::identity::CallerKind;
@@ -198,7 +199,7 @@ fn documented() -> BTreeSet<String> {
 fn the_reference_page_has_every_key_and_no_other() {
     let sink = Sink::default();
     let vault = Vault { variable: &environment, folder: Path::new("/"), purpose: Purpose::Serve };
-    decode_source(FULL, &vault, &sink).unwrap();
+    decode_source(Path::new("chaperone.yaml"), FULL, &vault, &sink).unwrap();
     let known = sink.finish().vocabulary;
     let documented = documented();
     assert_eq!(known.difference(&documented).collect::<Vec<_>>(), Vec::<&String>::new(), "not documented");

@@ -4,12 +4,13 @@
 //! taken. Shutdown stops accepting, lets running operations finish up to the deadline, cuts what is left, and seals
 //! every recording before the process ends.
 
+use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, serve_metrics, store};
+use super::{Gateway, LiveRegistry, policy, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
-use crate::grant::{Grants, Policy};
+use crate::grant::Grants;
 use crate::identity::{self, Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
 use crate::metrics::Metrics;
@@ -18,8 +19,6 @@ use crate::recorder::{Caps, Recorder, RecorderConfig};
 use crate::target::{SecretSource, Target, TargetTls};
 use crate::tls::{Reload, TlsClient, TlsServer};
 use chaperone_core::Timestamp;
-use chaperone_core::grant::{self as policy, Requirement};
-use chaperone_core::name::GroupAlias;
 use chaperone_hooks::{Chain, Engine, EngineConfig, LoadError, Plugin, PluginSource};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -91,7 +90,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let state = store::open(&config, postgres.1).await?;
     let url = config.listen.public_url.clone().unwrap_or_else(|| api_url(api.1));
-    let policy = policy(&config, &url);
+    let policy = policy::policy(&config, &url);
     let clock = store::clock(&state).await?;
     let grants = Grants::start(policy, state.clone(), Arc::new(clock))
         .await
@@ -133,7 +132,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         };
         listener::accept(postgres.0, &limits, accept_threads, metrics, accept_stop, serve).await;
     });
-    let router = crate::api::router(identities, grants, live);
+    let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
+    reloader.loaded().await;
+    let router = crate::api::router(identities, grants, live, reloader.clone());
     let api_places = serve_http::API_CONNECTIONS;
     let transport = Transport::Tls(Arc::clone(&tls));
     accepting.spawn(serve_http::serve(api.0, transport, api_places, router, stop.clone()));
@@ -147,7 +148,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     let certificate_pem = tls.certificate_pem();
     let hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
-    accepting.spawn(watch_certificate(tls, hangup, stop.clone()));
+    accepting.spawn(watch_files(tls, reloader, hangup, stop.clone()));
     tracing::info!(postgres = %postgres.1, api = %api.1, "listening");
     Ok(Running {
         postgres: postgres.1,
@@ -250,16 +251,21 @@ fn server_tls(tls: &config::Tls) -> Result<TlsServer, StartError> {
     made.map_err(|error| StartError::new(error, "check `tls` in the configuration"))
 }
 
-/// Reads the certificate again from time to time, and at SIGHUP. Who sends that expects a reload, and by default it would end this
-/// process with its recordings unsealed.
-async fn watch_certificate(tls: Arc<TlsServer>, mut hangup: Signal, stop: CancellationToken) {
+/// Reads the certificate again from time to time, and the policy too at SIGHUP.
+async fn watch_files(
+    tls: Arc<TlsServer>,
+    reloader: Arc<Reloader>,
+    mut hangup: Signal,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(CERTIFICATE_LOOK) => {}
-            _ = hangup.recv() => tracing::info!(
-                "SIGHUP: the certificate is read again if it has changed; other changes of the configuration need a restart"
-            ),
+            _ = hangup.recv() => {
+                // It says in the log what it did, or why not.
+                let _ = reloader.reload("SIGHUP").await;
+            }
         }
         match tls.reload_if_changed() {
             Ok(Reload::Unchanged) => {}
@@ -484,56 +490,4 @@ fn recorder(config: &config::Recording) -> Result<Recorder, StartError> {
         tracing::warn!(session = ?recovered.session, outcome = ?recovered.outcome, "a recording was left open");
     }
     Ok(recorder)
-}
-
-fn policy(config: &Config, api_url: &str) -> Policy {
-    let groups: BTreeMap<GroupAlias, policy::Subject> = config
-        .groups
-        .iter()
-        .map(|group| {
-            let subject = policy::Subject::Group {
-                provider: group.provider.clone(),
-                id: group.object_id.clone(),
-                alias: group.alias.clone(),
-            };
-            (group.alias.clone(), subject)
-        })
-        .collect();
-    let grants = config.grants.iter().map(|grant| one_grant(grant, &groups)).collect();
-    let operators = config.operators.iter().filter_map(|alias| groups.get(alias)).cloned().collect();
-    Policy { grants, operators, api_url: api_url.to_owned(), groups }
-}
-
-fn one_grant(grant: &config::Grant, groups: &BTreeMap<GroupAlias, policy::Subject>) -> policy::Grant {
-    let subject = |subject: &config::Subject| match subject {
-        // Configuration has refused aliases that are not defined; one that is missing all the same matches nobody.
-        config::Subject::Group(alias) => groups.get(alias).cloned(),
-        config::Subject::Principal(principal) => Some(policy::Subject::Principal(principal.clone())),
-        config::Subject::Role { provider, name } => {
-            Some(policy::Subject::Role { provider: provider.clone(), role: name.clone() })
-        }
-    };
-    let when = match &grant.when {
-        config::When::Requested => policy::When::Requested,
-        config::When::Approved { approvers, needed, expires } => policy::When::Approved {
-            requirements: approvers
-                .iter()
-                .map(|alias| Requirement {
-                    approvers: alias.clone(),
-                    members: groups.get(alias).cloned().into_iter().collect(),
-                    needed: *needed,
-                })
-                .collect(),
-            patience: *expires,
-        },
-    };
-    policy::Grant {
-        target: grant.target.clone(),
-        to: grant.to.iter().filter_map(subject).collect(),
-        kinds: grant.kinds.clone(),
-        when,
-        lifetime: grant.lifetime,
-        recorded: grant.recorded,
-        roles: grant.roles.clone(),
-    }
 }

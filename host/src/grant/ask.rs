@@ -7,6 +7,7 @@ use super::{
 use crate::identity::Identity;
 use crate::state::{
     DecideProblem, EndWindow, NewRequest, Requested, SessionRow, StateError, StoredApproval, StoredWindow,
+    Vote,
 };
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{
@@ -15,7 +16,7 @@ use chaperone_core::approval::{
 };
 use chaperone_core::grant::{Choice, Grant, Match, When, choose};
 use chaperone_core::identity::IdentityFacts;
-use chaperone_core::name::{RequestId, TargetName, WindowId};
+use chaperone_core::name::{GroupAlias, RequestId, TargetName, WindowId};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::window::{Opened, Window, WindowOf, between};
 use std::sync::Arc;
@@ -65,6 +66,11 @@ pub enum AskError {
     /// A rule of approvals is against it.
     #[error("This cannot be decided: {0}.")]
     Rule(ApprovalProblem),
+    /// It would be asked of others, or not at all, today.
+    #[error(
+        "The policy has changed since this was asked: it cannot be approved any more. Let it be asked again."
+    )]
+    PolicyChanged,
     /// The window is over.
     #[error("This window is over already.")]
     AlreadyOver,
@@ -156,7 +162,7 @@ impl Grants {
             .pace
             .count(&facts.principal, now)
             .map_err(|rest| AskError::TooFast(whole_seconds(rest)))?;
-        let policy = &self.inner.policy;
+        let policy = self.inner.policy.load_full();
         let grant = match choose(&policy.grants, facts, target, duration) {
             Choice::Grant(grant) => grant,
             Choice::TooLong(longest) => return Err(AskError::TooLong(longest)),
@@ -206,7 +212,10 @@ impl Grants {
     pub async fn request_of(&self, identity: &Identity, id: RequestId) -> Result<StoredApproval, AskError> {
         // Each time: who waits may be denied in the meantime.
         self.inner.admit(identity, self.inner.clock.now()).map_err(AskError::Failed)?;
-        let stored = self.inner.state.approval(ApprovalId::Request(id)).await?.ok_or(AskError::NotFound)?;
+        let mut stored =
+            self.inner.state.approval(ApprovalId::Request(id)).await?.ok_or(AskError::NotFound)?;
+        let policy = self.inner.policy.load_full();
+        stored.approval.renew_members(|alias| policy.members(alias));
         let facts = identity.facts();
         let visible = *stored.approval.requester() == facts.principal
             || self.is_operator(identity) == Match::Proved
@@ -264,8 +273,11 @@ impl Grants {
     pub async fn approvals(&self, identity: &Identity) -> Result<Vec<StoredApproval>, AskError> {
         let facts = identity.facts();
         let operator = self.is_operator(identity);
-        let visible =
-            |stored: &StoredApproval| operator == Match::Proved || stored.approval.may_decide(facts).is_ok();
+        let policy = self.inner.policy.load_full();
+        let visible = |stored: &mut StoredApproval| {
+            stored.approval.renew_members(|alias| policy.members(alias));
+            operator == Match::Proved || stored.approval.may_decide(facts).is_ok()
+        };
         Ok(self.inner.state.pending_approvals(self.inner.clock.now(), visible).await?)
     }
 
@@ -308,7 +320,19 @@ impl Inner {
         now: Timestamp,
     ) -> Result<StoredApproval, AskError> {
         let window = WindowId::new(uuid::Uuid::now_v7());
-        let decided = self.state.decide(which, &approver, verdict, comment, window, now).await?;
+        let policy = self.policy.load_full();
+        let members = |alias: &GroupAlias| policy.members(alias);
+        if verdict == Verdict::Approve
+            && let Some(mut stored) = self.state.approval(which).await?
+        {
+            stored.approval.renew_members(members);
+            // Not told to who is none of its approvers.
+            if stored.approval.may_decide(&approver).is_ok() && !policy.still_asks(&stored.approval) {
+                return Err(AskError::PolicyChanged);
+            }
+        }
+        let vote = Vote { approver: &approver, verdict, comment, window };
+        let decided = self.state.decide(which, members, vote, now).await?;
         self.tell_waiters();
         decided.map_err(|problem| match problem {
             // To who is no approver, what they may not decide and what does not exist look alike.
@@ -328,7 +352,7 @@ impl Inner {
     ) -> Result<(), AskError> {
         let window = self.state.window(id).await?.ok_or(AskError::NotFound)?.window;
         if !same_person(window.principal(), &facts.principal)
-            && self.policy.is_operator(&facts) == Match::NotProved
+            && self.policy.load().is_operator(&facts) == Match::NotProved
         {
             return Err(AskError::NotFound);
         }

@@ -106,7 +106,7 @@ impl Grants {
         length: Option<Duration>,
         now: Timestamp,
     ) -> Result<Denial, AskError> {
-        self.may_deny(operator)?;
+        self.is_a_person_who_operates(operator)?;
         if reason.trim().is_empty() || !is_text(reason, MAX_REASON_CHARS) {
             return Err(AskError::Reason);
         }
@@ -131,7 +131,7 @@ impl Grants {
 
     /// Takes an entry off the list.
     pub async fn lift(&self, operator: &Identity, id: DenialId, now: Timestamp) -> Result<(), AskError> {
-        self.may_deny(operator)?;
+        self.is_a_person_who_operates(operator)?;
         let (inner, operator) = (self.inner.clone(), operator.clone());
         self.home(async move { inner.lift(operator, id, now).await }).await
     }
@@ -145,7 +145,10 @@ impl Grants {
     }
 
     /// Operators who are persons: an agent that runs the gateway must not be able to shut people out, or agents in.
-    fn may_deny(&self, operator: &Identity) -> Result<(), AskError> {
+    ///
+    /// # Errors
+    /// To who is no operator, there is nothing there.
+    pub fn is_a_person_who_operates(&self, operator: &Identity) -> Result<(), AskError> {
         if self.is_operator(operator) == Match::NotProved {
             return Err(AskError::NotFound);
         }

@@ -114,8 +114,9 @@ impl Inner {
         }
         let terms = merge_holds(operation.terms);
         let mut requirements = Vec::with_capacity(terms.len());
+        let policy = self.policy.load_full();
         for one in &terms {
-            let known = self.policy.requirement(&one.approvers, one.needed);
+            let known = policy.requirement(&one.approvers, one.needed);
             requirements.push(known.ok_or_else(|| nobody_to_ask(one.approvers.as_str()))?);
         }
         let timeout = terms.iter().map(|one| u64::from(one.timeout_seconds)).min().unwrap_or(0);

@@ -31,8 +31,8 @@ pub struct Permit {
 #[derive(Debug)]
 struct Proof {
     identity: Identity,
-    window: Window,
-    grant: Grant,
+    window: Arc<Window>,
+    grant: Arc<Grant>,
     request: RequestId,
     approved_by: Vec<Principal>,
     ends_at: Timestamp,
@@ -67,6 +67,8 @@ pub enum PermitEnd {
         /// The entry.
         by: Denial,
     },
+    /// The policy was replaced, and would not give it again.
+    PolicyChanged,
 }
 
 impl PermitEnd {
@@ -86,6 +88,10 @@ impl PermitEnd {
             }
             // Of a session that is cut: what it was let in by is taken back.
             PermitEnd::Denied { by } => Refusal { code: RefusalCode::Revoked, ..words::denied(by) },
+            PermitEnd::PolicyChanged => {
+                Refusal::new(RefusalCode::Revoked, "the policy that let you onto this target was changed")
+                    .hint("Connect again: you are told then what you may ask for.")
+            }
         }
     }
 }
@@ -100,10 +106,16 @@ impl Permit {
         asked: Asked,
     ) -> Self {
         let ends_at = window.closes().min(identity.facts().expires_at);
+        let (window, grant) = (Arc::new(window), Arc::new(grant));
         // A revocation between the reading of the window and this line is seen at the next look at the store.
-        let number = grants.live.enter(&window, &identity);
-        // An entry of the deny list since it was asked is seen here, or sees the permit.
-        grants.live.review_one(number, |watched| grants.denied(&watched.identity, grants.clock.now()));
+        let watched =
+            Watched { window: window.clone(), grant: grant.clone(), identity: identity.clone(), end: None };
+        let number = grants.live.enter(watched);
+        // An entry of the deny list and a policy since they were asked are seen here, or see the permit.
+        grants.live.review_one(number, |watched| {
+            let denied = grants.denied(&watched.identity, grants.clock.now());
+            denied.or_else(|| grants.policy.load().no_longer_gives(watched))
+        });
         let Asked { request, approved_by } = asked;
         let grants = grants.clone();
         let proof = Proof { identity, window, grant, request, approved_by, ends_at, grants, number };
@@ -143,8 +155,8 @@ impl Permit {
     /// Aliases of the configured groups that the caller is proved to be in.
     pub fn groups(&self) -> Vec<String> {
         let facts = self.inner.identity.facts();
-        let groups = self.inner.grants.policy.groups.iter();
-        let proved = groups.filter(|(_, subject)| subject.matches(facts) == Match::Proved);
+        let policy = self.inner.grants.policy.load();
+        let proved = policy.groups.iter().filter(|(_, subject)| subject.matches(facts) == Match::Proved);
         proved.map(|(alias, _)| alias.to_string()).collect()
     }
 
@@ -227,7 +239,9 @@ struct Permits {
 /// A live permit, as far as it matters to whether it may live on.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) window: WindowId,
+    pub(super) window: Arc<Window>,
+    /// What it was given by.
+    pub(super) grant: Arc<Grant>,
     pub(super) identity: Identity,
     end: Option<PermitEnd>,
 }
@@ -247,11 +261,10 @@ impl Live {
         self.permits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, window: &Window, identity: &Identity) -> u64 {
+    fn enter(&self, watched: Watched) -> u64 {
         let mut permits = self.permits();
         permits.last += 1;
         let number = permits.last;
-        let watched = Watched { window: window.id(), identity: identity.clone(), end: None };
         permits.by_number.insert(number, watched);
         number
     }
@@ -296,7 +309,7 @@ impl Live {
         let ended: HashMap<WindowId, EndedWindow> =
             ended.into_iter().map(|ended| (ended.id, ended)).collect();
         self.review(|watched| {
-            let EndedWindow { by, reason, .. } = ended.get(&watched.window)?;
+            let EndedWindow { by, reason, .. } = ended.get(&watched.window.id())?;
             Some(PermitEnd::Revoked { by: by.to_string(), reason: reason.clone() })
         });
     }

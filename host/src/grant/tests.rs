@@ -4,14 +4,15 @@ use super::*;
 use crate::state::tests::{Store, at, group, needs, person, stores, target};
 use chaperone_core::approval::{ApprovalId, ApprovalProblem, State as Standing, Verdict};
 use chaperone_core::decision::HoldTerms;
-use chaperone_core::grant::{Recorded, When};
+use chaperone_core::grant::{Grant, Recorded, Subject, When};
 use chaperone_core::identity::CallerKind;
-use chaperone_core::name::{HoldId, ProviderName, WindowId};
+use chaperone_core::name::{GroupAlias, HoldId, ProviderName, WindowId};
 use std::sync::Arc;
 
 mod approvals;
 mod denials;
 mod matrix;
+mod policy;
 mod windows;
 
 /// A gateway over one of the stores.

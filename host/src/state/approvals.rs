@@ -7,9 +7,9 @@ use super::audit::{Audit, note};
 use super::{LIST_LIMIT, State, StateError, StoredWindow, micros, text, to_json, windows};
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{Approval, ApprovalId, ApprovalProblem, Matter, State as Standing, Verdict};
-use chaperone_core::grant::{Backing, Grant};
+use chaperone_core::grant::{Backing, Grant, Subject};
 use chaperone_core::identity::IdentityFacts;
-use chaperone_core::name::{HoldId, Principal, RequestId, TargetName, WindowId};
+use chaperone_core::name::{GroupAlias, HoldId, Principal, RequestId, TargetName, WindowId};
 use chaperone_core::window::{Opened, Window, WindowOf};
 use serde_json::json;
 use sqlx::{Any, AnyConnection, Row, Transaction};
@@ -48,6 +48,19 @@ pub struct NewRequest {
     pub limit: i64,
     /// Windows that the policy may open to a principal within a day.
     pub opened_limit: i64,
+}
+
+/// What one person says.
+#[derive(Debug, Clone, Copy)]
+pub struct Vote<'a> {
+    /// Who.
+    pub approver: &'a IdentityFacts,
+    /// What.
+    pub verdict: Verdict,
+    /// In their words.
+    pub comment: &'a str,
+    /// The id of the window that opens if this is the last approval of a request.
+    pub window: WindowId,
 }
 
 /// What became of a request.
@@ -158,16 +171,15 @@ impl State {
         Ok(Some(stored))
     }
 
-    /// One person decides. `window` is the id of the window that opens if this was the last approval of a request.
+    /// One person decides; `members` says whom an approver group means today.
     pub async fn decide(
         &self,
         id: ApprovalId,
-        approver: &IdentityFacts,
-        verdict: Verdict,
-        comment: &str,
-        window: WindowId,
+        members: impl Fn(&GroupAlias) -> Vec<Subject> + Send,
+        vote: Vote<'_>,
         now: Timestamp,
     ) -> Result<Result<StoredApproval, DecideProblem>, StateError> {
+        let Vote { approver, verdict, comment, window } = vote;
         let mut transaction = self.begin().await?;
         let locked = sqlx::query(LOCK_APPROVAL).bind(id.to_string()).execute(&mut *transaction).await?;
         if locked.rows_affected() == 0 {
@@ -176,6 +188,7 @@ impl State {
         let Some(mut stored) = load(&mut transaction, id).await? else {
             return Ok(Err(DecideProblem::Unknown));
         };
+        stored.approval.renew_members(members);
         let standing = match stored.approval.decide(approver, verdict, comment, now) {
             Ok(standing) => standing,
             Err(problem) => return Ok(Err(DecideProblem::Rule(problem))),

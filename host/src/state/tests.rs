@@ -169,7 +169,8 @@ async fn decide(
     now: Timestamp,
 ) -> Result<Standing, DecideProblem> {
     let window = WindowId::new(uuid::Uuid::now_v7());
-    let decided = state.decide(id, who, verdict, "because", window, now).await.unwrap();
+    let vote = Vote { approver: who, verdict, comment: "because", window };
+    let decided = state.decide(id, |alias| vec![group(alias.as_str())], vote, now).await.unwrap();
     decided.map(|stored| stored.approval.state(now))
 }
 

@@ -1,8 +1,6 @@
 //! Ways round: to be more than the role is, to log in a second time, to stay after the end.
 
-use super::{
-    MINTED, attributes, audited, gone, minting, refused, roles_of, seen, sleepers, valid_until, version,
-};
+use super::{MINTED, attributes, gone, minting, refused, roles_of, seen, sleepers, valid_until, version};
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::process::Ran;
 use chaperone_tests::proxy::Proxy;
@@ -116,7 +114,7 @@ async fn what_a_session_has_made_is_handed_on_and_its_role_goes() {
     assert_eq!(stage.real("select note from notes").unwrap(), "made by an agent\n");
     assert_eq!(stage.real("select count(*) from pg_default_acl").unwrap().trim(), "0");
     stage.stop().await;
-    assert!(!audited(&stage).contains("role.left"), "{}", audited(&stage));
+    assert!(!stage.audited().unwrap().contains("role.left"), "{}", stage.audited().unwrap());
 }
 
 /// What runs with its owner's rights is never handed on: the agent's words would be run as the next owner. Such a role stays,
@@ -168,7 +166,7 @@ async fn what_would_act_for_its_owner_is_not_handed_on_and_is_powerless() {
             assert!(asked.unwrap_err().to_string().contains("permission denied for table customers"));
         }
         let left = format!("role.left {role}");
-        stage.until("the audit event", |stage| Ok(audited(stage).contains(&left))).await.unwrap();
+        stage.until("the audit event", |stage| Ok(stage.audited().unwrap().contains(&left))).await.unwrap();
         // Once somebody has looked at it, it goes by itself: here at the next start.
         stage.real(drop_it).unwrap();
         assert_eq!(roles_of(&stage, number).unwrap(), [role]);
@@ -190,7 +188,7 @@ async fn without_an_heir_a_role_that_owns_something_is_kept_and_told_of() {
     let role = seen(&mut wire, "select current_user").await;
     drop(wire);
     let left = format!("role.left {role}");
-    stage.until("the audit event", |stage| Ok(audited(stage).contains(&left))).await.unwrap();
+    stage.until("the audit event", |stage| Ok(stage.audited().unwrap().contains(&left))).await.unwrap();
     serving.signal("TERM").unwrap();
     let (status, log) = serving.ended().unwrap();
     assert!(status.success(), "{status}");
@@ -294,5 +292,5 @@ async fn an_agent_that_holds_a_lock_on_its_role_is_thrown_out_all_the_same() {
         assert_eq!(sleepers(&stage, number).unwrap(), 0);
     }
     stage.stop().await;
-    assert!(!audited(&stage).contains("role.left"), "{}", audited(&stage));
+    assert!(!stage.audited().unwrap().contains("role.left"), "{}", stage.audited().unwrap());
 }

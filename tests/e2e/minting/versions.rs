@@ -1,7 +1,7 @@
 //! Every supported version of the server as a target that mints: a role is made, used and removed, is swept after a crash, and
 //! is as narrow as that version allows.
 
-use super::{MINTED, audited, gone, minting, roles_of, seen, sleepers, version};
+use super::{MINTED, gone, minting, roles_of, seen, sleepers, version};
 use chaperone_tests::raw::{Out, Wire, errors, shape};
 use chaperone_tests::stage::{Minting, Setting, Stage};
 use chaperone_tests::tools;
@@ -77,7 +77,7 @@ async fn mints(named: &str, programs: PathBuf) {
     assert_eq!(sleepers(&stage, 1).unwrap(), 0, "{named}");
     stage.stop().await;
     assert_eq!(stage.real(MINTED).unwrap(), "", "{named}");
-    let audited = audited(&stage);
+    let audited = stage.audited().unwrap();
     assert!(audited.contains("role.swept"), "{named}: {audited}");
     let told: Vec<&str> = audited.lines().filter(|line| line.starts_with("role.left ")).collect();
     assert!(told.len() == 1 && told[0].contains(&left), "{named}: {audited}");
@@ -141,7 +141,7 @@ async fn is_left_powerless(stage: &Stage, token: &str, version: u32) -> String {
     assert_eq!(shape(&wire.query("alter role current_user password 'stolen'").await.unwrap()), "C ZI");
     drop(wire);
     let left = format!("role.left {role}");
-    stage.until("the audit event", |stage| Ok(audited(stage).contains(&left))).await.unwrap();
+    stage.until("the audit event", |stage| Ok(stage.audited().unwrap().contains(&left))).await.unwrap();
     let state = "select not rolcanlogin and rolvaliduntil = '-infinity' and rolpassword is null, coalesce((select \
          string_agg(g.rolname, ',') from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = a.oid), '')";
     let state = stage.real(&format!("{state} from pg_authid a where rolname = '{role}'")).unwrap();

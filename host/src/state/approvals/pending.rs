@@ -12,11 +12,11 @@ const MAX_PAGES: usize = 20;
 type Behind = (i64, String);
 
 impl State {
-    /// What is pending and `visible`, the oldest first.
+    /// What is pending and `visible`, which may change what it is shown, the oldest first.
     pub async fn pending_approvals(
         &self,
         now: Timestamp,
-        visible: impl Fn(&StoredApproval) -> bool + Send + Sync,
+        mut visible: impl FnMut(&mut StoredApproval) -> bool + Send,
     ) -> Result<Vec<StoredApproval>, StateError> {
         let most = usize::try_from(LIST_LIMIT).unwrap_or(usize::MAX);
         let (mut found, mut behind) = (Vec::new(), Some((i64::MIN, String::new())));
@@ -24,7 +24,7 @@ impl State {
             let Some(from) = behind.take().filter(|_| found.len() < most) else { break };
             let page;
             (page, behind) = self.pending_page(now, &from).await?;
-            found.extend(page.into_iter().filter(&visible));
+            found.extend(page.into_iter().filter_map(|mut stored| visible(&mut stored).then_some(stored)));
         }
         found.truncate(most);
         Ok(found)

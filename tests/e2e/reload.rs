@@ -1,0 +1,127 @@
+//! The policy is read again while the gateway runs: what is taken out of it ends now, and a file with a mistake changes nothing.
+
+use chaperone_core::identity::CallerKind;
+use chaperone_tests::raw::{Out, Wire, errors, rows, shape};
+use chaperone_tests::stage::{AGENTS, ASKERS, DBAS, Setting, Stage, first_id};
+use std::time::{Duration, Instant};
+
+/// "Now", and room for a machine that does other things.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Changes the gateway's file.
+fn edit(stage: &Stage, from: &str, to: &str) {
+    let path = stage.path("chaperone.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    std::fs::write(&path, text.replace(from, to)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_is_taken_back_cuts_its_sessions_and_nobody_elses() {
+    let stage = Stage::start(Setting::default()).await.unwrap();
+    let operator = stage.approver().unwrap();
+    let agent = stage.agent_with_window().unwrap();
+    let asker = stage.token(CallerKind::Agent, ASKERS, 2).unwrap();
+    let asked = stage.chaperone(&asker, &["request", "shop", "--reason", "x", "--json"]).unwrap();
+    let asked = first_id(&asked.success().unwrap(), "req_").unwrap();
+    stage.chaperone(&operator, &["approve", &asked]).unwrap().success().unwrap();
+    let mut cut = Wire::connect(&stage, &agent).await.unwrap();
+    let mut other = Wire::connect(&stage, &asker).await.unwrap();
+
+    // Nothing has changed; then something else than the policy, and then a mistake at the end of the file.
+    let reload = || stage.chaperone(&operator, &["reload"]).unwrap();
+    let same = reload().success().unwrap();
+    assert_eq!(same, "The policy was read again; nothing in it has changed.\n");
+    let good = std::fs::read_to_string(stage.path("chaperone.yaml")).unwrap();
+    let removed =
+        good.replace(r#"  - { grant: shop, to: "group:agents""#, r#"  - { grant: shop, to: "group:dba""#);
+    assert_ne!(removed, good);
+    let write = |text: &str| std::fs::write(stage.path("chaperone.yaml"), text).unwrap();
+    for (text, said) in [
+        (removed.replace("state: state.db", "state: other.db"), "state changed, which needs a restart"),
+        (format!("{removed}recorded: yes\n"), "unknown key `recorded`"),
+        (removed.replace("lifetime: 15m", "lifetime: 15"), "column"),
+        (String::new(), "line 1"),
+    ] {
+        write(&text);
+        let refused = reload();
+        assert_eq!(refused.stdout, "");
+        assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains("The file was not taken; the policy before stays"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(rows(&cut.query("select 7").await.unwrap()), ["7"]);
+    }
+    std::fs::remove_file(stage.path("chaperone.yaml")).unwrap();
+    assert!(reload().stderr.contains("cannot read"), "{}", reload().stderr);
+    let not_theirs = stage.chaperone(&agent, &["reload"]).unwrap();
+    assert!(
+        not_theirs.stderr.contains("There is nothing of this id that you may see"),
+        "{}",
+        not_theirs.stderr
+    );
+
+    write(&removed);
+    cut.send(Out::new().query("select pg_sleep(600)")).await.unwrap();
+    let started = Instant::now();
+    let taken = reload().success().unwrap();
+    assert_eq!(
+        taken,
+        "The policy was read again; changed: grants. Sessions that it would not let in again are cut.\n"
+    );
+    let last = cut.answer().await.unwrap();
+    assert!(started.elapsed() < LATE, "cut after {:?}", started.elapsed());
+    assert!(shape(&last).ends_with("E:57P01"), "{}", shape(&last));
+    assert!(
+        errors(&last).contains("the policy that let you onto this target was changed"),
+        "{}",
+        errors(&last)
+    );
+    assert_eq!(rows(&other.query("select 8").await.unwrap()), ["8"]);
+    let again = stage.psql(&agent).unwrap().run("select 1").unwrap();
+    assert!(again.stderr.contains("access to this target is not granted"), "{}", again.stderr);
+    let recorded = stage.recorded_of(1).unwrap();
+    assert!(recorded[0].end().contains("revoked"), "{}", recorded[0].end());
+
+    // Given back, the window counts again: it was never ended.
+    write(&good);
+    reload().success().unwrap();
+    assert_eq!(stage.psql(&agent).unwrap().run("select 9").unwrap().success().unwrap(), "9\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_the_policy_again_and_leaves_an_audit_event() {
+    let mut stage = Stage::start(Setting::default()).await.unwrap();
+    let agent = stage.agent_with_window().unwrap();
+    let serving = stage.serve().await.unwrap();
+    let mut wire = Wire::connect(&stage, &agent).await.unwrap();
+    edit(&stage, "groups: { agents:", "groups: { agents: 7, agents_:");
+    serving.signal("HUP").unwrap();
+    let has = |stage: &Stage, event: &str| {
+        Ok(stage.audited()?.lines().any(|line| line.starts_with(event) && line.ends_with("SIGHUP")))
+    };
+    stage.until("the refusal's audit event", |stage| has(stage, "config.refused")).await.unwrap();
+    assert_eq!(rows(&wire.query("select 7").await.unwrap()), ["7"]);
+
+    // The group of agents is another now: its alias means others, so its members are nobody here.
+    edit(&stage, &format!("agents: 7, agents_: test/{AGENTS}"), &format!("agents: test/{DBAS}"));
+    edit(&stage, &format!(", dba: test/{DBAS} }}"), ", dba: test/7e570000-0000-4000-8000-0000000000b4 }");
+    serving.signal("HUP").unwrap();
+    let last = wire.answer().await.unwrap();
+    assert!(
+        errors(&last).contains("the policy that let you onto this target was changed"),
+        "{}",
+        errors(&last)
+    );
+    stage.until("the audit event", |stage| has(stage, "config.loaded")).await.unwrap();
+    let events = stage.audited().unwrap();
+    let digest = chaperone::config::without_secrets(&stage.path("chaperone.yaml")).unwrap().source.sha256;
+    assert_eq!(events.matches("config.loaded").count(), 3, "{events}");
+    assert!(events.contains(&digest), "{events}");
+    serving.signal("TERM").unwrap();
+    let (status, log) = serving.ended().unwrap();
+    assert!(status.success(), "{status} {log}");
+    assert!(log.contains("the policy was not read again; the one before stays"), "{log}");
+}
