@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use chaperone_core::Timestamp;
+use chaperone_core::identity::Caller;
 use chaperone_core::name::{Principal, SessionId, TargetName, WindowId};
 use chaperone_core::refusal::Refusal;
 use serde::Serialize;
@@ -66,6 +67,8 @@ pub struct LiveSession {
     pub id: SessionId,
     /// Whose it is.
     pub principal: Principal,
+    /// Who that is, and through what.
+    pub caller: Caller,
     /// On what.
     pub target: TargetName,
     /// In which window.

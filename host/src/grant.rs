@@ -185,8 +185,7 @@ impl Inner {
         if policy.covering(facts, &target).next().is_none() {
             return Err(words::not_granted());
         }
-        let open =
-            self.state.open_windows(&facts.principal, &target, now).await.map_err(words::store_failed)?;
+        let open = self.state.open_windows(&facts.into(), &target, now).await.map_err(words::store_failed)?;
         let backed = open.into_iter().find_map(|StoredWindow { window, request, .. }| {
             let grant = policy.backing(facts, &window)?;
             Some((window, request, grant))
@@ -211,7 +210,7 @@ impl Inner {
         target: &TargetName,
         now: Timestamp,
     ) -> Refusal {
-        match self.state.pending_request(&facts.principal, target, now).await {
+        match self.state.pending_request(&facts.into(), target, now).await {
             Ok(Some(id)) => words::still_pending(api_url, target, id),
             Ok(None) => words::no_window(&NextStep::request(api_url, target)),
             Err(error) => words::store_failed(error),

@@ -183,11 +183,12 @@ async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
     ("denials", include_str!("state/migrations/0003_denials.sql")),
     ("windows by principal", include_str!("state/migrations/0004_windows_by.sql")),
+    ("callers", include_str!("state/migrations/0005_callers.sql")),
 ];
 
 /// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.
@@ -237,6 +238,15 @@ fn name<T: TryFrom<String>>(row: &AnyRow, column: &'static str) -> Result<T, Sta
 fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &'static str) -> Result<T, StateError> {
     let text: String = row.try_get(column)?;
     serde_json::from_str(&text).map_err(|_| StateError::Unreadable(column))
+}
+
+/// The same of a column that older rows have not.
+fn json_or_none<T: serde::de::DeserializeOwned>(
+    row: &AnyRow,
+    column: &'static str,
+) -> Result<Option<T>, StateError> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map_or(Ok(None), |text| serde_json::from_str(&text)).map_err(|_| StateError::Unreadable(column))
 }
 
 fn to_json<T: serde::Serialize>(value: &T, column: &'static str) -> Result<String, StateError> {

@@ -112,3 +112,66 @@ pub struct IdentityFacts {
     /// When the credential expires: no session outlives it.
     pub expires_at: Timestamp,
 }
+
+/// Who asks, and through what: the part of a caller's facts that approvers see, and that what is opened for them is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// On whose behalf.
+    pub principal: Principal,
+    /// What kind of caller.
+    pub kind: CallerKind,
+    /// The application that acts; the agent, when a person comes through one.
+    pub actor: String,
+    /// The agent's blueprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blueprint: Option<String>,
+    /// As they call themselves; never decides anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+}
+
+impl From<&IdentityFacts> for Caller {
+    fn from(facts: &IdentityFacts) -> Self {
+        Caller {
+            principal: facts.principal.clone(),
+            kind: facts.kind,
+            actor: facts.actor.clone(),
+            blueprint: facts.blueprint.clone(),
+            display_name: facts.display_name.clone(),
+        }
+    }
+}
+
+impl Caller {
+    /// The same text for callers who are the same to whoever approves: of one kind, and through one application. A person at a
+    /// plain client is the same at each, since approvers approve the person; but what was asked through one agent is of no
+    /// use to another that acts for the same person, nor what a person asked to any agent of theirs.
+    pub fn chain(&self) -> String {
+        match self.kind {
+            CallerKind::Human => self.kind.to_string(),
+            kind => format!("{kind} {}", self.actor.to_ascii_lowercase()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_told_apart_by_kind_and_but_for_people_by_what_acts() {
+        let provider = ProviderName::new("corp").unwrap();
+        let chain = |kind, actor: &str| {
+            let principal = Principal::of(&provider, "t", "ann").unwrap();
+            Caller { principal, kind, actor: actor.into(), blueprint: None, display_name: None }.chain()
+        };
+        for one in CallerKind::ALL {
+            for other in CallerKind::ALL {
+                assert_eq!(chain(one, "a") == chain(other, "a"), one == other, "{one} {other}");
+                let same = one == other && one == CallerKind::Human;
+                assert_eq!(chain(one, "a") == chain(other, "b"), same, "{one} {other}");
+            }
+            assert_eq!(chain(one, "Ab-1"), chain(one, "aB-1"), "ids have no case");
+        }
+    }
+}

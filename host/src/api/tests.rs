@@ -336,6 +336,7 @@ async fn sessions_are_listed_and_ended_by_who_may() {
         let session = |number: u128, object: &str| LiveSession {
             id: SessionId::new(uuid::Uuid::from_u128(number)),
             principal: person(object, CallerKind::Agent, &[]).principal,
+            caller: (&person(object, CallerKind::Agent, &[])).into(),
             target: TargetName::new("db").unwrap(),
             window: WindowId::new(uuid::Uuid::from_u128(9)),
             started: at(0),

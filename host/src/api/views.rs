@@ -3,6 +3,7 @@
 use crate::state::{StoredApproval, StoredWindow};
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{ApprovalId, Decided, Matter, State};
+use chaperone_core::identity::Caller;
 use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
 use chaperone_core::window::{Opened, WindowState};
 use serde::Serialize;
@@ -53,6 +54,8 @@ impl WindowView {
 pub(super) struct ApprovalView {
     id: ApprovalId,
     requester: Principal,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<Caller>,
     target: TargetName,
     state: State,
     asked: Timestamp,
@@ -78,7 +81,7 @@ struct ApproversView {
 
 impl ApprovalView {
     pub(super) fn of(stored: StoredApproval, window: Option<StoredWindow>, now: Timestamp) -> Self {
-        let StoredApproval { id, approval, window: window_id } = stored;
+        let StoredApproval { id, caller, approval, window: window_id } = stored;
         let approvers = approval.requirements().iter();
         let duration = match approval.matter() {
             Matter::Window(terms) => {
@@ -89,6 +92,7 @@ impl ApprovalView {
         ApprovalView {
             id,
             requester: approval.requester().clone(),
+            caller,
             target: approval.matter().target().clone(),
             state: approval.state(now),
             asked: approval.asked(),

@@ -155,10 +155,13 @@ pub(crate) async fn windows(client: &Client, audience: Audience) -> Result<Exit,
 
 /// `chaperone approvals`.
 pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exit, Failure> {
-    const COLUMNS: [Column; 6] = [
+    const COLUMNS: [Column; 9] = [
         Column { title: "ID", pointer: "/id" },
         Column { title: "TARGET", pointer: "/target" },
         Column { title: "ASKED BY", pointer: "/requester" },
+        Column { title: "NAME", pointer: "/caller/display_name" },
+        Column { title: "KIND", pointer: "/caller/kind" },
+        Column { title: "THROUGH", pointer: "/caller/actor" },
         Column { title: "WHAT", pointer: "/matter/summary" },
         Column { title: "WHY", pointer: "/matter/reason" },
         Column { title: "UNTIL", pointer: "/deadline" },
@@ -179,9 +182,11 @@ pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exi
 
 /// `chaperone sessions --live`.
 pub(crate) async fn sessions(client: &Client, audience: Audience) -> Result<Exit, Failure> {
-    const COLUMNS: [Column; 5] = [
+    const COLUMNS: [Column; 7] = [
         Column { title: "SESSION", pointer: "/id" },
         Column { title: "PRINCIPAL", pointer: "/principal" },
+        Column { title: "KIND", pointer: "/caller/kind" },
+        Column { title: "THROUGH", pointer: "/caller/actor" },
         Column { title: "TARGET", pointer: "/target" },
         Column { title: "STARTED", pointer: "/started" },
         Column { title: "ENDS", pointer: "/ends" },

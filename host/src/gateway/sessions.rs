@@ -55,6 +55,7 @@ impl LiveRegistry {
         let session = LiveSession {
             id: head.session,
             principal: facts.principal.clone(),
+            caller: facts.into(),
             target: permit.target().clone(),
             window: permit.window().id(),
             started: now,
@@ -62,8 +63,7 @@ impl LiveRegistry {
         };
         let start = SessionStart {
             id: head.session,
-            principal: facts.principal.clone(),
-            kind: facts.kind.to_string(),
+            caller: facts.into(),
             target: permit.target().clone(),
             window: permit.window().id(),
         };

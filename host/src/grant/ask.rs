@@ -400,6 +400,7 @@ fn new_request(
     let id = RequestId::new(uuid::Uuid::now_v7());
     Ok(NewRequest {
         id,
+        caller: facts.into(),
         approval,
         window,
         key: None,

@@ -135,7 +135,8 @@ impl Inner {
         let approval = Approval::ask(requester, matter, requirements, now, patience)
             .map_err(|problem| unusable(&problem))?;
         let (id, deadline) = (HoldId::new(uuid::Uuid::now_v7()), approval.deadline());
-        let new = NewHold { id, approval, limit: MAX_PENDING_HOLDS };
+        let caller = permit.identity().facts().into();
+        let new = NewHold { id, caller, approval, limit: MAX_PENDING_HOLDS };
         match self.state.hold(new, now).await.map_err(words::store_failed)? {
             Some(_) => {
                 self.tell_waiters();

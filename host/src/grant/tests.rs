@@ -10,6 +10,7 @@ use chaperone_core::name::{GroupAlias, HoldId, ProviderName, WindowId};
 use std::sync::Arc;
 
 mod approvals;
+mod chain;
 mod denials;
 mod matrix;
 mod policy;

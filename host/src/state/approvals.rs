@@ -8,7 +8,7 @@ use super::{LIST_LIMIT, State, StateError, StoredWindow, micros, text, to_json, 
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{Approval, ApprovalId, ApprovalProblem, Matter, State as Standing, Verdict};
 use chaperone_core::grant::{Backing, Grant, Subject};
-use chaperone_core::identity::IdentityFacts;
+use chaperone_core::identity::{Caller, IdentityFacts};
 use chaperone_core::name::{GroupAlias, HoldId, Principal, RequestId, TargetName, WindowId};
 use chaperone_core::window::{Opened, Window, WindowOf};
 use serde_json::json;
@@ -25,6 +25,8 @@ use rows::{assemble, load};
 pub struct StoredApproval {
     /// Its id.
     pub id: ApprovalId,
+    /// Who asked, and through what. None in rows of a version that did not keep it.
+    pub caller: Option<Caller>,
     /// The approval.
     pub approval: Approval,
     /// The window that it opened, if it is about one and was approved.
@@ -36,6 +38,8 @@ pub struct StoredApproval {
 pub struct NewRequest {
     /// Its id.
     pub id: RequestId,
+    /// Who asks.
+    pub caller: Caller,
     /// What is asked, pending or (with `window`) approved by policy.
     pub approval: Approval,
     /// The window that opens at once.
@@ -85,6 +89,8 @@ pub enum Requested {
 pub struct NewHold {
     /// Its id.
     pub id: HoldId,
+    /// Whose operation it is.
+    pub caller: Caller,
     /// What is asked.
     pub approval: Approval,
     /// Pending holds that a principal may have.
@@ -108,8 +114,8 @@ const LOCK_PRINCIPAL: &str = "INSERT INTO principals (principal, touched) VALUES
 const LOCK_APPROVAL: &str = "UPDATE approvals SET touched = touched + 1 WHERE id = $1";
 
 const INSERT: &str = "INSERT INTO approvals (id, kind, requester, target, matter, requirements, asked, deadline, \
-     state, idempotency_key, window_id, node, touched) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0)";
+     state, idempotency_key, window_id, node, caller, chain, touched) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0)";
 
 /// States what it expects: a final state is never overwritten.
 const SETTLE: &str =
@@ -143,13 +149,17 @@ impl State {
             return Ok(Requested::TooManyOpened);
         }
         let window_id = new.window.as_ref().map(Window::id);
-        let stored =
-            StoredApproval { id: ApprovalId::Request(new.id), approval: new.approval, window: window_id };
+        let stored = StoredApproval {
+            id: ApprovalId::Request(new.id),
+            caller: Some(new.caller.clone()),
+            approval: new.approval,
+            window: window_id,
+        };
         insert(&mut transaction, &stored, new.key.as_deref(), &self.node, now).await?;
         let window = match new.window {
             None => None,
             Some(window) => {
-                windows::insert(&mut transaction, &window, new.id, "policy", now).await?;
+                windows::insert(&mut transaction, &window, (new.id, &new.caller), "policy", now).await?;
                 Some(StoredWindow { window, request: new.id, ended: None })
             }
         };
@@ -165,7 +175,12 @@ impl State {
         if pending(&mut transaction, &requester, "hold", now).await? >= new.limit {
             return Ok(None);
         }
-        let stored = StoredApproval { id: ApprovalId::Hold(new.id), approval: new.approval, window: None };
+        let stored = StoredApproval {
+            id: ApprovalId::Hold(new.id),
+            caller: Some(new.caller),
+            approval: new.approval,
+            window: None,
+        };
         insert(&mut transaction, &stored, None, &self.node, now).await?;
         transaction.commit().await?;
         Ok(Some(stored))
@@ -247,20 +262,21 @@ impl State {
         load(&mut connection, id).await
     }
 
-    /// The access request of a principal on a target that waits, if any; the oldest.
+    /// The access request of a caller on a target that waits, if any; the oldest.
     pub async fn pending_request(
         &self,
-        principal: &Principal,
+        caller: &Caller,
         target: &TargetName,
         now: Timestamp,
     ) -> Result<Option<RequestId>, StateError> {
         let row = sqlx::query(
             "SELECT id FROM approvals WHERE requester = $1 AND kind = 'request' AND state = 'pending' \
-             AND target = $2 AND deadline > $3 ORDER BY asked LIMIT 1",
+             AND target = $2 AND deadline > $3 AND chain = $4 ORDER BY asked LIMIT 1",
         )
-        .bind(principal.as_str())
+        .bind(caller.principal.as_str())
         .bind(target.as_str())
         .bind(micros(now))
+        .bind(caller.chain())
         .fetch_optional(&self.read)
         .await?;
         row.as_ref().map(|row| text(row, "id")).transpose()
@@ -324,7 +340,8 @@ async fn asked_before(
             .await?;
         if let Some(row) = row {
             let Some(stored) = load(transaction, text(&row, "id")?).await? else { return Ok(None) };
-            if stored.approval.matter() != new.approval.matter() {
+            let chain = stored.caller.as_ref().map(Caller::chain);
+            if stored.approval.matter() != new.approval.matter() || chain != Some(new.caller.chain()) {
                 return Ok(Some(Requested::KeyReused));
             }
             let window = window_of(transaction, &stored).await?;
@@ -333,11 +350,12 @@ async fn asked_before(
     }
     let rows = sqlx::query(
         "SELECT id FROM approvals WHERE requester = $1 AND kind = 'request' AND target = $2 AND state = 'pending' \
-         AND deadline > $3 ORDER BY asked LIMIT $4",
+         AND deadline > $3 AND chain = $4 ORDER BY asked LIMIT $5",
     )
     .bind(requester.as_str())
     .bind(new.approval.matter().target().as_str())
     .bind(micros(now))
+    .bind(new.caller.chain())
     .bind(new.limit)
     .fetch_all(&mut **transaction)
     .await?;
@@ -368,7 +386,7 @@ async fn open_already(
 ) -> Result<Option<StoredWindow>, StateError> {
     let Matter::Window(terms) = new.approval.matter() else { return Ok(None) };
     let wanted = Duration::from_secs(terms.seconds);
-    let open = windows::open_in(transaction, new.approval.requester(), &terms.target, now).await?;
+    let open = windows::open_in(transaction, &new.caller, &terms.target, now).await?;
     Ok(open.filter(|open| {
         let backed = new.grants.iter().any(|grant| grant.backs(&open.window) == Backing::Backed);
         backed && open.window.length() >= wanted
@@ -401,6 +419,9 @@ async fn insert(
     now: Timestamp,
 ) -> Result<(), StateError> {
     let approval = &stored.approval;
+    if stored.caller.as_ref().is_none_or(|caller| caller.principal != *approval.requester()) {
+        return Err(StateError::Unreadable("caller"));
+    }
     let kind = match stored.id {
         ApprovalId::Request(_) => "request",
         ApprovalId::Hold(_) => "hold",
@@ -419,10 +440,13 @@ async fn insert(
         .bind(key.map(str::to_owned))
         .bind(stored.window.map(|window| window.to_string()))
         .bind(node)
+        .bind(to_json(&stored.caller, "caller")?)
+        .bind(stored.caller.as_ref().map(Caller::chain))
         .execute(&mut **transaction)
         .await?;
     let audit = event(stored.id, "asked", approval.requester().as_str(), approval.matter().target().as_str());
-    note(transaction, audit.as_audit(json!({ "matter": approval.matter() })), now).await
+    note(transaction, audit.as_audit(json!({ "matter": approval.matter(), "caller": stored.caller })), now)
+        .await
 }
 
 async fn write_decision(
@@ -469,7 +493,9 @@ async fn open_approved(
     };
     let length = Duration::from_secs(terms.seconds);
     let window = Window::open(of, now, length, length).map_err(|_| StateError::Unreadable("matter"))?;
-    windows::insert(transaction, &window, request, approver.principal.as_str(), now).await?;
+    // Fails closed: a window that is bound to nobody would be anybody's of this principal.
+    let caller = stored.caller.as_ref().ok_or(StateError::Unreadable("caller"))?;
+    windows::insert(transaction, &window, (request, caller), approver.principal.as_str(), now).await?;
     Ok(Some(id))
 }
 

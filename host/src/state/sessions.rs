@@ -1,8 +1,11 @@
 //! Summaries of sessions, so that a list needs no recording to be opened.
 
 use super::audit::{Audit, note};
-use super::{LIST_LIMIT, State, StateError, micros, moment, moment_or_none, name, text};
+use super::{
+    LIST_LIMIT, State, StateError, json_or_none, micros, moment, moment_or_none, name, text, to_json,
+};
 use chaperone_core::Timestamp;
+use chaperone_core::identity::Caller;
 use chaperone_core::name::{Principal, SessionId, TargetName, WindowId};
 use serde::Serialize;
 use serde_json::json;
@@ -15,9 +18,7 @@ pub struct SessionStart {
     /// Its id.
     pub id: SessionId,
     /// Whose it is.
-    pub principal: Principal,
-    /// The caller's kind, in its word.
-    pub kind: String,
+    pub caller: Caller,
     /// On what.
     pub target: TargetName,
     /// In which window.
@@ -33,6 +34,8 @@ pub struct SessionRow {
     pub principal: Principal,
     /// The caller's kind, in its word.
     pub kind: String,
+    /// Who it is, and through what. None in rows of a version that did not keep it.
+    pub caller: Option<Caller>,
     /// On what.
     pub target: TargetName,
     /// In which window.
@@ -52,24 +55,25 @@ impl State {
     pub async fn session_started(&self, session: &SessionStart, now: Timestamp) -> Result<(), StateError> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "INSERT INTO sessions (id, principal, kind, target, window_id, node, started) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO sessions (id, principal, kind, target, window_id, node, started, caller) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(session.id.to_string())
-        .bind(session.principal.as_str())
-        .bind(session.kind.as_str())
+        .bind(session.caller.principal.as_str())
+        .bind(session.caller.kind.as_str())
         .bind(session.target.as_str())
         .bind(session.window.to_string())
         .bind(self.node.as_str())
         .bind(micros(now))
+        .bind(to_json(&session.caller, "caller")?)
         .execute(&mut *transaction)
         .await?;
         let audit = Audit {
             event: "session.started",
-            actor: session.principal.as_str(),
+            actor: session.caller.principal.as_str(),
             subject: &session.id.to_string(),
             target: session.target.as_str(),
-            detail: json!({ "window": session.window, "kind": session.kind }),
+            detail: json!({ "window": session.window, "kind": session.caller.kind, "caller": session.caller }),
         };
         note(&mut transaction, audit, now).await?;
         Ok(transaction.commit().await?)
@@ -156,6 +160,7 @@ fn stored(row: &AnyRow) -> Result<SessionRow, StateError> {
         id: text(row, "id")?,
         principal: name(row, "principal")?,
         kind: row.try_get("kind")?,
+        caller: json_or_none(row, "caller")?,
         target: name(row, "target")?,
         window: text(row, "window_id")?,
         node: row.try_get("node")?,

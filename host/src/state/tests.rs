@@ -96,10 +96,12 @@ fn terms(seconds: u64) -> Matter {
 }
 
 fn asked(seconds: u64, needed: u8) -> NewRequest {
-    let requester = person("agent", CallerKind::Agent, &[]).principal;
+    let facts = person("agent", CallerKind::Agent, &[]);
+    let requester = facts.principal.clone();
     let patience = Duration::from_secs(600);
     NewRequest {
         id: RequestId::new(id()),
+        caller: (&facts).into(),
         approval: Approval::ask(requester, terms(seconds), vec![needs("dba", needed)], at(0), patience)
             .unwrap(),
         window: None,
@@ -139,7 +141,8 @@ fn by_policy(seconds: u64, now: Timestamp) -> NewRequest {
 }
 
 fn held() -> NewHold {
-    let requester = person("agent", CallerKind::Agent, &[]).principal;
+    let facts = person("agent", CallerKind::Agent, &[]);
+    let requester = facts.principal.clone();
     let matter = Matter::Operation(OperationTerms {
         target: target("db"),
         window: WindowId::new(id()),
@@ -151,7 +154,7 @@ fn held() -> NewHold {
     });
     let approval =
         Approval::ask(requester, matter, vec![needs("dba", 1)], at(0), Duration::from_secs(60)).unwrap();
-    NewHold { id: HoldId::new(id()), approval, limit: 2 }
+    NewHold { id: HoldId::new(id()), caller: (&facts).into(), approval, limit: 2 }
 }
 
 async fn new(state: &State, request: NewRequest, now: Timestamp) -> StoredApproval {
@@ -202,7 +205,8 @@ async fn a_request_opens_its_window_when_the_last_approval_arrives() {
         assert_eq!((window.window.opens(), window.window.closes()), (at(200), at(500)));
         assert_eq!(window.window.opened(), Opened::Approved);
         let agent = stored.approval.requester();
-        let open = |seconds| state.open_windows(agent, window.window.target(), at(seconds));
+        let caller = stored.caller.clone().unwrap();
+        let open = |seconds| state.open_windows(&caller, window.window.target(), at(seconds));
         assert_eq!(open(200).await.unwrap(), vec![window.clone()]);
         assert_eq!(open(199).await.unwrap(), vec![]);
         assert_eq!(open(500).await.unwrap(), vec![]);
@@ -230,10 +234,11 @@ async fn the_same_request_is_asked_once() {
             Requested::Repeated(first.clone(), None)
         );
         // The key of another principal is another key.
-        let other = person("other", CallerKind::Agent, &[]).principal;
+        let other = person("other", CallerKind::Agent, &[]);
         let patience = Duration::from_secs(600);
+        let (caller, other) = ((&other).into(), other.principal);
         let approval = Approval::ask(other, terms(300), vec![needs("dba", 1)], at(0), patience).unwrap();
-        new(state, NewRequest { approval, ..keyed(300, "k1") }, at(1)).await;
+        new(state, NewRequest { caller, approval, ..keyed(300, "k1") }, at(1)).await;
         // Answered: the key still gives the same request, with its window.
         decide(state, first.id, &human("ann"), Verdict::Approve, at(2)).await.unwrap();
         match state.request(keyed(300, "k1"), at(3)).await.unwrap() {
@@ -276,10 +281,7 @@ async fn a_window_is_ended_once_and_never_comes_back() {
         };
         assert_eq!(ended, EndedWindow { id, at: at(10), by: by.clone(), reason: "done".into() });
         assert_eq!(state.end_window(id, &by, "again", at(5)).await.unwrap(), EndWindow::AlreadyOver);
-        assert_eq!(
-            state.open_windows(window.window.principal(), &target("db"), at(5)).await.unwrap(),
-            vec![]
-        );
+        assert_eq!(state.open_windows(&asked(1, 1).caller, &target("db"), at(5)).await.unwrap(), vec![]);
         assert_eq!(state.ended_early(at(11), 10).await.unwrap(), vec![ended]);
         assert_eq!(state.ended_early(at(300), 10).await.unwrap(), vec![]);
         let nothing = WindowId::new(uuid::Uuid::now_v7());
@@ -431,8 +433,7 @@ async fn sessions_are_kept_and_a_restart_settles_what_was_left() {
         let principal = human("ann").principal;
         let start = |target_name: &str| SessionStart {
             id: SessionId::new(id()),
-            principal: principal.clone(),
-            kind: "human".into(),
+            caller: (&human("ann")).into(),
             target: target(target_name),
             window: WindowId::new(id()),
         };
@@ -536,13 +537,14 @@ async fn a_store_of_a_newer_version_is_not_used() {
 
 #[tokio::test]
 async fn what_others_ask_hides_nothing_from_those_who_may_decide() {
-    let requester = |number: usize| person(&format!("agent-{number}"), CallerKind::Agent, &[]).principal;
+    let facts = |number: usize| person(&format!("agent-{number}"), CallerKind::Agent, &[]);
+    let requester = |number: usize| facts(number).principal;
     let request = |number: usize| {
         let matter = terms(300);
         let patience = Duration::from_secs(600);
         let approval =
             Approval::ask(requester(number), matter, vec![needs("dba", 1)], at(0), patience).unwrap();
-        NewRequest { approval, ..asked(300, 1) }
+        NewRequest { caller: (&facts(number)).into(), approval, ..asked(300, 1) }
     };
     let most = usize::try_from(LIST_LIMIT).unwrap();
     for Store { state, .. } in &stores().await {

@@ -3,6 +3,7 @@
 use super::audit::{Audit, note};
 use super::{LIST_LIMIT, State, StateError, micros, moment, moment_or_none, name, text};
 use chaperone_core::Timestamp;
+use chaperone_core::identity::Caller;
 use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
 use chaperone_core::window::{Opened, Window, WindowOf};
 use serde_json::json;
@@ -51,14 +52,14 @@ impl StoredWindow {
     }
 }
 
-const INSERT: &str = "INSERT INTO windows (id, principal, target, opens, closes, opened, request) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const INSERT: &str = "INSERT INTO windows (id, principal, target, opens, closes, opened, request, chain) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
-/// The longest of the open windows of a principal on a target.
+/// Open windows of a caller on a target, the one that closes last first.
 const OPEN: &str = "SELECT * FROM windows WHERE principal = $1 AND target = $2 AND opens <= $3 AND closes > $3 \
-     AND ended IS NULL ORDER BY closes DESC LIMIT 1";
+     AND ended IS NULL AND chain = $4 ORDER BY closes DESC LIMIT $5";
 
 /// States what it expects: of two who end a window, the second finds nothing to change.
 const END: &str = "UPDATE windows SET ended = $2, ended_by = $3, end_reason = $4 \
@@ -68,7 +69,7 @@ const END: &str = "UPDATE windows SET ended = $2, ended_by = $3, end_reason = $4
 pub(super) async fn insert(
     transaction: &mut Transaction<'static, Any>,
     window: &Window,
-    request: RequestId,
+    (request, caller): (RequestId, &Caller),
     actor: &str,
     now: Timestamp,
 ) -> Result<(), StateError> {
@@ -80,6 +81,7 @@ pub(super) async fn insert(
         .bind(micros(window.closes()))
         .bind(window.opened().as_str())
         .bind(request.to_string())
+        .bind(caller.chain())
         .execute(&mut **transaction)
         .await?;
     let audit = Audit {
@@ -87,22 +89,24 @@ pub(super) async fn insert(
         actor,
         subject: &window.id().to_string(),
         target: window.target().as_str(),
-        detail: json!({ "principal": window.principal(), "closes": window.closes(), "request": request }),
+        detail: json!({ "principal": window.principal(), "closes": window.closes(), "request": request, "caller": caller }),
     };
     note(transaction, audit, now).await
 }
 
-/// The open window of a principal on a target, read inside a transaction.
+/// The open window of a caller on a target that closes last, read inside a transaction.
 pub(super) async fn open_in(
     transaction: &mut Transaction<'static, Any>,
-    principal: &Principal,
+    caller: &Caller,
     target: &TargetName,
     now: Timestamp,
 ) -> Result<Option<StoredWindow>, StateError> {
     let row = sqlx::query(OPEN)
-        .bind(principal.as_str())
+        .bind(caller.principal.as_str())
         .bind(target.as_str())
         .bind(micros(now))
+        .bind(caller.chain())
+        .bind(1_i64)
         .fetch_optional(&mut **transaction)
         .await?;
     row.as_ref().map(stored).transpose()
@@ -138,23 +142,21 @@ pub(super) async fn by_id(
 }
 
 impl State {
-    /// All open windows of a principal on a target, the one that closes last first.
+    /// All open windows of a caller on a target, the one that closes last first.
     pub async fn open_windows(
         &self,
-        principal: &Principal,
+        caller: &Caller,
         target: &TargetName,
         now: Timestamp,
     ) -> Result<Vec<StoredWindow>, StateError> {
-        let rows = sqlx::query(
-            "SELECT * FROM windows WHERE principal = $1 AND target = $2 AND opens <= $3 AND closes > $3 \
-             AND ended IS NULL ORDER BY closes DESC LIMIT $4",
-        )
-        .bind(principal.as_str())
-        .bind(target.as_str())
-        .bind(micros(now))
-        .bind(LIST_LIMIT)
-        .fetch_all(&self.read)
-        .await?;
+        let rows = sqlx::query(OPEN)
+            .bind(caller.principal.as_str())
+            .bind(target.as_str())
+            .bind(micros(now))
+            .bind(caller.chain())
+            .bind(LIST_LIMIT)
+            .fetch_all(&self.read)
+            .await?;
         rows.iter().map(stored).collect()
     }
 

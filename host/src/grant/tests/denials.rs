@@ -81,7 +81,6 @@ async fn a_token_a_client_and_a_blueprint_are_denied_whoever_comes_with_them() {
             change(&mut facts);
             Identity::for_test(facts)
         };
-        ask(gateway, &agent("a1"), "db").await;
         for (kind, id, hit, spared) in [
             (
                 DeniedKind::Credential,
@@ -104,7 +103,11 @@ async fn a_token_a_client_and_a_blueprint_are_denied_whoever_comes_with_them() {
                 caller(&|_| {}),
             ),
         ] {
-            let login = async |caller| gateway.grants.permit(caller, &target("db"), at(0)).await.unwrap();
+            let login = async |caller| {
+                let _window =
+                    gateway.grants.request(caller, &target("db"), "x", None, None, at(0)).await.unwrap();
+                gateway.grants.permit(caller, &target("db"), at(0)).await.unwrap()
+            };
             let (cut, lives) = (login(&hit).await, login(&spared).await);
             let entry = deny(&gateway.grants, denied(kind, id), at(0)).await;
             assert!(is_denied(cut.end(), &entry), "{kind}");

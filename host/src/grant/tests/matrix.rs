@@ -106,6 +106,7 @@ async fn store(gateway: &Gateway, identity: &Identity, on: &str, (opened, begins
     let window = Window::restore(of, opens, after(opens, Duration::from_secs(seconds)).unwrap()).unwrap();
     let new = crate::state::NewRequest {
         id: RequestId::new(uuid::Uuid::now_v7()),
+        caller: identity.facts().into(),
         approval: Approval::by_policy(principal, Matter::Window(terms), at(0)),
         window: Some(window),
         key: None,

@@ -1,7 +1,7 @@
 //! Approvals from their rows.
 
 use super::StoredApproval;
-use crate::state::{StateError, json, moment, name, text};
+use crate::state::{StateError, json, json_or_none, moment, name, text};
 use chaperone_core::approval::{
     Approval, ApprovalId, ApprovalParts, Decided, Matter, State as Standing, Verdict,
 };
@@ -65,6 +65,7 @@ fn stored(row: &AnyRow, decisions: Vec<Decided>) -> Result<StoredApproval, State
     let window: Option<String> = row.try_get("window_id")?;
     Ok(StoredApproval {
         id: text(row, "id")?,
+        caller: json_or_none(row, "caller")?,
         approval: Approval::restore(ApprovalParts {
             requester: name(row, "requester")?,
             matter,

@@ -35,7 +35,8 @@ async fn windows_that_the_policy_opens_to_a_principal_are_bounded_by_the_day() {
         assert_eq!(opens(40).await, Requested::TooManyOpened);
         // Nothing was kept of it, and another one is not concerned.
         assert_eq!(state.requests(None).await.unwrap().len(), 4);
-        let other = person("other", CallerKind::Agent, &[]).principal;
+        let facts = person("other", CallerKind::Agent, &[]);
+        let other = facts.principal.clone();
         let of = WindowOf {
             id: WindowId::new(id()),
             principal: other.clone(),
@@ -44,6 +45,7 @@ async fn windows_that_the_policy_opens_to_a_principal_are_bounded_by_the_day() {
         };
         let second = Duration::from_secs(1);
         let theirs = NewRequest {
+            caller: (&facts).into(),
             approval: Approval::by_policy(other, terms(1), at(40)),
             window: Some(Window::open(of, at(40), second, second).unwrap()),
             ..by_policy(1, at(40))
