@@ -29,9 +29,10 @@ const MORE_WINDOWS: &str = "\
     WITH RECURSIVE had(most) AS (SELECT count(*) FROM windows), \
     numbers(n) AS (SELECT most FROM had UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?1), \
     model AS (SELECT * FROM windows ORDER BY opens LIMIT 1) \
-    INSERT INTO windows SELECT substr(id, 1, length(id) - 8) || printf('%08x', n), \
+    INSERT INTO windows (id, principal, target, opens, closes, opened, request, ended, ended_by, end_reason, chain) \
+    SELECT substr(id, 1, length(id) - 8) || printf('%08x', n), \
     substr(principal, 1, length(principal) - 8) || printf('%08x', n), \
-    target, opens, closes, opened, request, ended, ended_by, end_reason FROM numbers, model, had WHERE most < ?1";
+    target, opens, closes, opened, request, ended, ended_by, end_reason, chain FROM numbers, model, had WHERE most < ?1";
 
 /// A running gateway with an agent that has an open window.
 pub(crate) struct Gateway {

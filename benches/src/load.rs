@@ -1,5 +1,6 @@
 //! What is run on each route, and reading what pgbench says about it.
 
+use crate::places::Places;
 use crate::process::cpu_time;
 use crate::route::{DATABASE, Route};
 use anyhow::{Context, Result, bail};
@@ -112,16 +113,23 @@ pub(crate) fn prepare(server: &Postgres) -> Result<()> {
 
 impl Load {
     /// Runs it once. `seconds` is how long, where that can be chosen.
-    pub(crate) fn run(&self, route: &Route, bin_dir: &Path, seconds: u32) -> Result<Measured> {
+    pub(crate) fn run(&self, route: &Route, server: &Postgres, seconds: u32) -> Result<Measured> {
+        let bin_dir = server.bin_dir();
+        let alone = matches!(self.kind, Kind::Select { clients: 1, .. });
+        let places = match server.pid() {
+            Some(server) if alone => Places::take(route.proxy, server)?,
+            _ => None,
+        };
         let before = route.proxy.map(cpu_time).transpose()?;
         let (count, mut measured) = match self.kind {
             Kind::Select { mode, clients } => {
                 let threads = clients.min(2).to_string();
                 let arguments = ["--select-only", "--protocol", mode, "--jobs", &threads];
-                pgbench(route, bin_dir, seconds, clients, &arguments)?
+                pgbench(route, bin_dir, seconds, clients, &arguments, places.as_ref())?
             }
             Kind::Connect => {
-                let (count, measured) = pgbench(route, bin_dir, seconds, 1, &["--select-only", "--connect"])?;
+                let (count, measured) =
+                    pgbench(route, bin_dir, seconds, 1, &["--select-only", "--connect"], None)?;
                 // What is logged is the query alone, without the connection.
                 (count, Measured { p99: None, ..measured })
             }
@@ -142,12 +150,16 @@ fn pgbench(
     seconds: u32,
     clients: u32,
     arguments: &[&str],
+    places: Option<&Places>,
 ) -> Result<(u64, Measured)> {
     let logs = tempfile::tempdir()?;
     let mut command = route.client(bin_dir, "pgbench");
     command.args(["--no-vacuum", "--log", "--sampling-rate", SAMPLED, "--time"]).arg(seconds.to_string());
     command.arg("--client").arg(clients.to_string());
     command.arg("--log-prefix").arg(logs.path().join("log")).args(arguments);
+    if places.is_some() {
+        command = Places::first(&command);
+    }
     let said = run(&mut command)?;
     let summary = Summary::parse(&said).with_context(|| format!("pgbench said something else: {said}"))?;
     if summary.failed != 0 {

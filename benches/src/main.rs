@@ -9,6 +9,7 @@ mod gateway;
 mod idle;
 mod load;
 mod pgbouncer;
+mod places;
 mod process;
 mod report;
 mod route;
@@ -23,7 +24,7 @@ use load::{LOADS, Measured, On, SESSION_START};
 use pgbouncer::Pgbouncer;
 use report::Report;
 use route::Route;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use targets::WINDOWS;
 
@@ -94,7 +95,7 @@ fn main() -> Result<ExitCode> {
                 On::Rules => vec![&few, &many],
             };
             for route in routes {
-                let measured: Measured = load.run(route, server.bin_dir(), options.seconds)?;
+                let measured: Measured = load.run(route, &server, options.seconds)?;
                 println!("round {round}/{}: {}, {}: {measured}", options.rounds, load.name, route.name);
                 report.add(load.name, route.name, measured);
             }
@@ -107,7 +108,7 @@ fn main() -> Result<ExitCode> {
         idle = Some(measured.with_context(|| gateway.log_tail())?);
     }
     if "windows".contains(&options.only) {
-        with_windows(&gateway, &plain, server.bin_dir(), &options, &mut report)?;
+        with_windows(&gateway, &plain, &server, &options, &mut report)?;
     }
     println!("\n{}", report.markdown("pgbouncer"));
     if let Some(Idle { sessions, opened, idle }) = idle {
@@ -122,7 +123,7 @@ fn main() -> Result<ExitCode> {
 fn with_windows(
     gateway: &Gateway,
     route: &Route,
-    bin_dir: &Path,
+    server: &Postgres,
     options: &Options,
     report: &mut Report,
 ) -> Result<()> {
@@ -131,7 +132,7 @@ fn with_windows(
             gateway.have_windows(windows)?;
             for load in LOADS.iter().filter(|load| [SESSION_START, "prepared, 1 client"].contains(&load.name))
             {
-                let measured = load.run(route, bin_dir, options.seconds)?;
+                let measured = load.run(route, server, options.seconds)?;
                 println!("round {round}/{}: {windows} windows: {}: {measured}", options.rounds, load.name);
                 report.add(targets::with_windows(load.name, windows), route.name, measured);
             }

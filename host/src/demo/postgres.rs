@@ -195,6 +195,12 @@ impl Postgres {
         &self.bin_dir
     }
 
+    /// The server's own process, as its `postmaster.pid` says.
+    pub fn pid(&self) -> Option<u32> {
+        let file = std::fs::read_to_string(self.dir.path().join("data/postmaster.pid")).ok()?;
+        file.lines().next()?.trim().parse().ok()
+    }
+
     /// What the server has logged until now.
     pub fn log(&self) -> String {
         read_log(self.dir.path())
