@@ -12,7 +12,6 @@
 //! journal does the same (`sigbus.c`). A signal of any other cause goes where it would have gone.
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::io;
@@ -20,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{Ordering, compiler_fence, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence, fence};
 
 /// Bytes of a window, and what its place in the file is a multiple of: a multiple of every page size (4, 16, 64 KiB).
 pub(super) const BYTES: usize = 64 * 1024;
@@ -92,7 +91,10 @@ impl Window {
             return Ok(false);
         }
         let (magic, rest) = block.split_at(LAST.min(block.len()));
-        WRITING.set(Writing { start: self.start.as_ptr().addr(), lost: false });
+        WRITING.with(|writing| {
+            writing.lost.store(false, Ordering::Relaxed);
+            writing.start.store(self.start.as_ptr().expose_provenance(), Ordering::Relaxed);
+        });
         // SAFETY: `at..at + block.len()` lies in the mapping, which nothing else of ours points to; a page that is gone is
         // replaced by `lost`, which has to find `WRITING` set, hence the fences.
         unsafe {
@@ -103,7 +105,11 @@ impl Window {
             ptr::copy_nonoverlapping(magic.as_ptr(), to, magic.len());
             compiler_fence(Ordering::SeqCst);
         }
-        match WRITING.replace(Writing::NONE).lost {
+        let lost = WRITING.with(|writing| {
+            writing.start.store(0, Ordering::Relaxed);
+            writing.lost.load(Ordering::Relaxed)
+        });
+        match lost {
             // Fails closed: what was copied may be in the file or in nobody's memory.
             true => Err(io::Error::other("its file was cut, or the disk failed, while it was written")),
             false => Ok(true),
@@ -118,21 +124,17 @@ impl Drop for Window {
     }
 }
 
-/// The window that this thread is writing to, and whether its pages were lost meanwhile.
-#[derive(Clone, Copy)]
+/// The window that this thread is writing to, and whether its pages were lost meanwhile. Atomic, because a signal's handler
+/// sets it between two instructions of the same thread, which the compiler must not assume to be impossible.
 struct Writing {
     /// 0: it writes to none.
-    start: usize,
-    lost: bool,
-}
-
-impl Writing {
-    const NONE: Writing = Writing { start: 0, lost: false };
+    start: AtomicUsize,
+    lost: AtomicBool,
 }
 
 thread_local! {
-    // Constant and without a destructor: a signal's handler may read and set it.
-    static WRITING: Cell<Writing> = const { Cell::new(Writing::NONE) };
+    // Constant and without a destructor: a signal's handler may use it.
+    static WRITING: Writing = const { Writing { start: AtomicUsize::new(0), lost: AtomicBool::new(false) } };
 }
 
 /// What SIGBUS did before.
@@ -175,15 +177,15 @@ extern "C" fn lost(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_v
     unsafe {
         let errno = *libc::__errno_location();
         let (address, sent) = ((*info).si_addr().addr(), (*info).si_code <= 0);
-        let writing = WRITING.get();
-        if !sent && writing.start != 0 && address.wrapping_sub(writing.start) < BYTES {
+        let writing = WRITING.with(|writing| writing.start.load(Ordering::Relaxed));
+        if !sent && writing != 0 && address.wrapping_sub(writing) < BYTES {
             let (access, private) = (
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
             );
-            let start = ptr::with_exposed_provenance_mut(writing.start);
+            let start = ptr::with_exposed_provenance_mut(writing);
             if libc::mmap(start, BYTES, access, private, -1, 0) != libc::MAP_FAILED {
-                WRITING.set(Writing { lost: true, ..writing });
+                WRITING.with(|writing| writing.lost.store(true, Ordering::Relaxed));
                 *libc::__errno_location() = errno;
                 return;
             }
