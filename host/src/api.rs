@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use waiters::Waiters;
 
+pub use caller::Peer;
+
 mod body;
 mod caller;
 mod denials;

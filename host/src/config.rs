@@ -5,11 +5,15 @@
 //! key is a control that somebody believes in. A file with any error gives no [`Config`] at all (fails closed).
 //! `host/docs/config.md` is the reference; a test compares its keys with those that decoding asks for.
 
+mod approvers;
+mod condition;
 mod decode;
+mod deny;
 mod edge;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grant;
+mod labels;
 mod names;
 mod node;
 mod plugin;
@@ -24,9 +28,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use approvers::Approvers;
 pub use chaperone_core::grant::Recorded;
+pub use deny::Deny;
 pub use edge::{Limits, Listen, Oauth, Recording, State, Tls};
 pub use grant::{Grant, When};
+pub use labels::Labels;
 pub use plugin::{Builtin, Plugin, PluginConfig, PluginLimits, PluginSource};
 pub use problem::{Mark, Problem, ProblemCode, Severity};
 pub(crate) use provider::is_loopback;
@@ -71,6 +78,8 @@ pub struct Config {
     pub plugins: Vec<Plugin>,
     /// The policy. Never empty.
     pub grants: Vec<Grant>,
+    /// What no grant allows.
+    pub denies: Vec<Deny>,
     /// Where recordings go.
     pub recording: Recording,
     /// Where state is kept.
@@ -183,7 +192,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     let approvers = fields.get("approvers");
     let default_approvers = approvers
         .as_ref()
-        .map(|item| subject::group_list(item, grant::MAX_APPROVER_GROUPS, &mut names))
+        .map(|item| subject::group_list(item, approvers::MAX_APPROVER_GROUPS, &mut names))
         .unwrap_or_default();
     let plugins =
         section(fields.get("plugins"), plugin::MAX_PLUGINS, |item| Plugin::decode(item, vault, &mut names));
@@ -192,6 +201,10 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     let targets =
         section(targets, target::MAX_TARGETS, |item| Target::decode(item, &plugins, vault, &mut names));
     let grants = decode_grants(&mut fields, &providers, &default_approvers, &targets, &mut names);
+    let denies = section(fields.get("denies"), deny::MAX_DENIES, |item| {
+        Deny::decode(item, &providers, &targets, &mut names)
+    });
+    bound_rules(root, &grants, &denies);
     check_gateway(root, gateway.as_ref(), &targets);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
@@ -199,7 +212,10 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     let state = fields.need("state", "the path of a SQLite file, or a reference to a PostgreSQL URL");
     let state = state.and_then(|item| State::decode(item, vault));
     let limits = Limits::decode(fields.get("limits"), &targets);
-    let uses_default = |grant: &Grant| matches!(&grant.when, When::Approved { approvers, .. } if *approvers == default_approvers);
+    let uses_default = |grant: &Grant| match &grant.when {
+        When::Approved { approvers, .. } => approvers.iter().map(|one| &one.group).eq(&default_approvers),
+        When::Requested => false,
+    };
     if let Some(item) = approvers.filter(|_| !grants.is_empty() && !grants.iter().any(uses_default)) {
         let help = "a grant with `when: approved` and no `approvers` of its own would; delete it otherwise";
         item.no_effect("no grant uses these approvers", help);
@@ -217,6 +233,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
         targets,
         plugins,
         grants,
+        denies,
         recording: recording?,
         state: state?,
         limits: limits?,
@@ -236,6 +253,21 @@ fn section<'a, T>(
 fn no_empty_list(item: Option<&Item<'_>>, message: &str) {
     if let Some(item) = item.filter(|item| item.is_empty_list()) {
         item.invalid(format!("{message}: `{}` is empty", item.name()), "add at least one");
+    }
+}
+
+/// Labels multiply: what each decision looks through stays bounded.
+fn bound_rules(root: &Item<'_>, grants: &[Grant], denies: &[Deny]) {
+    let on_targets = grants.iter().map(|grant| grant.targets.len());
+    let count: usize = on_targets.chain(denies.iter().map(|deny| deny.targets.len())).sum();
+    if count > grant::MAX_RULES_ON_TARGETS {
+        root.invalid(
+            format!(
+                "labels make {count} rules on targets out of these: at most {}",
+                grant::MAX_RULES_ON_TARGETS
+            ),
+            "use fewer rules by label, or fewer targets with each",
+        );
     }
 }
 

@@ -20,6 +20,7 @@ use crate::protocol::{Hello, Protocol};
 use crate::recorder::{Recorder, Recording};
 use crate::session::{Session, SessionParts, SessionStop};
 use crate::target::{Lease, Targets};
+use chaperone_core::grant::Occasion;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +85,8 @@ impl Gateway {
         // Not the machine's clock, which may have been set back: windows that have closed must stay so.
         let now = self.grants.clock().now();
         let identity = self.identities.identify(hello.credential(), now).await?;
-        let permit = self.grants.permit(&identity, &hello.target(), now).await?;
+        let occasion = Occasion { at: now, from: Some(hello.peer().ip()) };
+        let permit = self.grants.permit(&identity, &hello.target(), occasion).await?;
         let target = self.targets.of(&permit)?;
         let mut head =
             sessions::head(P::NAME, &permit, hello.requested_role(), hello.peer(), target.chain.stamps());

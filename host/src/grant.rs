@@ -15,10 +15,11 @@ use crate::identity::Identity;
 use crate::state::{State, StateError, StoredWindow};
 use arc_swap::ArcSwap;
 use chaperone_core::Timestamp;
-use chaperone_core::grant::{GrantProblem, Match};
+use chaperone_core::grant::{GrantProblem, Match, Occasion};
 use chaperone_core::identity::IdentityFacts;
 use chaperone_core::name::TargetName;
 use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::window::Window;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -36,12 +37,13 @@ mod policy;
 pub(crate) mod tests;
 mod words;
 
-pub use ask::{AskError, RequestOutcome};
+pub use ask::{AskError, RequestOutcome, Wish};
 pub use clock::{Clock, SimulatedClock, SystemClock};
 pub use deny::MAX_DENIAL;
 pub use hold::{HeldOperation, Hold, HoldOutcome, MAX_SUMMARY_BYTES};
 pub use pace::MAX_REQUESTS_PER_MINUTE;
 pub use permit::{Permit, PermitEnd};
+use policy::Access;
 pub use policy::Policy;
 pub use words::NextStep;
 
@@ -62,6 +64,9 @@ pub const MAX_PENDING_HOLDS: i64 = 20;
 
 /// The longest reason of a request, in characters.
 pub const MAX_REASON_CHARS: usize = 500;
+
+/// The longest name of a ticket, in characters.
+pub const MAX_TICKET_CHARS: usize = 100;
 
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
@@ -153,10 +158,11 @@ impl Grants {
         &self,
         identity: &Identity,
         target: &TargetName,
-        now: Timestamp,
+        occasion: impl Into<Occasion>,
     ) -> Result<Permit, Refusal> {
         let (inner, identity, target) = (self.inner.clone(), identity.clone(), target.clone());
-        self.at_home(async move { inner.permit(identity, target, now).await }).await?
+        let occasion = occasion.into();
+        self.at_home(async move { inner.permit(identity, target, occasion).await }).await?
     }
 
     /// Runs on the runtime that the store's connections belong to, and to its end even if the caller goes away.
@@ -173,33 +179,48 @@ impl Inner {
         self: Arc<Self>,
         identity: Identity,
         target: TargetName,
-        now: Timestamp,
+        occasion: Occasion,
     ) -> Result<Permit, Refusal> {
-        let facts = identity.facts();
+        let (facts, now) = (identity.facts(), occasion.at);
         if now >= facts.expires_at {
             return Err(Refusal::new(RefusalCode::CredentialExpired, "the token has expired")
                 .hint("Get a new token and connect again."));
         }
         self.admit(&identity, now)?;
         let policy = self.policy.load_full();
-        if policy.covering(facts, &target).next().is_none() {
-            return Err(words::not_granted());
+        match policy.access(facts, &target, &occasion) {
+            Access::Granted { .. } => {}
+            Access::Denied(rule) => return Err(words::denied_by_rule(rule)),
+            Access::NotNow(grants) => return Err(words::not_now(&grants)),
+            Access::NotGranted => return Err(words::not_granted()),
         }
         let open = self.state.open_windows(&facts.into(), &target, now).await.map_err(words::store_failed)?;
         let backed = open.into_iter().find_map(|StoredWindow { window, request, .. }| {
-            let grant = policy.backing(facts, &window)?;
-            Some((window, request, grant))
+            let backed = policy.backing(facts, &window, &occasion)?;
+            Some((window, request, backed))
         });
-        match backed {
-            Some((window, request, grant)) => {
-                let asked = self.state.approval(chaperone_core::approval::ApprovalId::Request(request)).await;
-                let asked = asked.map_err(words::store_failed)?;
-                let approved_by = asked.map(|asked| asked.approval.approved_by()).unwrap_or_default();
-                let asked = permit::Asked { request, approved_by };
-                Ok(Permit::new(&self, identity.clone(), window, grant, asked))
-            }
-            None => Err(self.no_window(&policy.api_url, facts, &target, now).await),
-        }
+        let Some((window, request, backed)) = backed else {
+            return Err(self.no_window(&policy.api_url, facts, &target, now).await);
+        };
+        let asked = self.state.approval(chaperone_core::approval::ApprovalId::Request(request)).await;
+        let asked = asked.map_err(words::store_failed)?;
+        let approved_by = asked.map(|asked| asked.approval.approved_by()).unwrap_or_default();
+        let place = self.place_in(&window, backed.grant.amounts.max_sessions, now).await?;
+        let asked = permit::Asked { request, approved_by, place };
+        Ok(Permit::new(&self, identity.clone(), occasion.from, window, backed, asked))
+    }
+
+    /// A place in a window that has few of them.
+    async fn place_in(
+        self: &Arc<Self>,
+        window: &Window,
+        most: Option<u16>,
+        now: Timestamp,
+    ) -> Result<Option<permit::Place>, Refusal> {
+        let Some(most) = most else { return Ok(None) };
+        let taken = self.state.take_place(window.id(), most, now).await.map_err(words::store_failed)?;
+        let id = taken.ok_or_else(|| words::no_place(most))?;
+        Ok(Some(permit::Place { id, grants: self.clone() }))
     }
 
     /// Says what to do: ask for a window, or wait for the request that is pending already.

@@ -16,6 +16,7 @@ use sqlx::{Any, AnyPool, Row, SqlSafeStr, Transaction};
 use std::path::Path;
 use std::time::Duration;
 
+mod amounts;
 mod approvals;
 mod audit;
 mod clock;
@@ -25,7 +26,8 @@ mod sessions;
 pub(crate) mod tests;
 mod windows;
 
-pub use approvals::{DecideProblem, NewHold, NewRequest, Requested, StoredApproval, Vote};
+pub use amounts::{PlaceId, Spent};
+pub use approvals::{DecideProblem, NewHold, NewRequest, Opening, Requested, StoredApproval, Vote};
 pub use audit::{Audit, AuditEvent};
 pub use denials::MAX_DENIALS;
 pub use sessions::{SessionRow, SessionStart};
@@ -183,12 +185,13 @@ async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
     ("denials", include_str!("state/migrations/0003_denials.sql")),
     ("windows by principal", include_str!("state/migrations/0004_windows_by.sql")),
     ("callers", include_str!("state/migrations/0005_callers.sql")),
+    ("amounts", include_str!("state/migrations/0006_amounts.sql")),
 ];
 
 /// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.

@@ -6,6 +6,7 @@
 //! - only a person at a plain client decides, never an agent, never a workload, never what is unknown;
 //! - never the requester, also not through another provider of the same tenant;
 //! - one person counts once, for one requirement, however many groups they are in;
+//! - where approvers come in stages, nobody of a later one decides before the earlier ones are met;
 //! - one rejection ends it; after the deadline nothing is decided; a final state never changes.
 
 use crate::Timestamp;
@@ -322,12 +323,7 @@ impl Approval {
 
     /// Persons who still have to say yes, at the least.
     pub fn missing(&self) -> usize {
-        let voters: Vec<&[GroupAlias]> = self
-            .decisions
-            .iter()
-            .filter(|decided| decided.verdict == Verdict::Approve)
-            .map(|decided| decided.through.as_slice())
-            .collect();
+        let voters = self.voters();
         let needed: usize = self.requirements.iter().map(|one| usize::from(one.needed)).sum();
         needed - count::places_filled(&self.requirements, &voters).min(needed)
     }
@@ -343,10 +339,29 @@ impl Approval {
         self.decisions.iter().find(|decided| decided.verdict == Verdict::Reject)
     }
 
-    /// The requirements that this caller is proved to belong to.
+    /// The first stage of which a requirement is not met; none when all are.
+    fn stage(&self) -> Option<u8> {
+        let voters = self.voters();
+        let mut stages: Vec<u8> = self.requirements.iter().map(|one| one.stage).collect();
+        stages.sort_unstable();
+        stages.into_iter().find(|stage| {
+            let of_it: Vec<_> = self.requirements.iter().filter(|one| one.stage == *stage).cloned().collect();
+            count::places_filled(&of_it, &voters) < of_it.iter().map(|one| usize::from(one.needed)).sum()
+        })
+    }
+
+    /// The requirements of each who said yes.
+    fn voters(&self) -> Vec<&[GroupAlias]> {
+        let yes = self.decisions.iter().filter(|decided| decided.verdict == Verdict::Approve);
+        yes.map(|decided| decided.through.as_slice()).collect()
+    }
+
+    /// The requirements that this caller is proved to belong to, up to the stage it is in: those of later ones are not asked yet.
     fn through(&self, approver: &IdentityFacts) -> Vec<GroupAlias> {
+        let stage = self.stage();
         self.requirements
             .iter()
+            .filter(|one| stage.is_none_or(|stage| one.stage <= stage))
             .filter(|one| any_matches(&one.members, approver) == Match::Proved)
             .map(|one| one.approvers.clone())
             .collect()

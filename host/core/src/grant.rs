@@ -3,17 +3,28 @@
 //! A grant is matched against what a credential *proved*. What is not proved does not match: unknown groups are no
 //! groups, a group belongs to the provider that vouches for it, and names or addresses of people never take part.
 
+use crate::Timestamp;
 use crate::identity::{CallerKind, IdentityFacts};
-use crate::name::{GroupAlias, Principal, ProviderName, TargetName};
+use crate::name::{GroupAlias, TargetName};
 use crate::role::RoleName;
-use crate::window::{Opened, Window};
+use crate::window::{Opened, Window, between};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
+mod condition;
+mod deny;
+mod hours;
+mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use condition::{Amounts, Conditions, Denied, MAX_COUNTED, MAX_NETWORKS, Occasion, Unmet};
+pub use deny::Deny;
+pub use hours::{Edge, Hours, HoursProblem, weekday, weekdays};
+pub use subject::{Match, Subject, any_matches};
 
 /// The longest lifetime a grant may have. Longer access is not just in time, whatever it is called.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -30,77 +41,6 @@ pub const MAX_REQUIREMENTS: usize = 8;
 /// Roles at the target that one grant may give: each is a membership to be made when a session begins.
 pub const MAX_ROLES: usize = 16;
 
-/// One way to be meant by a grant, as an operator, or as an approver.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Subject {
-    /// The members of a group of one provider.
-    Group {
-        /// Whose group it is: the same id of another provider is another group.
-        provider: ProviderName,
-        /// The immutable id (Entra: a GUID, written as the provider writes it).
-        id: String,
-        /// Its readable name in the configuration.
-        alias: GroupAlias,
-    },
-    /// Exactly this caller.
-    Principal(Principal),
-    /// Applications that were assigned this app role. Roles of users are another namespace and never match.
-    Role {
-        /// Whose role it is.
-        provider: ProviderName,
-        /// The value of the role.
-        role: String,
-    },
-}
-
-impl Subject {
-    /// Whether these facts prove that the caller is meant.
-    pub fn matches(&self, facts: &IdentityFacts) -> Match {
-        let proved = match self {
-            Subject::Group { provider, id, .. } => *provider == facts.provider && facts.groups.contains(id),
-            Subject::Principal(principal) => *principal == facts.principal,
-            Subject::Role { provider, role } => {
-                *provider == facts.provider && is_application(facts.kind) && facts.roles.contains(role)
-            }
-        };
-        if proved { Match::Proved } else { Match::NotProved }
-    }
-}
-
-/// Whether the token was issued to an application itself; only then are its roles app roles.
-fn is_application(kind: CallerKind) -> bool {
-    matches!(kind, CallerKind::Agent | CallerKind::Workload)
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Subject::Group { alias, .. } => write!(f, "group:{alias}"),
-            Subject::Principal(principal) => write!(f, "principal:{principal}"),
-            Subject::Role { provider, role } => write!(f, "role:{provider}/{role}"),
-        }
-    }
-}
-
-/// Whether a subject was proved to mean the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Match {
-    /// The credential proves it.
-    Proved,
-    /// It does not; the truth may be unknown, which is treated alike.
-    NotProved,
-}
-
-/// Whether any of the subjects means the caller.
-pub fn any_matches(subjects: &[Subject], facts: &IdentityFacts) -> Match {
-    if subjects.iter().any(|subject| subject.matches(facts) == Match::Proved) {
-        Match::Proved
-    } else {
-        Match::NotProved
-    }
-}
-
 /// Whose approval is needed, and of how many of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirement {
@@ -110,6 +50,14 @@ pub struct Requirement {
     pub members: Vec<Subject>,
     /// Distinct persons, 1 to [`MAX_NEEDED`].
     pub needed: u8,
+    /// When they are asked: after all requirements of smaller stages are met.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub stage: u8,
+}
+
+/// Rows of a version without stages have none.
+fn is_first(stage: &u8) -> bool {
+    *stage == 0
 }
 
 /// Who answers an access request.
@@ -145,6 +93,16 @@ pub enum Recorded {
     No,
 }
 
+/// Whether a request has to name a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ticket {
+    /// It may.
+    #[default]
+    Optional,
+    /// It must.
+    Required,
+}
+
 /// The policy rule: who may open which target, how, for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -154,15 +112,36 @@ pub struct Grant {
     pub to: Vec<Subject>,
     /// Of which kinds they have to be proved to be; none: of any kind, also an unknown one.
     pub kinds: Option<BTreeSet<CallerKind>>,
+    /// When, and from where.
+    pub only: Conditions,
+    /// Whether whoever asks has to name a ticket.
+    pub ticket: Ticket,
     /// Who answers.
     pub when: When,
     /// No window under it is longer. Up to [`MAX_LIFETIME`].
     pub lifetime: Duration,
+    /// How many windows and sessions.
+    pub amounts: Amounts,
     /// Whether sessions are recorded.
     pub recorded: Recorded,
     /// What a role that is made for a session is a member of, where the target's credentials are minted. Up to
     /// [`MAX_ROLES`].
     pub roles: Vec<RoleName>,
+    /// The line of the configuration that it stands on.
+    pub line: usize,
+}
+
+/// Why a grant does not let somebody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    /// It is on another target.
+    Target,
+    /// It is not proved to mean them.
+    Subject,
+    /// It is not for callers of their kind.
+    Kind,
+    /// It means them, but not now or not from there.
+    Unmet(Unmet),
 }
 
 /// Why a grant cannot be used.
@@ -172,7 +151,9 @@ pub enum GrantProblem {
     #[error("the grant on `{0}` is for no kind of caller: name at least one under `kind`, or leave it out")]
     NoKind(TargetName),
     /// It means nobody.
-    #[error("the grant on `{0}` is to nobody: name at least one group, principal or role under `to`")]
+    #[error(
+        "the grant on `{0}` is to nobody: name at least one group, principal, role or provider under `to`"
+    )]
     ToNobody(TargetName),
     /// Its lifetime is zero or too long.
     #[error("the lifetime of the grant on `{0}` must be between 1 second and 7 days")]
@@ -186,6 +167,14 @@ pub enum GrantProblem {
     /// More roles than a session may be a member of.
     #[error("the grant on `{0}` names more than {MAX_ROLES} roles")]
     Roles(TargetName),
+    /// Amounts that count nothing, or for ever.
+    #[error(
+        "the grant on `{0}` counts windows or sessions that are not 1 to {MAX_COUNTED}, or pauses over 7 days"
+    )]
+    Amounts(TargetName),
+    /// More networks than are looked through.
+    #[error("the grant on `{0}` names more than {MAX_NETWORKS} networks")]
+    Networks(TargetName),
 }
 
 impl Grant {
@@ -203,6 +192,12 @@ impl Grant {
         if self.roles.len() > MAX_ROLES {
             return Err(GrantProblem::Roles(self.target.clone()));
         }
+        if !self.amounts.fit() {
+            return Err(GrantProblem::Amounts(self.target.clone()));
+        }
+        if self.only.networks.len() > MAX_NETWORKS {
+            return Err(GrantProblem::Networks(self.target.clone()));
+        }
         if let When::Approved { requirements, patience } = &self.when {
             let usable = requirements
                 .iter()
@@ -217,10 +212,46 @@ impl Grant {
         Ok(())
     }
 
-    /// Whether it is on this target and means this caller.
-    pub fn covers(&self, facts: &IdentityFacts, target: &TargetName) -> Match {
-        let kind = self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&facts.kind));
-        if self.target == *target && kind { any_matches(&self.to, facts) } else { Match::NotProved }
+    /// Whether it lets this caller onto the target, and until when it does; without hours it goes on doing so.
+    ///
+    /// # Errors
+    /// The first thing that is against it.
+    pub fn judge(
+        &self,
+        facts: &IdentityFacts,
+        target: &TargetName,
+        occasion: &Occasion,
+    ) -> Result<Option<Timestamp>, Mismatch> {
+        if self.target != *target {
+            return Err(Mismatch::Target);
+        }
+        if any_matches(&self.to, facts) == Match::NotProved {
+            return Err(Mismatch::Subject);
+        }
+        if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&facts.kind)) {
+            return Err(Mismatch::Kind);
+        }
+        self.only.allow(occasion).map_err(Mismatch::Unmet)
+    }
+
+    /// Whether it is on this target and means this caller on this occasion.
+    pub fn covers(&self, facts: &IdentityFacts, target: &TargetName, occasion: &Occasion) -> Match {
+        self.judge(facts, target, occasion).map_or(Match::NotProved, |_| Match::Proved)
+    }
+
+    /// The longest window that it can open now, in whole seconds: what people approve later may still be of its full length.
+    pub fn longest(&self, now: Timestamp) -> Duration {
+        let ends = match self.when {
+            When::Approved { .. } => None,
+            When::Requested => self.only.hours.as_ref().map(|hours| hours.open_until(now, Edge::Narrow)),
+        };
+        match ends {
+            None => self.lifetime,
+            Some(end) => {
+                let left = end.map_or(Duration::ZERO, |end| between(now, end));
+                self.lifetime.min(Duration::from_secs(left.as_secs()))
+            }
+        }
     }
 
     /// Whether it would still open such a window: a window is only as good as a grant that stands behind it, so a
@@ -260,19 +291,19 @@ pub enum Choice<'a> {
     Grant(&'a Grant),
 }
 
-/// Chooses the grant for a request of `wanted` (or as long as possible): one that needs no human before one that does,
-/// then the longest lifetime, then the first in the configuration.
+/// Chooses among the grants that cover a request of `wanted` (or as long as possible): one that needs no human before one
+/// that does, then the longest lifetime, then the first in the configuration.
 pub fn choose<'a>(
-    grants: &'a [Grant],
-    facts: &IdentityFacts,
-    target: &TargetName,
+    covering: impl IntoIterator<Item = &'a Grant>,
     wanted: Option<Duration>,
+    now: Timestamp,
 ) -> Choice<'a> {
     let mut longest = None;
     let mut best: Option<&Grant> = None;
-    for grant in grants.iter().filter(|grant| grant.covers(facts, target) == Match::Proved) {
-        longest = longest.max(Some(grant.lifetime));
-        if wanted.is_some_and(|wanted| wanted > grant.lifetime) {
+    for grant in covering {
+        let most = grant.longest(now);
+        longest = longest.max(Some(most));
+        if wanted.unwrap_or(Duration::from_secs(1)) > most {
             continue;
         }
         if best.is_none_or(|best| rank(grant) > rank(best)) {
@@ -291,180 +322,5 @@ fn rank(grant: &Grant) -> (u8, Duration) {
     match grant.when {
         When::Approved { .. } => (0, grant.lifetime),
         When::Requested => (1, grant.lifetime),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::grant::testing::{facts, group};
-    use crate::identity::Groups;
-
-    fn grant(to: Vec<Subject>, when: When, minutes: u64) -> Grant {
-        Grant {
-            target: TargetName::new("db").unwrap(),
-            to,
-            kinds: None,
-            when,
-            lifetime: Duration::from_secs(60 * minutes),
-            recorded: Recorded::Yes,
-            roles: vec![],
-        }
-    }
-
-    #[test]
-    fn a_grant_for_some_kinds_means_callers_that_are_proved_to_be_of_one() {
-        let caller = |kind| IdentityFacts { kind, ..facts("corp", "ann", CallerKind::Human, &["g1"]) };
-        let target = TargetName::new("db").unwrap();
-        let of = |kinds: &[CallerKind]| Grant {
-            kinds: Some(kinds.iter().copied().collect()),
-            ..grant(vec![group("corp", "g1", "team")], When::Requested, 15)
-        };
-        for kinds in [&[CallerKind::Agent] as &[CallerKind], &[CallerKind::Agent, CallerKind::Workload]] {
-            for kind in CallerKind::ALL {
-                let expected = if kinds.contains(&kind) { Match::Proved } else { Match::NotProved };
-                assert_eq!(of(kinds).covers(&caller(kind), &target), expected, "{kinds:?} {kind}");
-            }
-        }
-        // The kind alone is not enough.
-        let stranger = facts("corp", "bot", CallerKind::Agent, &["g2"]);
-        assert_eq!(of(&[CallerKind::Agent]).covers(&stranger, &target), Match::NotProved);
-        assert_eq!(of(&[]).check(), Err(GrantProblem::NoKind(target)));
-    }
-
-    #[test]
-    fn several_grants_give_only_the_roles_that_all_of_them_name() {
-        let role = |name: &str| RoleName::new(name).unwrap();
-        let with = |names: &[&str]| Grant {
-            roles: names.iter().map(|name| role(name)).collect(),
-            ..grant(vec![group("corp", "g1", "team")], When::Requested, 15)
-        };
-        let (reads, writes, both) = (with(&["read"]), with(&["write"]), with(&["read", "write"]));
-        assert_eq!(roles_of_all(&[&both]), both.roles);
-        assert_eq!(roles_of_all(&[&both, &reads]), [role("read")]);
-        assert_eq!(roles_of_all(&[&writes, &both]), [role("write")]);
-        assert_eq!(roles_of_all(&[&reads, &writes]), []);
-        assert_eq!(roles_of_all(&[]), []);
-    }
-
-    fn approved() -> When {
-        When::Approved {
-            requirements: vec![Requirement {
-                approvers: GroupAlias::new("dba").unwrap(),
-                members: vec![group("corp", "g-dba", "dba")],
-                needed: 1,
-            }],
-            patience: Duration::from_secs(600),
-        }
-    }
-
-    #[test]
-    fn a_group_of_another_provider_and_unknown_groups_prove_nothing() {
-        let subject = group("corp", "g1", "team");
-        let mut caller = facts("corp", "alice", CallerKind::Agent, &["g1"]);
-        assert_eq!(subject.matches(&caller), Match::Proved);
-        assert_eq!(group("other", "g1", "team").matches(&caller), Match::NotProved);
-        assert_eq!(group("corp", "G1", "team").matches(&caller), Match::NotProved);
-        caller.groups = Groups::Unknown;
-        assert_eq!(subject.matches(&caller), Match::NotProved);
-    }
-
-    #[test]
-    fn a_role_is_only_held_by_an_application() {
-        let role = Subject::Role { provider: ProviderName::new("corp").unwrap(), role: "Run".into() };
-        for (kind, expected) in [
-            (CallerKind::Agent, Match::Proved),
-            (CallerKind::Workload, Match::Proved),
-            (CallerKind::AgentUser, Match::NotProved),
-            (CallerKind::Human, Match::NotProved),
-            (CallerKind::HumanThroughAgent, Match::NotProved),
-            (CallerKind::Unknown, Match::NotProved),
-        ] {
-            let mut caller = facts("corp", "app", kind, &[]);
-            caller.roles.insert("Run".into());
-            assert_eq!(role.matches(&caller), expected, "{kind}");
-            caller.provider = ProviderName::new("other").unwrap();
-            assert_eq!(role.matches(&caller), Match::NotProved, "{kind} of another provider");
-        }
-    }
-
-    #[test]
-    fn a_principal_is_matched_whole() {
-        let subject = Subject::Principal(Principal::new("corp/t/alice").unwrap());
-        assert_eq!(subject.matches(&facts("corp", "alice", CallerKind::Agent, &[])), Match::Proved);
-        assert_eq!(subject.matches(&facts("other", "alice", CallerKind::Agent, &[])), Match::NotProved);
-    }
-
-    #[test]
-    fn the_grant_that_asks_nobody_is_chosen_then_the_longer_one() {
-        let to = vec![group("corp", "g1", "team")];
-        let grants = [
-            grant(to.clone(), approved(), 240),
-            grant(to.clone(), When::Requested, 15),
-            grant(to, When::Requested, 30),
-        ];
-        let caller = facts("corp", "a", CallerKind::Agent, &["g1"]);
-        let target = TargetName::new("db").unwrap();
-        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
-        assert_eq!(choose(&grants, &caller, &target, None), Choice::Grant(&grants[2]));
-        assert_eq!(choose(&grants, &caller, &target, minutes(10)), Choice::Grant(&grants[2]));
-        assert_eq!(choose(&grants, &caller, &target, minutes(31)), Choice::Grant(&grants[0]));
-        assert_eq!(
-            choose(&grants, &caller, &target, minutes(241)),
-            Choice::TooLong(Duration::from_secs(240 * 60))
-        );
-        let other = TargetName::new("other").unwrap();
-        assert_eq!(choose(&grants, &caller, &other, None), Choice::NoGrant);
-        let stranger = facts("corp", "b", CallerKind::Agent, &["g2"]);
-        assert_eq!(choose(&grants, &stranger, &target, None), Choice::NoGrant);
-    }
-
-    #[test]
-    fn a_window_is_backed_by_what_would_open_it_again() {
-        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-        let window = |opened, target: &str, length| {
-            let of = crate::window::WindowOf {
-                id: crate::name::WindowId::new(uuid::Uuid::from_u128(1)),
-                principal: Principal::new("corp/t/a").unwrap(),
-                target: TargetName::new(target).unwrap(),
-                opened,
-            };
-            Window::open(of, crate::Timestamp::UNIX_EPOCH, length, length).unwrap()
-        };
-        let to = || vec![group("corp", "g1", "team")];
-        for (when, opened, target, length, expected) in [
-            (When::Requested, Opened::Requested, "db", 15, Backing::Backed),
-            (When::Requested, Opened::Approved, "db", 15, Backing::Backed),
-            (approved(), Opened::Approved, "db", 15, Backing::Backed),
-            (approved(), Opened::Requested, "db", 15, Backing::NotBacked),
-            (When::Requested, Opened::Requested, "db", 16, Backing::NotBacked),
-            (When::Requested, Opened::Requested, "other", 15, Backing::NotBacked),
-        ] {
-            let grant = grant(to(), when, 15);
-            assert_eq!(
-                grant.backs(&window(opened, target, minutes(length))),
-                expected,
-                "{opened:?} {length}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_grant_that_could_not_work_is_no_grant() {
-        let to = || vec![group("corp", "g1", "team")];
-        assert_eq!(grant(to(), approved(), 15).check(), Ok(()));
-        let text = |grant: Grant| grant.check().unwrap_err().to_string();
-        assert!(text(grant(vec![], When::Requested, 15)).contains("to nobody"));
-        assert!(text(grant(to(), When::Requested, 0)).contains("lifetime"));
-        assert!(text(grant(to(), When::Requested, 7 * 24 * 60 + 1)).contains("lifetime"));
-        let when = When::Approved { requirements: vec![], patience: Duration::from_secs(60) };
-        assert!(text(grant(to(), when, 15)).contains("approver groups"));
-        let When::Approved { mut requirements, .. } = approved() else { unreachable!() };
-        let role = RoleName::new("reads").unwrap();
-        let many = Grant { roles: vec![role; MAX_ROLES + 1], ..grant(to(), When::Requested, 15) };
-        assert!(text(many).contains("roles"));
-        requirements[0].needed = 0;
-        let when = When::Approved { requirements, patience: Duration::from_secs(60) };
-        assert!(text(grant(to(), when, 15)).contains("approver groups"));
     }
 }

@@ -80,6 +80,14 @@ impl Groups {
             Groups::Unknown => false,
         }
     }
+
+    /// Whether membership in `id` cannot be ruled out.
+    pub fn may_contain(&self, id: &str) -> bool {
+        match self {
+            Groups::Known(ids) => ids.contains(id),
+            Groups::Unknown => true,
+        }
+    }
 }
 
 /// What a validated credential proves.

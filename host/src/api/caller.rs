@@ -7,13 +7,26 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use chaperone_core::Timestamp;
+use chaperone_core::grant::Occasion;
 use chaperone_core::refusal::RefusalCode;
+use std::net::IpAddr;
 
-/// The caller of a request, and the moment at which it came.
+/// The address at the other end of a connection, put to each of its requests by whoever owns the listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// The caller of a request, the moment at which it came, and where from.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) identity: Identity,
     pub(super) now: Timestamp,
+    pub(super) from: Option<IpAddr>,
+}
+
+impl Caller {
+    pub(super) fn occasion(&self) -> Occasion {
+        Occasion { at: self.now, from: self.from }
+    }
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -29,7 +42,8 @@ impl FromRequestParts<Api> for Caller {
         let now = api.grants.clock().now();
         let identity = api.identities.identify(token, now).await?;
         api.grants.admit(&identity, now)?;
-        Ok(Caller { identity, now })
+        let from = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+        Ok(Caller { identity, now, from })
     }
 }
 

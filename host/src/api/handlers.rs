@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::views::{ApprovalView, WindowView};
 use super::{Api, EndOutcome, LiveSession, MAX_WAIT};
-use crate::grant::{AskError, NextStep, RequestOutcome};
+use crate::grant::{AskError, NextStep, RequestOutcome, Wish};
 use crate::state::SessionRow;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -23,6 +23,7 @@ use std::time::Duration;
 pub(super) struct Ask {
     target: TargetName,
     reason: String,
+    ticket: Option<String>,
     duration: Option<String>,
 }
 
@@ -48,8 +49,10 @@ pub(super) async fn request(
             key.to_str().map_err(|_| Problem::malformed("The Idempotency-Key is not printable ASCII."))?,
         ),
     };
-    let Caller { identity, now } = caller;
-    let outcome = api.grants.request(&identity, &ask.target, &ask.reason, duration, key, now).await;
+    let now = caller.now;
+    let wish =
+        Wish { target: &ask.target, reason: &ask.reason, ticket: ask.ticket.as_deref(), duration, key };
+    let outcome = api.grants.request(&caller.identity, wish, caller.occasion()).await;
     let outcome = outcome.map_err(|error| {
         let next = api.grants.next_step(&ask.target);
         match &error {
@@ -58,6 +61,7 @@ pub(super) async fn request(
                 Problem::from(error).request(next)
             }
             AskError::Reason => Problem::from(error).request(next),
+            AskError::TicketNeeded => Problem::from(error).request(next.with_ticket()),
             _ => error.into(),
         }
     })?;
@@ -175,7 +179,7 @@ pub(super) async fn decide(
     Strict(decide): Strict<Decide>,
 ) -> Result<Response, Problem> {
     let id: ApprovalId = id.parse().map_err(|_| Problem::not_found())?;
-    let Caller { identity, now } = caller;
+    let Caller { identity, now, .. } = caller;
     let stored = api.grants.decide(&identity, id, decide.verdict, &decide.comment, now).await?;
     Ok(Json(ApprovalView::of(stored, None, now)).into_response())
 }

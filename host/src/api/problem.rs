@@ -103,11 +103,16 @@ impl From<Refusal> for Problem {
 impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
         let (status, code) = match &error {
-            AskError::Failed(refusal) => return refusal.clone().into(),
+            AskError::Failed(refusal) | AskError::Barred(refusal) => return refusal.clone().into(),
             AskError::NotGranted => (StatusCode::FORBIDDEN, "not-granted"),
             AskError::TooLong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "duration-too-long"),
             AskError::Duration => (StatusCode::UNPROCESSABLE_ENTITY, "duration-invalid"),
             AskError::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "reason-invalid"),
+            AskError::TicketNeeded => (StatusCode::UNPROCESSABLE_ENTITY, "ticket-needed"),
+            AskError::Ticket => (StatusCode::UNPROCESSABLE_ENTITY, "ticket-invalid"),
+            AskError::Spent(_) => (StatusCode::TOO_MANY_REQUESTS, "windows-spent"),
+            AskError::RequesterSpent(_) => (StatusCode::CONFLICT, "windows-spent"),
+            AskError::OutsideHours(_) => (StatusCode::CONFLICT, "outside-hours"),
             AskError::Key => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-invalid"),
             AskError::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
             AskError::TooMany | AskError::TooFast(_) | AskError::TooManyOpened => {

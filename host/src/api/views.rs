@@ -77,6 +77,9 @@ pub(super) struct ApprovalView {
 struct ApproversView {
     approvers: String,
     needed: u8,
+    /// When they are asked: after all of smaller stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<u8>,
 }
 
 impl ApprovalView {
@@ -99,7 +102,11 @@ impl ApprovalView {
             deadline: approval.deadline(),
             duration,
             approvers: approvers
-                .map(|one| ApproversView { approvers: one.approvers.to_string(), needed: one.needed })
+                .map(|one| ApproversView {
+                    approvers: one.approvers.to_string(),
+                    needed: one.needed,
+                    stage: (one.stage > 0).then_some(one.stage),
+                })
                 .collect(),
             missing: approval.missing(),
             decisions: approval.decisions().to_vec(),

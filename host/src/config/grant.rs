@@ -1,26 +1,27 @@
 //! The policy: who may open which target, how, and for how long.
 
+use super::approvers::{Approvers, Asked};
+use super::condition::{self, Counted, Given};
 use super::decode::Item;
-use super::names::{Kind, Names};
+use super::labels;
+use super::names::Names;
 use super::problem::{ProblemCode, Severity};
-use super::provider::Provider;
-use super::subject::{Subject, group_list};
+use super::provider::{Provider, ProviderKind};
+use super::subject::Subject;
 use super::target::{Credential, Target, role};
-use chaperone_core::grant::{MAX_LIFETIME, MAX_NEEDED, MAX_PATIENCE, MAX_REQUIREMENTS, MAX_ROLES, Recorded};
+use chaperone_core::grant::{Amounts, Conditions, MAX_LIFETIME, MAX_ROLES, Recorded, Ticket};
 use chaperone_core::identity::CallerKind;
-use chaperone_core::name::{GroupAlias, TargetName};
+use chaperone_core::name::{GroupAlias, ProviderName, TargetName};
 use chaperone_core::role::RoleName;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The most grants.
 pub(crate) const MAX_GRANTS: usize = 5000;
+/// The most pairs of a rule and a target that labels may make: a bound on the work of each decision.
+pub(crate) const MAX_RULES_ON_TARGETS: usize = 20_000;
 /// The most subjects of one grant.
 pub(crate) const MAX_SUBJECTS: usize = 256;
-/// The most groups of approvers of one grant: each is a requirement.
-pub(crate) const MAX_APPROVER_GROUPS: usize = MAX_REQUIREMENTS;
-/// How long a request waits for approvers when nothing else is said.
-const EXPIRES: Duration = Duration::from_secs(3600);
 /// From here on a lifetime gets a warning.
 pub(crate) const NOT_JUST_IN_TIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -32,9 +33,7 @@ pub enum When {
     /// A human.
     Approved {
         /// Whose members may approve. Never empty.
-        approvers: Vec<GroupAlias>,
-        /// Distinct persons needed, at least 1.
-        needed: u8,
+        approvers: Vec<Approvers>,
         /// How long a request waits for them.
         expires: Duration,
     },
@@ -43,20 +42,28 @@ pub enum When {
 /// One grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Which target it opens.
-    pub target: TargetName,
+    /// Which targets it opens. Never empty.
+    pub targets: Vec<TargetName>,
     /// For whom. Never empty.
     pub to: Vec<Subject>,
     /// Of which kinds they have to be; none: any.
     pub kinds: Option<BTreeSet<CallerKind>>,
+    /// When, and from where.
+    pub only: Conditions,
+    /// Whether a request needs a ticket.
+    pub ticket: Ticket,
     /// Who decides.
     pub when: When,
     /// The longest window.
     pub lifetime: Duration,
+    /// How many windows and sessions.
+    pub amounts: Amounts,
     /// Whether its sessions are recorded.
     pub recorded: Recorded,
-    /// What a session's role is a member of. Empty unless the target mints.
+    /// What a session's role is a member of. Empty unless a target mints.
     pub roles: Vec<RoleName>,
+    /// Where it stands in the file.
+    pub line: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,61 +81,77 @@ impl Grant {
         names: &mut Names<'a>,
     ) -> Option<Self> {
         let mut fields = item.fields()?;
-        let target = fields.need("grant", "the target's name");
+        let on = fields.need("grant", "the target's name, or `{ labels: … }`");
         let to = fields.need("to", "whom it is for, such as `group:ALIAS`");
         let kind = fields.get("kind");
         let when = fields.need("when", "`requested` (the policy decides) or `approved` (a human decides)");
         let lifetime = fields.need("lifetime", "how long a window may be, such as `15m`");
+        let (given, counted) = (Given::get(&mut fields), Counted::get(&mut fields));
+        let ticket = fields.get("ticket");
         let recorded = fields.get("recorded");
         let approvers = fields.get("approvers");
         let needed = fields.get("needed");
         let expires = fields.get("expires");
         let roles = fields.get("roles");
         fields.finish();
-        let target = target.and_then(|item| {
-            let name = item.plain_name("a target's name")?;
-            names.refer(Kind::Target, name, &item);
-            TargetName::new(name).ok()
-        });
+        let on = on.map(|item| labels::targets(&item, targets, names));
         let to = to.map(|item| subjects(&item, providers, names));
-        let kinds = kind.map_or(Some(None), |item| decode_kinds(&item).map(Some));
+        let kinds = kind.map_or(Some(None), |item| condition::kinds(&item).map(Some));
+        let (only, amounts, ticket) = (given.decode(), counted.decode(), condition::ticket(ticket.as_ref()));
         let decider = when
             .as_ref()
             .and_then(|item| item.choice(&[("requested", Decider::Policy), ("approved", Decider::Human)]));
-        let when = decider.and_then(|decider| {
-            let asked =
-                Asked { approvers: approvers.as_ref(), needed: needed.as_ref(), expires: expires.as_ref() };
-            decode_when(item, decider, &asked, default_approvers, names)
+        let asked = Asked { approvers, needed, expires };
+        let when = decider.and_then(|decider| match decider {
+            Decider::Policy => {
+                asked.do_nothing();
+                Some(When::Requested)
+            }
+            Decider::Human => {
+                let (approvers, expires) = asked.decode(item, default_approvers, names)?;
+                Some(When::Approved { approvers, expires })
+            }
         });
         let lifetime = lifetime.and_then(|item| decode_lifetime(&item));
         let recorded = recorded.map_or(Some(Recorded::Yes), |item| decode_recorded(&item));
-        let known = target.as_ref().and_then(|name| targets.iter().find(|known| known.name == *name));
-        let roles = decode_roles(item, roles.as_ref(), known);
-        let (target, to, kinds, when) = (target?, to?, kinds?, when?);
-        Some(Grant { target, to, kinds, when, lifetime: lifetime?, recorded: recorded?, roles: roles? })
-    }
-}
-
-/// What is not known of a caller opens nothing, so there is no word for the unknown kind.
-fn decode_kinds(item: &Item<'_>) -> Option<BTreeSet<CallerKind>> {
-    let known = CallerKind::ALL.into_iter().filter(|kind| *kind != CallerKind::Unknown);
-    let words: Vec<(&str, CallerKind)> = known.map(|kind| (kind.as_str(), kind)).collect();
-    if item.is_empty_list() {
-        item.no_effect("nobody can match this grant: `kind` is empty", "name a kind of caller, or delete it");
-        return None;
-    }
-    let mut kinds = BTreeSet::new();
-    for item in item.one_or_many(words.len()) {
-        if let Some(kind) = item.choice(&words)
-            && !kinds.insert(kind)
-        {
-            item.no_effect("this kind is listed twice", "one is enough: delete this one");
+        if let (Some(to), Some(None)) = (&to, &kinds) {
+            warn_of_everybody(item, to, providers);
         }
+        let on = on.unwrap_or_default();
+        let known: Vec<&Target> = targets.iter().filter(|target| on.contains(&target.name)).collect();
+        let roles = decode_roles(item, roles.as_ref(), &known);
+        let targets = Some(on).filter(|on| !on.is_empty())?;
+        Some(Grant {
+            targets,
+            to: to?,
+            kinds: kinds?,
+            only: only?,
+            ticket: ticket?,
+            when: when?,
+            lifetime: lifetime?,
+            amounts: amounts?,
+            recorded: recorded?,
+            roles: roles?,
+            line: item.node.mark.line,
+        })
     }
-    Some(kinds)
 }
 
-fn subjects<'a>(item: &Item<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Subject> {
+/// Any application of an Entra tenant can get a token for the gateway without anybody's consent (IDENTITY: a valid token is
+/// not access).
+fn warn_of_everybody(grant: &Item<'_>, to: &[Subject], providers: &[Provider]) {
+    let entra = |name: &ProviderName| {
+        providers.iter().any(|one| one.name == *name && one.kind == ProviderKind::Entra)
+    };
+    if to.iter().any(|subject| matches!(subject, Subject::Provider(name) if entra(name))) {
+        grant.risk(
+            "this grant is for everybody with a token of an Entra tenant, and any application there can get one",
+            "name groups, app roles or principals; or narrow it with `kind`",
+        );
+    }
+}
+
+pub(super) fn subjects<'a>(item: &Item<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Subject> {
     if item.is_empty_list() {
         item.no_effect("nobody can match this grant: `to` is empty", "name somebody, or delete the grant");
     }
@@ -144,13 +167,10 @@ fn subjects<'a>(item: &Item<'a>, providers: &[Provider], names: &mut Names<'a>) 
     list
 }
 
-/// What is asked of a grant depends on its target. One that is wrong or unknown has its own problem.
-fn decode_roles(
-    grant: &Item<'_>,
-    roles: Option<&Item<'_>>,
-    target: Option<&Target>,
-) -> Option<Vec<RoleName>> {
-    let mints = target.map(|target| matches!(target.credential, Credential::Minted { .. }));
+/// What is asked of a grant depends on its targets. Those that are wrong or unknown have their own problem.
+fn decode_roles(grant: &Item<'_>, roles: Option<&Item<'_>>, targets: &[&Target]) -> Option<Vec<RoleName>> {
+    let minting = |target: &&Target| matches!(target.credential, Credential::Minted { .. });
+    let mints = (!targets.is_empty()).then(|| targets.iter().any(minting));
     match (mints, roles) {
         (Some(true), None) => {
             grant.missing("roles", "the target mints a role for each session: list what it is a member of");
@@ -172,10 +192,10 @@ fn decode_roles(
         }
         (_, None) => Some(Vec::new()),
         (_, Some(item)) => {
-            let user = target.map(|target| target.user.as_str());
+            let users: Vec<&str> = targets.iter().map(|target| target.user.as_str()).collect();
             let mut list: Vec<RoleName> = Vec::new();
             for item in item.one_or_many(MAX_ROLES) {
-                let role = role(&item, user, "sessions could make roles themselves");
+                let role = role(&item, &users, "sessions could make roles themselves");
                 match role {
                     Some(role) if list.contains(&role) => {
                         item.no_effect("this role is listed twice", "one is enough: delete this one");
@@ -214,46 +234,13 @@ fn decode_recorded(item: &Item<'_>) -> Option<Recorded> {
     })
 }
 
-/// What only people's approval needs.
-struct Asked<'i, 'a> {
-    approvers: Option<&'i Item<'a>>,
-    needed: Option<&'i Item<'a>>,
-    expires: Option<&'i Item<'a>>,
-}
-
-fn decode_when<'a>(
-    grant: &Item<'a>,
-    decider: Decider,
-    &Asked { approvers, needed, expires }: &Asked<'_, 'a>,
-    default_approvers: &[GroupAlias],
-    names: &mut Names<'a>,
-) -> Option<When> {
-    let own = approvers.map(|item| group_list(item, MAX_APPROVER_GROUPS, names));
-    let count = needed.map_or(Some(1), |item| item.number(1, u64::from(MAX_NEEDED)));
-    let waits = expires.map_or(Some(EXPIRES), |item| item.duration(Duration::from_secs(1), MAX_PATIENCE));
-    if decider == Decider::Policy {
-        for item in [approvers, needed, expires].into_iter().flatten() {
-            item.no_effect(
-                format!("`{}` does nothing under `when: requested`: no human is asked", item.name()),
-                "write `when: approved`, or delete it",
-            );
-        }
-        return Some(When::Requested);
-    }
-    if let Some(item) = approvers.filter(|item| item.is_empty_list()) {
-        item.no_effect("nobody could approve: `approvers` is empty", "name at least one group");
-        return None;
-    }
-    let item_given = approvers;
-    let approvers = own.unwrap_or_else(|| default_approvers.to_vec());
-    if approvers.is_empty() {
-        // When a list was given and none of it was good, that is what is reported.
-        if item_given.is_none() {
-            grant.missing("approvers", "name the groups that decide, here or once for all at the top level");
-        }
-        return None;
-    }
-    Some(When::Approved { approvers, needed: u8::try_from(count?).ok()?, expires: waits? })
+/// The first target of both.
+fn shared(one: &Grant, other: &Grant) -> String {
+    one.targets
+        .iter()
+        .find(|target| other.targets.contains(target))
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 fn share_a_kind(one: &Grant, other: &Grant) -> bool {
@@ -267,18 +254,18 @@ fn share_a_kind(one: &Grant, other: &Grant) -> bool {
 pub(crate) fn check_repeats(grants: &[(Item<'_>, Grant)]) {
     for (index, (item, grant)) in grants.iter().enumerate() {
         let repeats = |other: &&(Item<'_>, Grant)| {
-            other.1.target == grant.target
+            other.1.targets.iter().any(|target| grant.targets.contains(target))
                 && other.1.to.iter().any(|subject| grant.to.contains(subject))
                 && share_a_kind(&other.1, grant)
         };
-        if let Some((first, _)) = grants.iter().take(index).find(repeats) {
+        if let Some(first) = grants.iter().take(index).find(repeats) {
             item.problem(
                 Severity::Warning,
                 ProblemCode::Risk,
-                format!("an earlier grant opens `{}` to the same subject", grant.target),
+                format!("an earlier grant opens `{}` to the same subject", shared(&first.1, grant)),
                 format!(
                     "it is on line {}; keep one, so that nobody has to guess which holds",
-                    first.node.mark.line
+                    first.0.node.mark.line
                 ),
             );
         }

@@ -1,7 +1,7 @@
 //! Plugins: where each comes from, its pin, its own configuration and its limits.
 
+use super::approvers::MAX_APPROVER_GROUPS;
 use super::decode::Item;
-use super::grant::MAX_APPROVER_GROUPS;
 use super::names::{Kind, Names};
 use super::node::{Entry, Node, Value};
 use super::problem::{ProblemCode, Severity, nearest, quote};

@@ -74,10 +74,12 @@ pub enum Subject {
         /// The role's value in the token.
         name: String,
     },
+    /// Everybody whom a provider vouches for.
+    Provider(ProviderName),
 }
 
 const SUBJECT_HELP: &str =
-    "write `group:ALIAS`, `role:PROVIDER/NAME` or `principal:PROVIDER/TENANT/OBJECT-ID`";
+    "write `group:ALIAS`, `role:PROVIDER/NAME`, `principal:PROVIDER/TENANT/OBJECT-ID` or `provider:NAME`";
 
 impl Subject {
     pub(crate) fn decode<'a>(item: &Item<'a>, providers: &[Provider], names: &mut Names<'a>) -> Option<Self> {
@@ -93,6 +95,10 @@ impl Subject {
                 names.refer(Kind::Provider, provider, item);
                 let provider = ProviderName::new(*provider).ok()?;
                 Some(Subject::Role { provider, name: (*name).to_owned() })
+            }
+            ("provider", [provider]) if !provider.is_empty() => {
+                names.refer(Kind::Provider, provider, item);
+                ProviderName::new(*provider).ok().map(Subject::Provider)
             }
             ("principal", [provider, tenant, object]) if fits_id(tenant) && fits_id(object) => {
                 names.refer(Kind::Provider, provider, item);

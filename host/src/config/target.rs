@@ -1,6 +1,7 @@
 //! The protected systems: where each is, how it is verified, the account used there, and which plugins judge.
 
 use super::decode::Item;
+use super::labels::{self, Labels};
 use super::names::{Kind, Names};
 use super::plugin::Plugin;
 use super::problem::quote;
@@ -69,6 +70,8 @@ pub struct Target {
     pub tls: TargetTls,
     /// Names of plugins, in the order in which they are asked. Never empty.
     pub plugins: Vec<String>,
+    /// What it is, for rules that mean all that are alike.
+    pub labels: Labels,
 }
 
 impl Target {
@@ -90,6 +93,7 @@ impl Target {
         let tls = fields.get("tls");
         let listed =
             fields.need("plugins", "a list with at least one plugin that checks, such as `sql-guard`");
+        let labels = fields.get("labels");
         fields.finish();
         let name = name.and_then(|item| {
             let name = item.plain_name("a target's name")?;
@@ -121,6 +125,7 @@ impl Target {
             credential: credential?,
             tls: tls?,
             plugins: judged_by?,
+            labels: labels.map(|item| labels::decode(&item)).unwrap_or_default(),
         })
     }
 }
@@ -141,14 +146,18 @@ fn decode_credential(
         );
         return None;
     }
-    let name = role(item, user, "what sessions have made would be the gateway's own, which may make roles")?;
+    let name = role(
+        item,
+        user.as_slice(),
+        "what sessions have made would be the gateway's own, which may make roles",
+    )?;
     Some(Credential::Minted { owned_to: Some(name) })
 }
 
 /// A role on the target that is not the gateway's own; `otherwise` says what would be wrong with that.
-pub(crate) fn role(item: &Item<'_>, user: Option<&str>, otherwise: &str) -> Option<RoleName> {
+pub(crate) fn role(item: &Item<'_>, users: &[&str], otherwise: &str) -> Option<RoleName> {
     let name = identifier(item, "a PostgreSQL role's name")?;
-    if Some(name.as_str()) == user {
+    if users.contains(&name.as_str()) {
         item.invalid(format!("{} is the gateway's own role: {otherwise}", quote(&name)), "name another role");
         return None;
     }

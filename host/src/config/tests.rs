@@ -2,10 +2,13 @@
 
 mod minting;
 mod mistakes;
+mod rules;
 mod source;
 
 use super::*;
+use chaperone_core::grant::{Amounts, Ticket};
 use chaperone_core::identity::CallerKind;
+use chaperone_core::name::TargetName;
 use chaperone_core::role::RoleName;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -108,18 +111,20 @@ fn every_key_is_understood() {
     assert_eq!(config.plugins[3].source, PluginSource::File("/etc/chaperone/plugins/own.wasm".into()));
     let principal = "corp/8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001/5c1c0e6e-4444-4444-8444-444444444444";
     assert!(matches!(&config.grants[1].to[1], Subject::Principal(p) if p.as_str() == principal));
-    let alias = |name: &str| GroupAlias::new(name).unwrap();
+    let approvers = |name: &str, needed, stage| {
+        let group = GroupAlias::new(name).unwrap();
+        Approvers { group, needed, stage }
+    };
     assert_eq!(
         config.grants[1].when,
         When::Approved {
-            approvers: vec![alias("dba"), alias("ops")],
-            needed: 2,
+            approvers: vec![approvers("dba", 2, 1), approvers("ops", 1, 2)],
             expires: Duration::from_secs(3600)
         }
     );
     assert_eq!(
         config.grants[2].when,
-        When::Approved { approvers: vec![alias("dba")], needed: 1, expires: Duration::from_secs(1200) }
+        When::Approved { approvers: vec![approvers("dba", 1, 1)], expires: Duration::from_secs(1200) }
     );
     assert_eq!(config.grants[1].kinds, None);
     assert_eq!(config.grants[2].kinds, Some([CallerKind::Human, CallerKind::Agent].into()));
@@ -131,6 +136,27 @@ fn every_key_is_understood() {
     assert_eq!(config.targets[1].credential, Credential::Minted { owned_to: Some(role("orders_owner")) });
     assert_eq!(config.grants[0].roles, []);
     assert_eq!(config.grants[3].roles, [role("orders_reader"), role("Orders Writer")]);
+    let production = config.grants.last().unwrap();
+    let names: Vec<&str> = production.targets.iter().map(TargetName::as_str).collect();
+    assert_eq!(names, ["prod-logs", "prod-orders"]);
+    assert_eq!(
+        production.only.to_string(),
+        "mon-fri 08:00-18:00 Europe/Berlin, from 10.0.0.0/8, 2001:db8::/32"
+    );
+    assert_eq!(production.ticket, Ticket::Required);
+    let pause = Some(Duration::from_secs(1800));
+    assert_eq!(
+        production.amounts,
+        Amounts { cool_down: pause, windows_per_day: Some(4), max_sessions: Some(2) }
+    );
+    assert_eq!(production.to, [Subject::Provider(ProviderName::new("ci").unwrap())]);
+    let freeze = &config.denies[0];
+    assert_eq!(
+        (freeze.targets.len(), freeze.to.len(), freeze.reason.as_str()),
+        (2, 0, "no changes before the weekend")
+    );
+    assert_eq!(config.denies[1].kinds, Some([CallerKind::Workload].into()));
+    assert!(production.line > 60 && freeze.line > production.line);
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! Serves HTTP, the API's behind TLS and the metrics' in the clear: bounded in connections, header size and time.
 
+use crate::api::Peer;
 use crate::tls::{Alpn, TlsServer};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,7 +54,7 @@ pub(super) async fn serve(
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // Out of file descriptors, usually: waiting gives connections time to end.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -57,7 +62,7 @@ pub(super) async fn serve(
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (transport, router, stop) = (transport.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
-            carry(stream, &transport, router, stop).await;
+            carry(stream, peer.ip(), &transport, router, stop).await;
             drop(place);
         });
     }
@@ -65,28 +70,40 @@ pub(super) async fn serve(
     let _ = tokio::time::timeout(STOP_TIMEOUT, connections.wait()).await;
 }
 
-async fn carry(stream: TcpStream, transport: &Transport, router: axum::Router, stop: CancellationToken) {
+async fn carry(
+    stream: TcpStream,
+    peer: IpAddr,
+    transport: &Transport,
+    router: axum::Router,
+    stop: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
     match transport {
-        Transport::Clear => answer(stream, router, stop).await,
+        Transport::Clear => answer(stream, peer, router, stop).await,
         Transport::Tls(tls) => {
             let handshake = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream, Some(Alpn::Http)));
             let Ok(Ok(stream)) = handshake.await else { return };
-            answer(stream, router, stop).await;
+            answer(stream, peer, router, stop).await;
         }
     }
 }
 
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: IpAddr,
     router: axum::Router,
     stop: CancellationToken,
 ) {
+    let router = TowerToHyperService::new(router);
+    let from_peer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.call(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), from_peer);
     tokio::pin!(connection);
     tokio::select! {
         // What goes wrong on one connection is its client's business.

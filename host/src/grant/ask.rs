@@ -1,20 +1,21 @@
 //! Requests, decisions and revocations: what the API and the CLI ask of this module.
 
+use super::policy::{Access, StillAsks};
 use super::{
     Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_OPENED_PER_DAY, MAX_PENDING_REQUESTS, MAX_REASON_CHARS,
-    MAX_REQUESTS_PER_MINUTE, words,
+    MAX_REQUESTS_PER_MINUTE, MAX_TICKET_CHARS, words,
 };
 use crate::identity::Identity;
 use crate::state::{
-    DecideProblem, EndWindow, NewRequest, Requested, SessionRow, StateError, StoredApproval, StoredWindow,
-    Vote,
+    DecideProblem, EndWindow, NewRequest, Opening, Requested, SessionRow, Spent, StateError, StoredApproval,
+    StoredWindow, Vote,
 };
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{
     Approval, ApprovalId, ApprovalProblem, AskProblem, Matter, State as Standing, Verdict, WindowTerms,
     is_text, same_person,
 };
-use chaperone_core::grant::{Choice, Grant, Match, When, choose};
+use chaperone_core::grant::{Choice, Grant, Hours, Match, Occasion, Ticket, When, choose};
 use chaperone_core::identity::IdentityFacts;
 use chaperone_core::name::{GroupAlias, RequestId, TargetName, WindowId};
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -37,6 +38,26 @@ pub enum AskError {
     /// Not a duration that a window can have.
     #[error("A duration is at least 1 second, in whole seconds.")]
     Duration,
+    /// A rule of the policy denies it, or it is not the time or the place; the words are the refusal's.
+    #[error("{0}")]
+    Barred(Refusal),
+    /// The grant wants a ticket.
+    #[error(
+        "This grant wants a ticket: name it, 1 to {MAX_TICKET_CHARS} characters without control characters."
+    )]
+    TicketNeeded,
+    /// Not the name of a ticket.
+    #[error("A ticket is named in 1 to {MAX_TICKET_CHARS} characters, without control characters.")]
+    Ticket,
+    /// The grant has no more windows for the caller yet.
+    #[error("{}", spent(.0))]
+    Spent(Spent),
+    /// People approved, but the requester may have no other window yet.
+    #[error("No window can open for the requester yet: {}", spent(.0))]
+    RequesterSpent(Spent),
+    /// People approved outside the grant's hours.
+    #[error("The grant's hours are {0}: it can be approved then. Your decision was not kept.")]
+    OutsideHours(Box<Hours>),
     /// No reason, or not a short plain text.
     #[error("A reason is needed: 1 to 500 characters, without control characters.")]
     Reason,
@@ -90,6 +111,20 @@ pub enum AskError {
     Failed(Refusal),
 }
 
+/// When another window may open, and why not now.
+fn spent(spent: &Spent) -> String {
+    match spent {
+        Spent::CoolDown(until) => {
+            format!("the grant wants a pause after each window, which ends at {until}.")
+        }
+        Spent::Today(until) => {
+            format!(
+                "as many windows as the grant allows in 24 hours were opened. The next may open at {until}."
+            )
+        }
+    }
+}
+
 /// A time to wait, never said shorter than it is.
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
@@ -99,11 +134,13 @@ impl AskError {
     /// The nearest class of refusal, for callers that are no HTTP clients.
     pub fn refusal(self) -> Refusal {
         let code = match &self {
-            AskError::Failed(refusal) => return refusal.clone(),
+            AskError::Failed(refusal) | AskError::Barred(refusal) => return refusal.clone(),
             AskError::NotGranted | AskError::NotFound | AskError::Rule(_) => RefusalCode::NotGranted,
-            AskError::TooMany | AskError::TooFast(_) | AskError::TooManyOpened | AskError::TooManyDenials => {
-                RefusalCode::LimitReached
-            }
+            AskError::TooMany
+            | AskError::TooFast(_)
+            | AskError::TooManyOpened
+            | AskError::TooManyDenials
+            | AskError::Spent(_) => RefusalCode::LimitReached,
             AskError::AlreadyOver => RefusalCode::WindowClosed,
             _ => RefusalCode::NotUnderstood,
         };
@@ -134,43 +171,85 @@ pub enum RequestOutcome {
     AlreadyOpen(StoredWindow),
 }
 
+/// A window that somebody asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// On what.
+    pub target: &'a TargetName,
+    /// Why, in their words.
+    pub reason: &'a str,
+    /// The ticket that it is for.
+    pub ticket: Option<&'a str>,
+    /// How long; as long as possible where nothing is said.
+    pub duration: Option<Duration>,
+    /// The same key and terms are the same request.
+    pub key: Option<&'a str>,
+}
+
+impl<'a> Wish<'a> {
+    /// For as long as possible, without a ticket or a key.
+    pub fn new(target: &'a TargetName, reason: &'a str) -> Self {
+        Wish { target, reason, ticket: None, duration: None, key: None }
+    }
+
+    fn check(&self) -> Result<(), AskError> {
+        if self.reason.trim().is_empty() || !is_text(self.reason, MAX_REASON_CHARS) {
+            return Err(AskError::Reason);
+        }
+        if self.ticket.is_some_and(|ticket| ticket.trim().is_empty() || !is_text(ticket, MAX_TICKET_CHARS)) {
+            return Err(AskError::Ticket);
+        }
+        let fits = |key: &str| {
+            (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !self.key.is_none_or(fits) {
+            return Err(AskError::Key);
+        }
+        if self.duration.is_some_and(|wanted| wanted.is_zero() || wanted.subsec_nanos() != 0) {
+            return Err(AskError::Duration);
+        }
+        Ok(())
+    }
+}
+
 impl Grants {
-    /// Asks for a window of `duration`, or as long as the grant allows.
+    /// Asks for a window.
     pub async fn request(
         &self,
         identity: &Identity,
-        target: &TargetName,
-        reason: &str,
-        duration: Option<Duration>,
-        key: Option<&str>,
-        now: Timestamp,
+        wish: Wish<'_>,
+        occasion: impl Into<Occasion>,
     ) -> Result<RequestOutcome, AskError> {
-        let facts = identity.facts();
-        if reason.trim().is_empty() || !is_text(reason, MAX_REASON_CHARS) {
-            return Err(AskError::Reason);
-        }
-        if key.is_some_and(|key| {
-            !(1..=MAX_KEY_BYTES).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic())
-        }) {
-            return Err(AskError::Key);
-        }
-        if duration.is_some_and(|wanted| wanted.is_zero() || wanted.subsec_nanos() != 0) {
-            return Err(AskError::Duration);
-        }
+        let (facts, occasion) = (identity.facts(), occasion.into());
+        let now = occasion.at;
+        wish.check()?;
         // Before the policy is asked, so that targets cannot be guessed any faster.
         self.inner
             .pace
             .count(&facts.principal, now)
             .map_err(|rest| AskError::TooFast(whole_seconds(rest)))?;
         let policy = self.inner.policy.load_full();
-        let grant = match choose(&policy.grants, facts, target, duration) {
+        let covering: Vec<&Grant> = match policy.access(facts, wish.target, &occasion) {
+            Access::Granted { grants, .. } => grants.into_iter().map(|(grant, _)| grant).collect(),
+            Access::Denied(rule) => return Err(AskError::Barred(words::denied_by_rule(rule))),
+            Access::NotNow(grants) => return Err(AskError::Barred(words::not_now(&grants))),
+            Access::NotGranted => return Err(AskError::NotGranted),
+        };
+        let grant = match choose(covering.iter().copied(), wish.duration, now) {
             Choice::Grant(grant) => grant,
+            // Less than a second is left of the hours.
+            Choice::TooLong(longest) if longest.is_zero() => {
+                return Err(AskError::Barred(words::not_now(&covering)));
+            }
             Choice::TooLong(longest) => return Err(AskError::TooLong(longest)),
             Choice::NoGrant => return Err(AskError::NotGranted),
         };
-        let mut new = new_request(facts, grant, reason, duration, now)?;
-        new.key = key.map(str::to_owned);
-        new.grants = policy.covering(facts, target).cloned().collect();
+        if grant.ticket == Ticket::Required && wish.ticket.is_none() {
+            return Err(AskError::TicketNeeded);
+        }
+        let mut new = new_request(facts, grant, &wish, now)?;
+        new.key = wish.key.map(str::to_owned);
+        new.grants = covering.into_iter().cloned().collect();
         let inner = self.inner.clone();
         self.home(async move { inner.request(new, now).await }).await
     }
@@ -308,6 +387,7 @@ impl Inner {
             Requested::KeyReused => Err(AskError::KeyReused),
             Requested::TooMany => Err(AskError::TooMany),
             Requested::TooManyOpened => Err(AskError::TooManyOpened),
+            Requested::Spent(spent) => Err(AskError::Spent(spent)),
         }
     }
 
@@ -322,16 +402,21 @@ impl Inner {
         let window = WindowId::new(uuid::Uuid::now_v7());
         let policy = self.policy.load_full();
         let members = |alias: &GroupAlias| policy.members(alias);
+        let mut opening = Opening::default();
         if verdict == Verdict::Approve
             && let Some(mut stored) = self.state.approval(which).await?
         {
             stored.approval.renew_members(members);
             // Not told to who is none of its approvers.
-            if stored.approval.may_decide(&approver).is_ok() && !policy.still_asks(&stored.approval) {
-                return Err(AskError::PolicyChanged);
+            if stored.approval.may_decide(&approver).is_ok() {
+                opening = match policy.still_asks(&stored, now) {
+                    StillAsks::Yes(opening) => opening,
+                    StillAsks::NotNow(hours) => return Err(AskError::OutsideHours(Box::new(hours))),
+                    StillAsks::No => return Err(AskError::PolicyChanged),
+                };
             }
         }
-        let vote = Vote { approver: &approver, verdict, comment, window };
+        let vote = Vote { approver: &approver, verdict, comment, window, opening: &opening };
         let decided = self.state.decide(which, members, vote, now).await?;
         self.tell_waiters();
         decided.map_err(|problem| match problem {
@@ -340,6 +425,7 @@ impl Inner {
                 AskError::NotFound
             }
             DecideProblem::Rule(problem) => AskError::Rule(problem),
+            DecideProblem::Spent(spent) => AskError::RequesterSpent(spent),
         })
     }
 
@@ -372,13 +458,17 @@ impl Inner {
 fn new_request(
     facts: &IdentityFacts,
     grant: &Grant,
-    reason: &str,
-    duration: Option<Duration>,
+    wish: &Wish<'_>,
     now: Timestamp,
 ) -> Result<NewRequest, AskError> {
-    let length = duration.unwrap_or(grant.lifetime);
-    let terms =
-        WindowTerms { target: grant.target.clone(), seconds: length.as_secs(), reason: reason.to_owned() };
+    let longest = grant.longest(now);
+    let length = wish.duration.unwrap_or(longest);
+    let terms = WindowTerms {
+        target: grant.target.clone(),
+        seconds: length.as_secs(),
+        reason: wish.reason.to_owned(),
+        ticket: wish.ticket.map(str::to_owned),
+    };
     let requester = facts.principal.clone();
     let matter = Matter::Window(terms);
     let (approval, window) = match &grant.when {
@@ -389,7 +479,7 @@ fn new_request(
                 target: grant.target.clone(),
                 opened: Opened::Requested,
             };
-            let window = Window::open(of, now, length, grant.lifetime).map_err(|_| AskError::Duration)?;
+            let window = Window::open(of, now, length, longest).map_err(|_| AskError::Duration)?;
             (Approval::by_policy(requester, matter, now), Some(window))
         }
         When::Approved { requirements, patience } => {
@@ -407,5 +497,6 @@ fn new_request(
         grants: Vec::new(),
         limit: MAX_PENDING_REQUESTS,
         opened_limit: MAX_OPENED_PER_DAY,
+        amounts: grant.amounts.clone(),
     })
 }

@@ -5,9 +5,10 @@
 //! live ones with one question ([`Live::review`]), and a new one is asked it once more when it is listed, so that none is
 //! made past a revocation.
 
+use super::policy::Backed;
 use super::{Grants, Inner, words};
 use crate::identity::Identity;
-use crate::state::EndedWindow;
+use crate::state::{EndedWindow, PlaceId};
 use chaperone_core::Timestamp;
 use chaperone_core::denial::Denial;
 use chaperone_core::grant::{Grant, Match, Recorded};
@@ -15,6 +16,7 @@ use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
 use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use chaperone_core::window::{Window, between};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -39,6 +41,8 @@ struct Proof {
     grants: Arc<Inner>,
     /// Its place in [`Live`].
     number: u64,
+    /// Its place in the window, where the grant counts sessions. Given back when the last clone of the permit is gone.
+    _place: Option<Place>,
 }
 
 /// How the window of a permit came to be.
@@ -46,6 +50,27 @@ struct Proof {
 pub(super) struct Asked {
     pub(super) request: RequestId,
     pub(super) approved_by: Vec<Principal>,
+    /// Where its grant counts sessions.
+    pub(super) place: Option<Place>,
+}
+
+/// A place that is taken in a window with few of them.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) id: PlaceId,
+    pub(super) grants: Arc<Inner>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let (grants, id) = (self.grants.clone(), self.id);
+        self.grants.home.spawn(async move {
+            // Fails closed: a place that is not given back stays taken until this gateway starts again.
+            if let Err(error) = grants.state.leave_place(id).await {
+                tracing::warn!(%error, "a session's place in its window could not be given back");
+            }
+        });
+    }
 }
 
 /// Why a permit ended.
@@ -55,6 +80,8 @@ pub enum PermitEnd {
     WindowClosed,
     /// The token's end.
     TokenExpired,
+    /// The end of the hours in which the policy gives it.
+    HoursOver,
     /// Somebody ended the window.
     Revoked {
         /// Who: a principal, or `chaperone` when the gateway itself had to.
@@ -79,6 +106,10 @@ impl PermitEnd {
                 Refusal::new(RefusalCode::WindowClosed, "your window on this target closed")
                     .hint("Request a new window and connect again.")
             }
+            PermitEnd::HoursOver => {
+                Refusal::new(RefusalCode::WindowClosed, "the hours in which you may use this target are over")
+                    .hint("Connect again when they have begun.")
+            }
             PermitEnd::TokenExpired => Refusal::new(RefusalCode::CredentialExpired, "your token has expired")
                 .hint("Get a new token and connect again."),
             PermitEnd::Revoked { by, reason } => {
@@ -101,24 +132,33 @@ impl Permit {
     pub(super) fn new(
         grants: &Arc<Inner>,
         identity: Identity,
+        from: Option<IpAddr>,
         window: Window,
-        grant: Grant,
-        asked: Asked,
+        Backed { grant, until }: Backed,
+        Asked { request, approved_by, place }: Asked,
     ) -> Self {
         let ends_at = window.closes().min(identity.facts().expires_at);
+        let ends_at = until.map_or(ends_at, |until| until.min(ends_at));
         let (window, grant) = (Arc::new(window), Arc::new(grant));
         // A revocation between the reading of the window and this line is seen at the next look at the store.
-        let watched =
-            Watched { window: window.clone(), grant: grant.clone(), identity: identity.clone(), end: None };
+        let watched = Watched {
+            window: window.clone(),
+            grant: grant.clone(),
+            identity: identity.clone(),
+            from,
+            ends_at,
+            end: None,
+        };
         let number = grants.live.enter(watched);
         // An entry of the deny list and a policy since they were asked are seen here, or see the permit.
         grants.live.review_one(number, |watched| {
-            let denied = grants.denied(&watched.identity, grants.clock.now());
-            denied.or_else(|| grants.policy.load().no_longer_gives(watched))
+            let now = grants.clock.now();
+            let denied = grants.denied(&watched.identity, now);
+            denied.or_else(|| grants.policy.load().no_longer_gives(watched, now))
         });
-        let Asked { request, approved_by } = asked;
         let grants = grants.clone();
-        let proof = Proof { identity, window, grant, request, approved_by, ends_at, grants, number };
+        let proof =
+            Proof { identity, window, grant, request, approved_by, ends_at, grants, number, _place: place };
         Permit { inner: Arc::new(proof) }
     }
 
@@ -165,7 +205,7 @@ impl Permit {
         self.inner.grant.recorded
     }
 
-    /// The first moment at which it no longer holds: the earlier of the token's and the window's end.
+    /// The first moment at which it no longer holds: the earliest end of the token, of the window, and of the hours.
     pub fn ends_at(&self) -> Timestamp {
         self.inner.ends_at
     }
@@ -184,8 +224,10 @@ impl Permit {
         let now = proof.grants.clock.now();
         if now >= proof.window.closes() {
             Some(PermitEnd::WindowClosed)
-        } else if now >= proof.ends_at {
+        } else if now >= proof.identity.facts().expires_at {
             Some(PermitEnd::TokenExpired)
+        } else if now >= proof.ends_at {
+            Some(PermitEnd::HoursOver)
         } else {
             None
         }
@@ -243,6 +285,9 @@ pub(super) struct Watched {
     /// What it was given by.
     pub(super) grant: Arc<Grant>,
     pub(super) identity: Identity,
+    /// The client's address.
+    pub(super) from: Option<IpAddr>,
+    pub(super) ends_at: Timestamp,
     end: Option<PermitEnd>,
 }
 

@@ -5,11 +5,14 @@
 
 use super::permit::Watched;
 use super::{Grants, PermitEnd};
-use chaperone_core::approval::{Approval, Matter};
+use crate::state::{Opening, StoredApproval};
+use chaperone_core::Timestamp;
+use chaperone_core::approval::Matter;
 use chaperone_core::grant::{
-    Backing, Grant, GrantProblem, Match, Recorded, Requirement, Subject, When, any_matches, roles_of_all,
+    Amounts, Backing, Denied, Deny, Edge, Grant, GrantProblem, Hours, Match, Mismatch, Occasion, Recorded,
+    Requirement, Subject, When, any_matches, roles_of_all,
 };
-use chaperone_core::identity::IdentityFacts;
+use chaperone_core::identity::{Caller, IdentityFacts};
 use chaperone_core::name::{GroupAlias, TargetName};
 use chaperone_core::window::Window;
 use std::collections::BTreeMap;
@@ -20,6 +23,8 @@ use std::sync::Arc;
 pub struct Policy {
     /// The grants, in the order of the configuration.
     pub grants: Vec<Grant>,
+    /// What no grant allows.
+    pub denies: Vec<Deny>,
     /// The groups by alias; a hold names its approvers by alias.
     pub groups: BTreeMap<GroupAlias, Subject>,
     /// Who may see and end everything.
@@ -35,18 +40,39 @@ impl Policy {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    pub(super) fn covering<'a>(
+    /// How somebody stands to a target now. Rules that deny win over all grants, and are told of only to those whom a grant
+    /// means: others do not learn that there is such a target.
+    pub(super) fn access<'a>(
         &'a self,
-        facts: &'a IdentityFacts,
-        target: &'a TargetName,
-    ) -> impl Iterator<Item = &'a Grant> {
-        self.grants.iter().filter(move |grant| grant.covers(facts, target) == Match::Proved)
+        facts: &IdentityFacts,
+        target: &TargetName,
+        occasion: &Occasion,
+    ) -> Access<'a> {
+        let (mut granted, mut unmet, mut until) = (Vec::new(), Vec::new(), None);
+        for grant in self.grants.iter().filter(|grant| grant.target == *target) {
+            match grant.judge(facts, target, occasion) {
+                Ok(end) => granted.push((grant, end)),
+                Err(Mismatch::Unmet(_)) => unmet.push(grant),
+                Err(Mismatch::Target | Mismatch::Subject | Mismatch::Kind) => {}
+            }
+        }
+        if granted.is_empty() && unmet.is_empty() {
+            return Access::NotGranted;
+        }
+        for rule in self.denies.iter().filter(|rule| rule.target == *target) {
+            match rule.hits(facts, target, occasion) {
+                Denied::Now => return Access::Denied(rule),
+                Denied::From(begin) => until = earlier(until, Some(begin)),
+                Denied::Never => {}
+            }
+        }
+        if granted.is_empty() { Access::NotNow(unmet) } else { Access::Granted { grants: granted, until } }
     }
 
     /// The requirement that a hold's terms stand for; none if nobody is configured under that name.
     pub(super) fn requirement(&self, approvers: &GroupAlias, needed: u8) -> Option<Requirement> {
         let subject = self.groups.get(approvers)?;
-        Some(Requirement { approvers: approvers.clone(), members: vec![subject.clone()], needed })
+        Some(Requirement { approvers: approvers.clone(), members: vec![subject.clone()], needed, stage: 0 })
     }
 
     pub(super) fn is_operator(&self, facts: &IdentityFacts) -> Match {
@@ -55,13 +81,25 @@ impl Policy {
 
     /// What stands behind an open window of this caller: of several grants what all of them give, since which of them opened it
     /// is not kept.
-    pub(super) fn backing(&self, facts: &IdentityFacts, window: &Window) -> Option<Grant> {
-        let covering = self.covering(facts, window.target());
-        let backing: Vec<&Grant> = covering.filter(|grant| grant.backs(window) == Backing::Backed).collect();
+    pub(super) fn backing(
+        &self,
+        facts: &IdentityFacts,
+        window: &Window,
+        occasion: &Occasion,
+    ) -> Option<Backed> {
+        let Access::Granted { grants, until } = self.access(facts, window.target(), occasion) else {
+            return None;
+        };
+        let backs = |(grant, _): &(&Grant, Option<Timestamp>)| grant.backs(window) == Backing::Backed;
+        let (backing, ends): (Vec<&Grant>, Vec<_>) = grants.into_iter().filter(backs).unzip();
         let first = (*backing.first()?).clone();
         let recorded = backing.iter().any(|grant| grant.recorded == Recorded::Yes);
         let recorded = if recorded { Recorded::Yes } else { Recorded::No };
-        Some(Grant { roles: roles_of_all(&backing), recorded, ..first })
+        let amounts = backing.iter().fold(Amounts::default(), |all, grant| all.and(&grant.amounts));
+        // It goes on as long as one of them stands behind it, and never into what is denied.
+        let hours = if ends.contains(&None) { None } else { ends.into_iter().flatten().max() };
+        let grant = Grant { roles: roles_of_all(&backing), recorded, amounts, ..first };
+        Some(Backed { grant, until: earlier(until, hours) })
     }
 
     /// Who is meant by a group's alias today; nobody if it is no longer configured.
@@ -69,20 +107,90 @@ impl Policy {
         self.groups.get(approvers).cloned().into_iter().collect()
     }
 
-    /// Whether some grant would still ask the same people for such a window. About an operation its plugin said whom to ask.
-    pub(super) fn still_asks(&self, approval: &Approval) -> bool {
-        let Matter::Window(terms) = approval.matter() else { return true };
-        let people = |one: &Requirement| (one.approvers.clone(), one.needed);
-        let asked = || approval.requirements().iter().map(people);
-        self.grants.iter().any(|grant| match &grant.when {
+    /// Whether some grant would still ask the same people for such a window, and how it would open now. About an operation its
+    /// plugin said whom to ask.
+    pub(super) fn still_asks(&self, stored: &StoredApproval, now: Timestamp) -> StillAsks {
+        let Matter::Window(terms) = stored.approval.matter() else {
+            return StillAsks::Yes(Opening::default());
+        };
+        let people = |one: &Requirement| (one.approvers.clone(), one.needed, one.stage);
+        let asked = || stored.approval.requirements().iter().map(people);
+        let kind = |grant: &Grant, caller: &Caller| {
+            grant.kinds.as_ref().is_none_or(|kinds| kinds.contains(&caller.kind))
+        };
+        let asking = self.grants.iter().filter(|grant| match &grant.when {
             When::Approved { requirements, .. } => {
                 grant.target == terms.target
                     && terms.seconds <= grant.lifetime.as_secs()
                     && requirements.iter().map(people).eq(asked())
+                    && stored.caller.as_ref().is_some_and(|caller| kind(grant, caller))
             }
             When::Requested => false,
-        })
+        });
+        let mut closed = None;
+        let mut opening: Option<Opening> = None;
+        for grant in asking {
+            let until = grant.only.hours.as_ref().map(|hours| hours.open_until(now, Edge::Narrow));
+            if until == Some(None) {
+                closed = grant.only.hours.clone();
+                continue;
+            }
+            // Which of them was asked is not kept: what all of them allow.
+            let other = opening.unwrap_or_default();
+            opening = Some(Opening {
+                until: earlier(other.until, until.flatten()),
+                amounts: other.amounts.and(&grant.amounts),
+            });
+        }
+        match (opening, closed) {
+            (Some(opening), _) => StillAsks::Yes(opening),
+            (None, Some(hours)) => StillAsks::NotNow(hours),
+            (None, None) => StillAsks::No,
+        }
     }
+}
+
+/// How somebody stands to a target.
+#[derive(Debug)]
+pub(super) enum Access<'a> {
+    /// These grants mean them, each until a moment or without end, and from `until` on a rule denies it.
+    Granted {
+        /// At least one.
+        grants: Vec<(&'a Grant, Option<Timestamp>)>,
+        /// When the first rule begins that denies it.
+        until: Option<Timestamp>,
+    },
+    /// A rule denies what a grant would allow.
+    Denied(&'a Deny),
+    /// These grants mean them, but not now or not from there.
+    NotNow(Vec<&'a Grant>),
+    /// No grant means them.
+    NotGranted,
+}
+
+/// What stands behind a window.
+#[derive(Debug)]
+pub(super) struct Backed {
+    /// What all grants give that do.
+    pub(super) grant: Grant,
+    /// Until when.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// Whether a request could be asked again as it was.
+#[derive(Debug)]
+pub(super) enum StillAsks {
+    /// It could, and a window would open like this.
+    Yes(Opening),
+    /// In these hours, which it is not now.
+    NotNow(Hours),
+    /// It could not.
+    No,
+}
+
+/// The earlier of two moments, of which none is never.
+pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 impl Grants {
@@ -97,7 +205,8 @@ impl Grants {
         // First the policy and then the permits: one that is being made meanwhile is listed first and then asks the policy.
         inner.policy.store(Arc::new(policy));
         let policy = inner.policy.load();
-        inner.live.review(|watched| policy.no_longer_gives(watched));
+        let now = inner.clock.now();
+        inner.live.review(|watched| policy.no_longer_gives(watched, now));
         inner.tell_waiters();
         Ok(())
     }
@@ -105,12 +214,16 @@ impl Grants {
 
 impl Policy {
     /// How a permit ends because of this policy.
-    pub(super) fn no_longer_gives(&self, watched: &Watched) -> Option<PermitEnd> {
+    pub(super) fn no_longer_gives(&self, watched: &Watched, now: Timestamp) -> Option<PermitEnd> {
         let had = &watched.grant;
-        let still = self.backing(watched.identity.facts(), &watched.window).is_some_and(|grant| {
+        let occasion = Occasion { at: now, from: watched.from };
+        let backed = self.backing(watched.identity.facts(), &watched.window, &occasion);
+        let still = backed.is_some_and(|Backed { grant, until }| {
             let roles = had.roles.iter().all(|role| grant.roles.contains(role));
             // Who is recorded may be less so by another policy, and goes on as recorded.
-            roles && (had.recorded == Recorded::Yes || grant.recorded == Recorded::No)
+            let recorded = had.recorded == Recorded::Yes || grant.recorded == Recorded::No;
+            // Hours that end before the permit would are as good as a window that is too long.
+            roles && recorded && until.is_none_or(|until| until >= watched.ends_at)
         });
         (!still).then_some(PermitEnd::PolicyChanged)
     }

@@ -4,17 +4,21 @@ use super::*;
 use crate::state::tests::{Store, at, group, needs, person, stores, target};
 use chaperone_core::approval::{ApprovalId, ApprovalProblem, State as Standing, Verdict};
 use chaperone_core::decision::HoldTerms;
-use chaperone_core::grant::{Grant, Recorded, Subject, When};
+use chaperone_core::grant::{Amounts, Conditions, Grant, Recorded, Subject, Ticket, When};
 use chaperone_core::identity::CallerKind;
 use chaperone_core::name::{GroupAlias, HoldId, ProviderName, WindowId};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+mod amounts;
 mod approvals;
 mod chain;
+mod conditions;
 mod denials;
 mod matrix;
 mod policy;
 mod windows;
+
+static DB: LazyLock<TargetName> = LazyLock::new(|| target("db"));
 
 /// A gateway over one of the stores.
 pub(crate) struct Gateway {
@@ -41,10 +45,14 @@ pub(crate) fn policy() -> Policy {
         target: target(name),
         to: vec![to],
         kinds: None,
+        only: Conditions::default(),
+        ticket: Ticket::Optional,
         when,
         lifetime: Duration::from_secs(60 * minutes),
+        amounts: Amounts::default(),
         recorded: Recorded::Yes,
         roles: vec![],
+        line: 1,
     };
     let approved = When::Approved { requirements: vec![needs("dba", 2)], patience: Duration::from_secs(600) };
     let role = Subject::Role { provider: ProviderName::new("corp").unwrap(), role: "Web.Run".into() };
@@ -58,6 +66,7 @@ pub(crate) fn policy() -> Policy {
                 ..grant("bots", group("team"), When::Requested, 15)
             },
         ],
+        denies: vec![],
         groups: [("dba", group("dba")), ("security", group("security"))]
             .map(|(alias, subject)| (GroupAlias::new(alias).unwrap(), subject))
             .into(),
@@ -77,7 +86,7 @@ pub(crate) fn human(object: &str, alias: &str) -> Identity {
 /// Asks, and gives the id of what is pending.
 async fn ask(gateway: &Gateway, identity: &Identity, name: &str) -> ApprovalId {
     let now = gateway.clock.now();
-    match gateway.grants.request(identity, &target(name), "ticket 7", None, None, now).await.unwrap() {
+    match gateway.grants.request(identity, Wish::new(&target(name), "ticket 7"), now).await.unwrap() {
         RequestOutcome::New(stored, _) => stored.id,
         other => panic!("{other:?}"),
     }

@@ -2,8 +2,9 @@
 
 use crate::state::StateError;
 use chaperone_core::denial::Denial;
+use chaperone_core::grant::{Deny, Grant};
 use chaperone_core::name::{RequestId, TargetName};
-use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt;
@@ -31,6 +32,16 @@ impl NextStep {
             body: json!({ "target": target, "reason": "why you need it" }),
             command: format!("chaperone request {} --reason 'why you need it'", shell_word(target.as_str())),
         }
+    }
+
+    /// The same, with a ticket to fill in.
+    #[must_use]
+    pub fn with_ticket(mut self) -> Self {
+        self.command.push_str(" --ticket 'the ticket'");
+        if let Some(body) = self.body.as_object_mut() {
+            body.insert("ticket".to_owned(), "the ticket".into());
+        }
+        self
     }
 
     /// The same, for a window of this length.
@@ -65,6 +76,33 @@ pub(super) fn not_granted() -> Refusal {
             "Either there is no such target, or no grant names you, one of your groups or your app roles.",
         )
         .hint("Check the target's name, or ask an operator for a grant.")
+}
+
+/// A rule of the policy denies what a grant allows.
+pub(super) fn denied_by_rule(rule: &Deny) -> Refusal {
+    Refusal::new(RefusalCode::Denied, "a rule of the policy denies you this target")
+        .detail(sentence(&rule.reason))
+        .hint("Ask an operator; a grant does not help against it.")
+}
+
+/// Grants that mean the caller, but not now or not from there.
+pub(super) fn not_now(grants: &[&Grant]) -> Refusal {
+    let mut when: Vec<String> = grants.iter().map(|grant| grant.only.to_string()).collect();
+    when.dedup();
+    Refusal::new(
+        RefusalCode::NotGranted,
+        "access to this target is granted to you, but not now or not from here",
+    )
+    .detail(format!("It is granted: {}.", when.join("; or ")))
+    .hint("Try again then, or from there; or ask an operator.")
+}
+
+/// All places of a window are taken.
+pub(super) fn no_place(most: u16) -> Refusal {
+    let sessions = if most == 1 { "1 session".to_owned() } else { format!("{most} sessions") };
+    Refusal::new(RefusalCode::LimitReached, "your window on this target has as many sessions as it may have")
+        .detail(format!("The grant allows {sessions} at one time."))
+        .hint("Close one and connect again.")
 }
 
 /// On the deny list. Why is for operators: the denied may be who attacks.

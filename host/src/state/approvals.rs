@@ -3,22 +3,23 @@
 //! The rules are `chaperone_core::approval`'s. Here is only how they are applied one at a time: the transaction takes the
 //! row's lock by writing to it, reads the whole approval, lets the rule speak, and writes what follows.
 
+use super::amounts::{self, Spent, counted_as};
 use super::audit::{Audit, note};
-use super::{LIST_LIMIT, State, StateError, StoredWindow, micros, text, to_json, windows};
+use super::{State, StateError, StoredWindow, micros, text, to_json, windows};
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{Approval, ApprovalId, ApprovalProblem, Matter, State as Standing, Verdict};
-use chaperone_core::grant::{Backing, Grant, Subject};
+use chaperone_core::grant::{Amounts, Backing, Grant, Subject};
 use chaperone_core::identity::{Caller, IdentityFacts};
-use chaperone_core::name::{GroupAlias, HoldId, Principal, RequestId, TargetName, WindowId};
-use chaperone_core::window::{Opened, Window, WindowOf};
+use chaperone_core::name::{GroupAlias, HoldId, Principal, RequestId, WindowId};
+use chaperone_core::window::{Opened, Window, WindowOf, microseconds};
 use serde_json::json;
 use sqlx::{Any, AnyConnection, Row, Transaction};
 use std::time::Duration;
 
-mod pending;
+mod lists;
 mod rows;
 
-use rows::{assemble, load};
+use rows::load;
 
 /// An approval with its id and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct NewRequest {
     pub limit: i64,
     /// Windows that the policy may open to a principal within a day.
     pub opened_limit: i64,
+    /// What the grant that answers counts.
+    pub amounts: Amounts,
 }
 
 /// What one person says.
@@ -65,6 +68,17 @@ pub struct Vote<'a> {
     pub comment: &'a str,
     /// The id of the window that opens if this is the last approval of a request.
     pub window: WindowId,
+    /// How it opens.
+    pub opening: &'a Opening,
+}
+
+/// How the policy lets a window open now that people have approved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Opening {
+    /// It closes then at the latest.
+    pub until: Option<Timestamp>,
+    /// What is counted.
+    pub amounts: Amounts,
 }
 
 /// What became of a request.
@@ -82,6 +96,8 @@ pub enum Requested {
     TooMany,
     /// Too many were opened by policy.
     TooManyOpened,
+    /// The grant has no more windows for this caller yet.
+    Spent(Spent),
 }
 
 /// A held operation to store.
@@ -104,6 +120,8 @@ pub enum DecideProblem {
     Unknown,
     /// A rule is against it.
     Rule(ApprovalProblem),
+    /// The requester may have no other window yet.
+    Spent(Spent),
 }
 
 /// First write of a transaction about a principal: later ones wait here.
@@ -147,6 +165,10 @@ impl State {
             && windows::opened_by_policy(&mut transaction, &requester, now).await? >= new.opened_limit
         {
             return Ok(Requested::TooManyOpened);
+        }
+        let target = new.approval.matter().target();
+        if let Some(spent) = amounts::spent(&mut transaction, &requester, target, &new.amounts, now).await? {
+            return Ok(Requested::Spent(spent));
         }
         let window_id = new.window.as_ref().map(Window::id);
         let stored = StoredApproval {
@@ -194,7 +216,7 @@ impl State {
         vote: Vote<'_>,
         now: Timestamp,
     ) -> Result<Result<StoredApproval, DecideProblem>, StateError> {
-        let Vote { approver, verdict, comment, window } = vote;
+        let Vote { approver, verdict, comment, .. } = vote;
         let mut transaction = self.begin().await?;
         let locked = sqlx::query(LOCK_APPROVAL).bind(id.to_string()).execute(&mut *transaction).await?;
         if locked.rows_affected() == 0 {
@@ -210,7 +232,11 @@ impl State {
         };
         write_decision(&mut transaction, &stored, now).await?;
         if standing == Standing::Approved {
-            stored.window = open_approved(&mut transaction, &stored, approver, window, now).await?;
+            match open_approved(&mut transaction, &stored, &vote, now).await? {
+                Ok(window) => stored.window = window,
+                // Nothing of this vote is kept: it may be given again when there is a window to open.
+                Err(spent) => return Ok(Err(DecideProblem::Spent(spent))),
+            }
         }
         if standing != Standing::Pending {
             settle(&mut transaction, &stored, standing, now).await?;
@@ -261,55 +287,6 @@ impl State {
         let mut connection = self.read.acquire().await?;
         load(&mut connection, id).await
     }
-
-    /// The access request of a caller on a target that waits, if any; the oldest.
-    pub async fn pending_request(
-        &self,
-        caller: &Caller,
-        target: &TargetName,
-        now: Timestamp,
-    ) -> Result<Option<RequestId>, StateError> {
-        let row = sqlx::query(
-            "SELECT id FROM approvals WHERE requester = $1 AND kind = 'request' AND state = 'pending' \
-             AND target = $2 AND deadline > $3 AND chain = $4 ORDER BY asked LIMIT 1",
-        )
-        .bind(caller.principal.as_str())
-        .bind(target.as_str())
-        .bind(micros(now))
-        .bind(caller.chain())
-        .fetch_optional(&self.read)
-        .await?;
-        row.as_ref().map(|row| text(row, "id")).transpose()
-    }
-
-    /// The newest access requests, of one principal or of all.
-    pub async fn requests(&self, of: Option<&Principal>) -> Result<Vec<StoredApproval>, StateError> {
-        let (rows, decisions) = match of {
-            Some(principal) => {
-                let rows = sqlx::query(
-                    "SELECT * FROM approvals WHERE kind = 'request' AND requester = $1 \
-                     ORDER BY asked DESC, id DESC LIMIT $2",
-                );
-                let decisions = sqlx::query(
-                    "SELECT * FROM decisions WHERE approval IN (SELECT id FROM approvals WHERE kind = 'request' \
-                     AND requester = $1 ORDER BY asked DESC, id DESC LIMIT $2) ORDER BY decided, principal",
-                );
-                (rows.bind(principal.as_str()), decisions.bind(principal.as_str()))
-            }
-            None => (
-                sqlx::query(
-                    "SELECT * FROM approvals WHERE kind = 'request' ORDER BY asked DESC, id DESC LIMIT $1",
-                ),
-                sqlx::query(
-                    "SELECT * FROM decisions WHERE approval IN (SELECT id FROM approvals WHERE kind = 'request' \
-                     ORDER BY asked DESC, id DESC LIMIT $1) ORDER BY decided, principal",
-                ),
-            ),
-        };
-        let rows = rows.bind(LIST_LIMIT).fetch_all(&self.read).await?;
-        let decisions = decisions.bind(LIST_LIMIT).fetch_all(&self.read).await?;
-        assemble(&rows, &decisions)
-    }
 }
 
 async fn lock_principal(
@@ -318,7 +295,8 @@ async fn lock_principal(
     now: Timestamp,
 ) -> Result<(), StateError> {
     sqlx::query(LOCK_PRINCIPAL)
-        .bind(principal.as_str())
+        // Whatever the provider is called: windows are counted by person.
+        .bind(counted_as(principal))
         .bind(micros(now))
         .execute(&mut **transaction)
         .await?;
@@ -372,7 +350,7 @@ async fn asked_before(
 fn same_terms(one: &Matter, other: &Matter) -> bool {
     match (one, other) {
         (Matter::Window(one), Matter::Window(other)) => {
-            one.target == other.target && one.seconds == other.seconds
+            one.target == other.target && one.seconds == other.seconds && one.ticket == other.ticket
         }
         _ => one == other,
     }
@@ -478,25 +456,32 @@ async fn write_decision(
 async fn open_approved(
     transaction: &mut Transaction<'static, Any>,
     stored: &StoredApproval,
-    approver: &IdentityFacts,
-    id: WindowId,
+    vote: &Vote<'_>,
     now: Timestamp,
-) -> Result<Option<WindowId>, StateError> {
+) -> Result<Result<Option<WindowId>, Spent>, StateError> {
     let (ApprovalId::Request(request), Matter::Window(terms)) = (stored.id, stored.approval.matter()) else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
-    let of = WindowOf {
-        id,
-        principal: stored.approval.requester().clone(),
-        target: terms.target.clone(),
-        opened: Opened::Approved,
-    };
+    let requester = stored.approval.requester();
+    lock_principal(transaction, requester, now).await?;
+    let Vote { window: id, opening: Opening { until, amounts }, .. } = *vote;
+    if let Some(spent) = amounts::spent(transaction, requester, &terms.target, amounts, now).await? {
+        return Ok(Err(spent));
+    }
+    let of =
+        WindowOf { id, principal: requester.clone(), target: terms.target.clone(), opened: Opened::Approved };
     let length = Duration::from_secs(terms.seconds);
     let window = Window::open(of, now, length, length).map_err(|_| StateError::Unreadable("matter"))?;
+    let window = match until {
+        None => Some(window),
+        Some(until) => window.ended(microseconds(*until)),
+    };
+    // The policy was asked a moment ago whether these are its hours.
+    let window = window.ok_or(StateError::Unreadable("hours"))?;
     // Fails closed: a window that is bound to nobody would be anybody's of this principal.
     let caller = stored.caller.as_ref().ok_or(StateError::Unreadable("caller"))?;
-    windows::insert(transaction, &window, (request, caller), approver.principal.as_str(), now).await?;
-    Ok(Some(id))
+    windows::insert(transaction, &window, (request, caller), vote.approver.principal.as_str(), now).await?;
+    Ok(Ok(Some(id)))
 }
 
 async fn settle(

@@ -125,7 +125,8 @@ impl State {
         rows.iter().map(stored).collect()
     }
 
-    /// Settles what a former process of this node left: its sessions are over and nobody waits for its holds.
+    /// Settles what a former process of this node left: its sessions are over, their places are free, and nobody waits for
+    /// its holds.
     pub async fn settle_left_behind(&self, now: Timestamp) -> Result<(), StateError> {
         let mut transaction = self.begin().await?;
         sqlx::query(
@@ -143,6 +144,10 @@ impl State {
         .bind(micros(now))
         .execute(&mut *transaction)
         .await?;
+        sqlx::query("DELETE FROM places WHERE node = $1")
+            .bind(self.node.as_str())
+            .execute(&mut *transaction)
+            .await?;
         let audit = Audit {
             event: "gateway.started",
             actor: "chaperone",

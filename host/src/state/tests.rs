@@ -5,7 +5,7 @@ use chaperone_core::approval::{
     Approval, ApprovalId, ApprovalProblem, Digest, Matter, OperationTerms, State as Standing, Verdict,
     WindowTerms,
 };
-use chaperone_core::grant::{Grant, Recorded, Requirement, Subject, When};
+use chaperone_core::grant::{Amounts, Conditions, Grant, Recorded, Requirement, Subject, Ticket, When};
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{
     GroupAlias, HoldId, Principal, ProviderName, RequestId, SessionId, TargetName, WindowId,
@@ -18,6 +18,13 @@ mod bounds;
 pub(crate) struct Store {
     pub(crate) state: State,
     _folder: Option<tempfile::TempDir>,
+}
+
+impl Store {
+    /// The same store, as another gateway has it.
+    pub(crate) fn another(&self, node: &str) -> State {
+        State { node: node.to_owned(), ..self.state.clone() }
+    }
 }
 
 /// An empty store on every database there is.
@@ -76,7 +83,7 @@ pub(crate) fn group(alias: &str) -> Subject {
 }
 
 pub(crate) fn needs(alias: &str, needed: u8) -> Requirement {
-    Requirement { approvers: GroupAlias::new(alias).unwrap(), members: vec![group(alias)], needed }
+    Requirement { approvers: GroupAlias::new(alias).unwrap(), members: vec![group(alias)], needed, stage: 0 }
 }
 
 pub(crate) fn target(name: &str) -> TargetName {
@@ -92,7 +99,7 @@ fn id() -> uuid::Uuid {
 }
 
 fn terms(seconds: u64) -> Matter {
-    Matter::Window(WindowTerms { target: target("db"), seconds, reason: "ticket 7".into() })
+    Matter::Window(WindowTerms { target: target("db"), seconds, reason: "ticket 7".into(), ticket: None })
 }
 
 fn asked(seconds: u64, needed: u8) -> NewRequest {
@@ -109,6 +116,7 @@ fn asked(seconds: u64, needed: u8) -> NewRequest {
         grants: vec![grant()],
         limit: 3,
         opened_limit: 4,
+        amounts: Amounts::default(),
     }
 }
 
@@ -117,10 +125,14 @@ fn grant() -> Grant {
         target: target("db"),
         to: vec![group("team")],
         kinds: None,
+        only: Conditions::default(),
+        ticket: Ticket::Optional,
         when: When::Requested,
         lifetime: Duration::from_secs(900),
+        amounts: Amounts::default(),
         recorded: Recorded::Yes,
         roles: vec![],
+        line: 1,
     }
 }
 
@@ -172,7 +184,7 @@ async fn decide(
     now: Timestamp,
 ) -> Result<Standing, DecideProblem> {
     let window = WindowId::new(uuid::Uuid::now_v7());
-    let vote = Vote { approver: who, verdict, comment: "because", window };
+    let vote = Vote { approver: who, verdict, comment: "because", window, opening: &Opening::default() };
     let decided = state.decide(id, |alias| vec![group(alias.as_str())], vote, now).await.unwrap();
     decided.map(|stored| stored.approval.state(now))
 }

@@ -1,5 +1,6 @@
 //! Stored windows. A row is written once; the only later change is an early end.
 
+use super::amounts::counted_as;
 use super::audit::{Audit, note};
 use super::{LIST_LIMIT, State, StateError, micros, moment, moment_or_none, name, text};
 use chaperone_core::Timestamp;
@@ -52,8 +53,8 @@ impl StoredWindow {
     }
 }
 
-const INSERT: &str = "INSERT INTO windows (id, principal, target, opens, closes, opened, request, chain) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const INSERT: &str = "INSERT INTO windows (id, principal, target, opens, closes, opened, request, chain, person) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
@@ -82,6 +83,7 @@ pub(super) async fn insert(
         .bind(window.opened().as_str())
         .bind(request.to_string())
         .bind(caller.chain())
+        .bind(counted_as(window.principal()))
         .execute(&mut **transaction)
         .await?;
     let audit = Audit {

@@ -107,6 +107,9 @@ pub struct WindowTerms {
     pub seconds: u64,
     /// Why, in the requester's words.
     pub reason: String,
+    /// The ticket that it is for, as the requester names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// The operation that is held.

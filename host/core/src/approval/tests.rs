@@ -14,7 +14,12 @@ fn requirement(alias: &str, needed: u8) -> Requirement {
         approvers: GroupAlias::new(alias).unwrap(),
         members: vec![group("corp", alias, alias), group("partner", alias, alias)],
         needed,
+        stage: 0,
     }
+}
+
+fn staged(alias: &str, needed: u8, stage: u8) -> Requirement {
+    Requirement { stage, ..requirement(alias, needed) }
 }
 
 fn matter() -> Matter {
@@ -52,6 +57,41 @@ fn one_of_the_group_is_enough_when_one_is_needed() {
         approve(&mut approval, &human("bob", &["dba"]), 59),
         Err(ApprovalProblem::Final(State::Approved))
     );
+}
+
+#[test]
+fn a_later_stage_is_asked_when_the_earlier_ones_are_met() {
+    let stages = || vec![staged("lead", 1, 2), staged("dba", 2, 1)];
+    let (lead, ann, bob) = (human("lee", &["lead"]), human("ann", &["dba"]), human("bob", &["dba", "lead"]));
+    let mut approval = ask(stages());
+    // Neither yes nor no, and what is not yet theirs to decide is not shown to them.
+    for verdict in [Verdict::Approve, Verdict::Reject] {
+        let early = approval.decide(&lead, verdict, "", at(1));
+        assert_eq!(early, Err(ApprovalProblem::NotAnApprover));
+    }
+    assert_eq!(approve(&mut approval, &bob, 1), Ok(State::Pending));
+    assert_eq!(
+        approve(&mut approval, &lead, 2),
+        Err(ApprovalProblem::NotAnApprover),
+        "one of two is missing"
+    );
+    assert_eq!(approve(&mut approval, &ann, 3), Ok(State::Pending));
+    assert_eq!(approval.missing(), 1);
+    assert_eq!(
+        approve(&mut approval, &bob, 4),
+        Err(ApprovalProblem::Twice),
+        "one person counts in one stage"
+    );
+    assert_eq!(approve(&mut approval, &lead, 5), Ok(State::Approved));
+    // Who was asked first may still say no while the second stage is asked.
+    let mut approval = ask(vec![staged("dba", 1, 1), staged("lead", 1, 2)]);
+    assert_eq!(approve(&mut approval, &ann, 1), Ok(State::Pending));
+    let dan = human("dan", &["dba"]);
+    assert_eq!(approve(&mut approval.clone(), &dan, 2), Ok(State::Pending), "that stage has all it needs");
+    assert_eq!(approval.decide(&dan, Verdict::Reject, "", at(2)), Ok(State::Rejected));
+    // Rows of a version without stages are of one stage.
+    let old = r#"{"approvers":"dba","members":[],"needed":1}"#;
+    assert_eq!(serde_json::from_str::<Requirement>(old).unwrap().stage, 0);
 }
 
 #[test]

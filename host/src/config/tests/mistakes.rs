@@ -42,7 +42,7 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
     (
         "recorded: yes",
         "kind: []",
-        "25:5 error nobody can match this grant: `kind` is empty | name a kind of caller, or delete it",
+        "25:5 error nobody can match this: `kind` is empty | name a kind of caller, or delete it",
     ),
     (
         "recorded: yes",
@@ -69,7 +69,7 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
     (
         "to: group:agents",
         "to: [group:agents, agents]",
-        "22:24 error `agents` is not a subject | write `group:ALIAS`, `role:PROVIDER/NAME` or `principal:PROVIDER/TENANT/OBJECT-ID`",
+        "22:24 error `agents` is not a subject | write `group:ALIAS`, `role:PROVIDER/NAME`, `principal:PROVIDER/TENANT/OBJECT-ID` or `provider:NAME`",
     ),
     (
         "to: group:agents",

@@ -21,7 +21,7 @@ fn terms(alias: &str, needed: u8) -> HoldTerms {
     }
 }
 
-async fn decide(
+pub(super) async fn decide(
     gateway: &Gateway,
     who: &Identity,
     id: ApprovalId,

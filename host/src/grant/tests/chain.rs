@@ -78,7 +78,10 @@ async fn a_key_of_another_chain_is_refused() {
     for gateway in &gateways().await {
         let request = |identity: Identity| async move {
             let now = gateway.clock.now();
-            gateway.grants.request(&identity, &target("db"), "x", None, Some("key-1"), now).await
+            gateway
+                .grants
+                .request(&identity, Wish { key: Some("key-1"), ..Wish::new(&target("db"), "x") }, now)
+                .await
         };
         assert!(matches!(request(through("agent-a")).await, Ok(RequestOutcome::New(..))));
         assert!(matches!(request(through("agent-a")).await, Ok(RequestOutcome::Repeated(..))));

@@ -105,7 +105,7 @@ async fn a_token_a_client_and_a_blueprint_are_denied_whoever_comes_with_them() {
         ] {
             let login = async |caller| {
                 let _window =
-                    gateway.grants.request(caller, &target("db"), "x", None, None, at(0)).await.unwrap();
+                    gateway.grants.request(caller, Wish::new(&target("db"), "x"), at(0)).await.unwrap();
                 gateway.grants.permit(caller, &target("db"), at(0)).await.unwrap()
             };
             let (cut, lives) = (login(&hit).await, login(&spared).await);

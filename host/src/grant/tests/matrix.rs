@@ -95,7 +95,7 @@ fn caller(name: &str, kind: CallerKind, grant: &str, token_seconds: i64) -> Iden
 /// Puts a window into the store past all rules, as an older policy may have left it.
 async fn store(gateway: &Gateway, identity: &Identity, on: &str, (opened, begins, seconds): Stored) {
     let principal = identity.facts().principal.clone();
-    let terms = WindowTerms { target: target(on), seconds, reason: "test".into() };
+    let terms = WindowTerms { target: target(on), seconds, reason: "test".into(), ticket: None };
     let of = WindowOf {
         id: WindowId::new(uuid::Uuid::now_v7()),
         principal: principal.clone(),
@@ -113,6 +113,7 @@ async fn store(gateway: &Gateway, identity: &Identity, on: &str, (opened, begins
         grants: vec![],
         limit: 1,
         opened_limit: 1_000,
+        amounts: Amounts::default(),
     };
     gateway.store.state.request(new, at(0)).await.unwrap();
 }
@@ -131,7 +132,7 @@ async fn an_unknown_target_and_one_that_is_not_yours_are_refused_alike() {
         let refuse = async |name: &str| {
             let refusal = gateway.grants.permit(&stranger, &target(name), at(0)).await.unwrap_err();
             let asked =
-                gateway.grants.request(&stranger, &target(name), "why", None, None, at(0)).await.unwrap_err();
+                gateway.grants.request(&stranger, Wish::new(&target(name), "why"), at(0)).await.unwrap_err();
             (refusal, asked.to_string())
         };
         assert_eq!(refuse("db").await, refuse("nowhere").await);

@@ -80,7 +80,7 @@ async fn a_permit_ends_when_the_policy_would_not_give_it_again() {
 }
 
 async fn ask_for(gateway: &Gateway, identity: &Identity, name: &str) -> RequestOutcome {
-    gateway.grants.request(identity, &target(name), "x", None, None, gateway.clock.now()).await.unwrap()
+    gateway.grants.request(identity, Wish::new(&target(name), "x"), gateway.clock.now()).await.unwrap()
 }
 
 /// Who was let in unrecorded is cut when the policy wants a recording; who is recorded already goes on.

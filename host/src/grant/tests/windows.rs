@@ -127,7 +127,10 @@ async fn what_is_asked_for_has_to_make_sense() {
         let caller = agent("a1");
         let ask = async |reason: &str, seconds: Option<u64>, key: Option<&str>| {
             let duration = seconds.map(Duration::from_secs);
-            let asked = gateway.grants.request(&caller, &target("db"), reason, duration, key, at(0)).await;
+            let asked = gateway
+                .grants
+                .request(&caller, Wish { duration, key, ..Wish::new(&target("db"), reason) }, at(0))
+                .await;
             asked.unwrap_err().to_string()
         };
         for reason in ["", "  ", "\u{1b}[2J", &"x".repeat(501)] {
@@ -202,7 +205,11 @@ async fn history(gateway: &Gateway, object: &str, steps: Vec<Step>) -> Result<()
             Step::Ask(seconds) => {
                 let length = Duration::from_secs(seconds);
                 let closes = chaperone_core::window::after(now, length).unwrap();
-                match grants.request(&identity, &db, "why", Some(length), None, now).await.unwrap() {
+                match grants
+                    .request(&identity, Wish { duration: Some(length), ..Wish::new(&db, "why") }, now)
+                    .await
+                    .unwrap()
+                {
                     RequestOutcome::New(_, Some(window)) => {
                         prop_assert_eq!((window.window.opens(), window.window.closes()), (now, closes));
                         model.push((now, closes, false));
