@@ -27,6 +27,7 @@ pub use caller::Peer;
 mod body;
 mod caller;
 mod denials;
+mod explain;
 mod handlers;
 mod problem;
 mod reload;
@@ -135,6 +136,7 @@ pub fn router(
 ) -> Router {
     let api = Api { identities, grants, sessions, policy, waiters: Waiters::default() };
     Router::new()
+        .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/requests", post(handlers::request).get(handlers::requests))
         .route("/api/v1/requests/{id}", get(handlers::one_request))
         .route("/api/v1/windows", get(handlers::windows))

@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod denials;
+mod explain;
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
@@ -24,6 +25,7 @@ mod tests;
 
 pub use client::GatewayArgs;
 pub use denials::DenyArgs;
+pub use explain::ExplainArgs;
 pub use failure::{Exit, Failure};
 pub use recordings::Place;
 pub use remote::RequestArgs;
@@ -164,8 +166,10 @@ pub enum Command {
     Deny(DenyArgs),
     /// List who is denied access
     Denials,
-    /// Let the gateway read its policy again: groups, grants, operators and approvers
+    /// Let the gateway read its policy again: groups, grants, rules that deny, operators and approvers
     Reload,
+    /// Say which rules let somebody onto a target, or why none does
+    Explain(ExplainArgs),
     /// Take an entry off the list of those who are denied access
     Lift {
         /// Its id, as `denials` shows it
@@ -229,6 +233,8 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Deny(args) => denials::deny(&connect()?, &args, audience).await,
         Command::Denials => denials::denials(&connect()?, audience).await,
         Command::Reload => remote::reload(&connect()?, audience).await,
+        Command::Explain(args) if args.live => explain::by_gateway(&connect()?, &args, audience).await,
+        Command::Explain(args) => explain::by_file(&cli.config, &args, audience),
         Command::Lift { id } => denials::lift(&connect()?, &id, audience).await,
         Command::Sessions { live: true, .. } => remote::sessions(&connect()?, audience).await,
         Command::Sessions { limit, place, .. } => {

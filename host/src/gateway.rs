@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use policy::policy;
 pub use sessions::LiveRegistry;
 
 /// Everything that sessions share.

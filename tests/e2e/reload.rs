@@ -125,3 +125,57 @@ async fn sighup_reads_the_policy_again_and_leaves_an_audit_event() {
     assert!(status.success(), "{status} {log}");
     assert!(log.contains("the policy was not read again; the one before stays"), "{log}");
 }
+
+/// Rules by label, a rule that denies, and what `explain` says of them, by the file and by the gateway.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_denies_cuts_what_runs_and_explain_says_which() {
+    let stage = Stage::start(Setting::default()).await.unwrap();
+    let operator = stage.approver().unwrap();
+    let agent = stage.agent_with_window().unwrap();
+    let mut wire = Wire::connect(&stage, &agent).await.unwrap();
+    assert_eq!(rows(&wire.query("select 1").await.unwrap()), ["1"]);
+    let explain = |token: &str, more: &[&str]| {
+        let args = [&["explain", "--target", "shop"], more].concat();
+        stage.chaperone(token, &args).unwrap()
+    };
+    let live = explain(&agent, &["--live"]).success().unwrap();
+    assert!(live.contains("on shop: requested"), "{live}");
+    assert!(live.contains("it means them") && !live.contains("dba"), "{live}");
+
+    let path = stage.path("chaperone.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let rule = "denies:\n  - { deny: shop, kind: agent, reason: the shop is being moved }\n";
+    std::fs::write(&path, format!("{text}{rule}")).unwrap();
+    let taken = stage.chaperone(&operator, &["reload"]).unwrap().success().unwrap();
+    assert!(taken.contains("changed: denies."), "{taken}");
+    let last = wire.answer().await.unwrap();
+    assert!(
+        errors(&last).contains("the policy that let you onto this target was changed"),
+        "{}",
+        errors(&last)
+    );
+    let again = stage.psql(&agent).unwrap().run("select 1").unwrap();
+    assert!(again.stderr.contains("a rule of the policy denies you this target"), "{}", again.stderr);
+    assert!(again.stderr.contains("The shop is being moved."), "{}", again.stderr);
+    let asked = stage.chaperone(&agent, &["request", "shop", "--reason", "x"]).unwrap();
+    assert!(asked.stderr.contains("A rule of the policy denies you this target."), "{}", asked.stderr);
+
+    let denied = explain(&agent, &["--live"]);
+    assert!(denied.stdout.contains("on shop: denied"), "{}", denied.stdout);
+    let tenant = chaperone::config::without_secrets(&path).unwrap().providers[0].tenants[0].clone();
+    let who = format!("test/{tenant}/7e570000-0000-4000-8000-00000000abcd");
+    let config = path.to_str().unwrap();
+    let about = ["--config", config, "--who", &who, "--group", "agents"];
+    let by_file = explain(&operator, &about);
+    assert_eq!(by_file.status.code(), Some(1), "{}", by_file.stderr);
+    let by_gateway = explain(&operator, &[&about[2..], &["--live"]].concat());
+    assert_eq!(by_file.stdout, by_gateway.stdout);
+    let human = explain(&operator, &[&about, &["--kind", "human"] as &[&str]].concat()).success().unwrap();
+    assert!(human.contains("on shop: requested"), "{human}");
+    let not_theirs = explain(&agent, &[&about[2..], &["--live"]].concat());
+    assert!(
+        not_theirs.stderr.contains("There is nothing of this id that you may see"),
+        "{}",
+        not_theirs.stderr
+    );
+}

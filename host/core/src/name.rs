@@ -48,6 +48,13 @@ macro_rules! name {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                $name::new(text)
+            }
+        }
+
         impl From<$name> for String {
             fn from(name: $name) -> String {
                 name.0

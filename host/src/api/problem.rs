@@ -108,6 +108,7 @@ impl From<AskError> for Problem {
             AskError::TooLong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "duration-too-long"),
             AskError::Duration => (StatusCode::UNPROCESSABLE_ENTITY, "duration-invalid"),
             AskError::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "reason-invalid"),
+            AskError::About(_) => (StatusCode::BAD_REQUEST, "malformed"),
             AskError::TicketNeeded => (StatusCode::UNPROCESSABLE_ENTITY, "ticket-needed"),
             AskError::Ticket => (StatusCode::UNPROCESSABLE_ENTITY, "ticket-invalid"),
             AskError::Spent(_) => (StatusCode::TOO_MANY_REQUESTS, "windows-spent"),

@@ -7,7 +7,7 @@ use chaperone_core::name::{GroupAlias, TargetName};
 use std::collections::BTreeMap;
 
 /// What a configuration says about who may open what, and who approves.
-pub(super) fn policy(config: &Config, api_url: &str) -> Policy {
+pub(crate) fn policy(config: &Config, api_url: &str) -> Policy {
     let groups: BTreeMap<GroupAlias, policy::Subject> = config
         .groups
         .iter()

@@ -2,8 +2,8 @@
 
 use super::policy::{Access, StillAsks};
 use super::{
-    Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_OPENED_PER_DAY, MAX_PENDING_REQUESTS, MAX_REASON_CHARS,
-    MAX_REQUESTS_PER_MINUTE, MAX_TICKET_CHARS, words,
+    AboutProblem, Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_OPENED_PER_DAY, MAX_PENDING_REQUESTS,
+    MAX_REASON_CHARS, MAX_REQUESTS_PER_MINUTE, MAX_TICKET_CHARS, words,
 };
 use crate::identity::Identity;
 use crate::state::{
@@ -58,6 +58,9 @@ pub enum AskError {
     /// People approved outside the grant's hours.
     #[error("The grant's hours are {0}: it can be approved then. Your decision was not kept.")]
     OutsideHours(Box<Hours>),
+    /// Nobody can be explained by that.
+    #[error("It cannot be explained: {0}.")]
+    About(AboutProblem),
     /// No reason, or not a short plain text.
     #[error("A reason is needed: 1 to 500 characters, without control characters.")]
     Reason,

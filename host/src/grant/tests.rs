@@ -14,6 +14,7 @@ mod approvals;
 mod chain;
 mod conditions;
 mod denials;
+mod explain;
 mod matrix;
 mod policy;
 mod windows;

@@ -89,11 +89,12 @@ pub(super) fn denied_by_rule(rule: &Deny) -> Refusal {
 pub(super) fn not_now(grants: &[&Grant]) -> Refusal {
     let mut when: Vec<String> = grants.iter().map(|grant| grant.only.to_string()).collect();
     when.dedup();
+    let when = when.join("; or ");
     Refusal::new(
         RefusalCode::NotGranted,
         "access to this target is granted to you, but not now or not from here",
     )
-    .detail(format!("It is granted: {}.", when.join("; or ")))
+    .detail(format!("It is granted: {when}."))
     .hint("Try again then, or from there; or ask an operator.")
 }
 
