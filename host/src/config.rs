@@ -6,6 +6,7 @@
 //! `host/docs/config.md` is the reference; a test compares its keys with those that decoding asks for.
 
 mod approvers;
+mod approving;
 mod condition;
 mod decode;
 mod deny;
@@ -16,6 +17,7 @@ mod grant;
 mod labels;
 mod names;
 mod node;
+mod person;
 mod plugin;
 mod problem;
 mod provider;
@@ -29,11 +31,13 @@ mod target;
 mod tests;
 
 pub use approvers::Approvers;
+pub use approving::ApproverGroup;
 pub use chaperone_core::grant::Recorded;
 pub use deny::Deny;
 pub use edge::{Limits, Listen, Oauth, Recording, State, Tls};
 pub use grant::{Grant, When};
 pub use labels::Labels;
+pub use person::Person;
 pub use plugin::{Builtin, Plugin, PluginConfig, PluginLimits, PluginSource};
 pub use problem::{Mark, Problem, ProblemCode, Severity};
 pub(crate) use provider::is_loopback;
@@ -72,6 +76,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// Groups whose members may see and end everything.
     pub operators: Vec<GroupAlias>,
+    /// People with several principals.
+    pub people: Vec<Person>,
     /// The protected systems. Never empty.
     pub targets: Vec<Target>,
     /// The plugins.
@@ -192,8 +198,9 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     let approvers = fields.get("approvers");
     let default_approvers = approvers
         .as_ref()
-        .map(|item| subject::group_list(item, approvers::MAX_APPROVER_GROUPS, &mut names))
+        .map(|item| subject::group_list(item, approving::MAX_APPROVER_GROUPS, &mut names))
         .unwrap_or_default();
+    let people = decode_people(&mut fields, &providers, &mut names);
     let plugins =
         section(fields.get("plugins"), plugin::MAX_PLUGINS, |item| Plugin::decode(item, vault, &mut names));
     let targets = fields.need("targets", "at least one target");
@@ -206,6 +213,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     });
     bound_rules(root, &grants, &denies);
     check_gateway(root, gateway.as_ref(), &targets);
+    check_approvers(&providers, &groups, &grants, &names);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
     let recording = recording.and_then(|item| Recording::decode(item, vault));
@@ -230,6 +238,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
         providers,
         groups,
         operators,
+        people,
         targets,
         plugins,
         grants,
@@ -283,6 +292,39 @@ fn decode_providers<'a>(fields: &mut Fields<'a>, names: &mut Names<'a>) -> Vec<P
     let item = fields.need("providers", "at least one identity provider");
     no_empty_list(item.as_ref(), "nobody could prove an identity");
     section(item, provider::MAX_PROVIDERS, |item| Provider::decode(item, names))
+}
+
+fn decode_people<'a>(fields: &mut Fields<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Person> {
+    let people = section(fields.get("people"), person::MAX_PEOPLE, |item| {
+        Person::decode(item, providers, names).map(|person| (item.clone(), person))
+    });
+    person::check_repeats(&people);
+    people.into_iter().map(|(_, person)| person).collect()
+}
+
+/// Warns where what agents are given could approve, if a person got hold of it or an agent passed for one.
+fn check_approvers(providers: &[Provider], groups: &[Group], grants: &[Grant], names: &Names<'_>) {
+    let deciding: Vec<&GroupAlias> = grants
+        .iter()
+        .flat_map(|grant| match &grant.when {
+            When::Approved { approvers, .. } => approvers.as_slice(),
+            When::Requested => &[],
+        })
+        .map(|one| &one.group)
+        .collect();
+    for provider in providers.iter().filter(|provider| provider.approvers.is_none()) {
+        let decides = |group: &&Group| group.provider == provider.name && deciding.contains(&&group.alias);
+        let item = names.definition(names::Kind::Provider, provider.name.as_str());
+        if let (Some(group), Some(item)) = (groups.iter().find(decides), item) {
+            item.risk(
+                format!(
+                    "`{}` approves with the tokens that agents use, too: the provider has no `approvers`",
+                    group.alias
+                ),
+                "register an application of its own for approvers: see `providers[].approvers`",
+            );
+        }
+    }
 }
 
 fn decode_groups<'a>(fields: &mut Fields<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Group> {

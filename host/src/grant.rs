@@ -16,7 +16,7 @@ use crate::state::{State, StateError, StoredWindow};
 use arc_swap::ArcSwap;
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{GrantProblem, Match, Occasion};
-use chaperone_core::identity::IdentityFacts;
+use chaperone_core::identity::{Audience, IdentityFacts};
 use chaperone_core::name::TargetName;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::window::Window;
@@ -189,6 +189,7 @@ impl Inner {
                 .hint("Get a new token and connect again."));
         }
         self.admit(&identity, now)?;
+        may_ask(facts)?;
         let policy = self.policy.load_full();
         match policy.access(facts, &target, &occasion) {
             Access::Granted { .. } => {}
@@ -279,6 +280,14 @@ impl Inner {
             Ok(_) => self.tell_waiters(),
             Err(error) => tracing::warn!(%error, "expired requests could not be settled"),
         }
+    }
+}
+
+/// Whether this credential is one to ask and connect with at all.
+fn may_ask(facts: &IdentityFacts) -> Result<(), Refusal> {
+    match facts.audience {
+        Audience::Agents => Ok(()),
+        Audience::Approvers => Err(words::only_approves()),
     }
 }
 

@@ -26,7 +26,7 @@ mod tests;
 mod token;
 
 pub use config::{
-    Cloud, IdentityConfigError, LoopbackHttp, MAX_PROVIDER_NAME_BYTES, MAX_PROVIDERS, MAX_TENANTS,
+    Approvers, Cloud, IdentityConfigError, LoopbackHttp, MAX_PROVIDER_NAME_BYTES, MAX_PROVIDERS, MAX_TENANTS,
     MAX_TOKEN_LIFETIME, ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
 };
 pub use fetch::UrlError;

@@ -2,7 +2,7 @@
 
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::raw::{Out, Wire, errors, rows, shape};
-use chaperone_tests::stage::{AGENTS, ASKERS, DBAS, Setting, Stage, first_id};
+use chaperone_tests::stage::{AGENTS, ASKERS, DBAS, Setting, Stage, TENANT, first_id, object_id};
 use std::time::{Duration, Instant};
 
 /// "Now", and room for a machine that does other things.
@@ -85,9 +85,15 @@ async fn a_grant_that_is_taken_back_cuts_its_sessions_and_nobody_elses() {
     let recorded = stage.recorded_of(1).unwrap();
     assert!(recorded[0].end().contains("revoked"), "{}", recorded[0].end());
 
-    // Given back, the window counts again: it was never ended.
-    write(&good);
-    reload().success().unwrap();
+    // Given back, the window counts again: it was never ended. Who is one person may change as well, and counts at once.
+    let twins = [8, 9].map(|number| format!("principal:test/{TENANT}/{}", object_id(number))).join(", ");
+    write(&format!("{good}people: [{{ name: Ann, principals: [{twins}] }}]\n"));
+    assert!(reload().success().unwrap().contains("changed: grants, people."));
+    let own = stage.token(CallerKind::Human, ASKERS, 8).unwrap();
+    let asked = stage.chaperone(&own, &["request", "shop", "--reason", "x", "--json"]).unwrap();
+    let asked = first_id(&asked.success().unwrap(), "req_").unwrap();
+    let refused = stage.chaperone(&operator, &["approve", &asked]).unwrap();
+    assert!(refused.stderr.contains("nobody decides on their own request"), "{}", refused.stderr);
     assert_eq!(stage.psql(&agent).unwrap().run("select 9").unwrap().success().unwrap(), "9\n");
 }
 

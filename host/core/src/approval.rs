@@ -4,7 +4,8 @@
 //! requirements) before a deadline. The rules are here and nowhere else; the store only makes them happen one at a time:
 //!
 //! - only a person at a plain client decides, never an agent, never a workload, never what is unknown;
-//! - never the requester, also not through another provider of the same tenant;
+//! - where approvers have a registration of their own, only with a credential for that;
+//! - never the requester, also not through another provider of the same tenant, nor by another of their principals;
 //! - one person counts once, for one requirement, however many groups they are in;
 //! - where approvers come in stages, nobody of a later one decides before the earlier ones are met;
 //! - one rejection ends it; after the deadline nothing is decided; a final state never changes.
@@ -20,10 +21,12 @@ use std::time::Duration;
 
 mod count;
 mod matter;
+mod persons;
 #[cfg(test)]
 mod tests;
 
 pub use matter::{ApprovalId, Digest, DigestError, Matter, OperationTerms, WindowTerms};
+pub use persons::{NO_TENANT, Persons, person, person_key};
 
 /// The longest comment of an approver, in characters.
 pub const MAX_COMMENT_CHARS: usize = 500;
@@ -114,6 +117,9 @@ pub enum ApprovalProblem {
     /// Agents, workloads and unknown callers.
     #[error("only a person may decide, signed in with a plain client; this credential is of kind {0}")]
     NotAPerson(CallerKind),
+    /// A credential for asking, where approvers have one of their own.
+    #[error("this credential is for asking, not for approving; sign in as approvers do")]
+    NotForApproving,
     /// The requester.
     #[error("nobody decides on their own request")]
     OwnRequest,
@@ -265,15 +271,33 @@ impl Approval {
     }
 
     /// Whether this caller could decide, apart from time and state: what a list of approvals may show them.
-    pub fn may_decide(&self, approver: &IdentityFacts) -> Result<(), ApprovalProblem> {
-        if !approver.kind.may_approve() {
-            return Err(ApprovalProblem::NotAPerson(approver.kind));
-        }
-        if same_person(&self.requester, &approver.principal) {
+    pub fn may_decide(&self, approver: &IdentityFacts, persons: &Persons) -> Result<(), ApprovalProblem> {
+        persons.may_approve(approver)?;
+        if persons.may_be_same(&self.requester, &approver.principal) {
             return Err(ApprovalProblem::OwnRequest);
         }
         if self.through(approver).is_empty() {
             return Err(ApprovalProblem::NotAnApprover);
+        }
+        Ok(())
+    }
+
+    /// Whether a decision of this caller would count now, whatever its comment. The order of the checks is that of
+    /// [`Approval::decide`].
+    pub fn could_decide(
+        &self,
+        approver: &IdentityFacts,
+        persons: &Persons,
+        now: Timestamp,
+    ) -> Result<(), ApprovalProblem> {
+        self.may_decide(approver, persons)?;
+        match self.state(now) {
+            State::Pending => {}
+            State::Expired => return Err(ApprovalProblem::TooLate),
+            state => return Err(ApprovalProblem::Final(state)),
+        }
+        if self.decisions.iter().any(|decided| persons.may_be_same(&decided.by, &approver.principal)) {
+            return Err(ApprovalProblem::Twice);
         }
         Ok(())
     }
@@ -283,22 +307,16 @@ impl Approval {
     pub fn decide(
         &mut self,
         approver: &IdentityFacts,
+        persons: &Persons,
         verdict: Verdict,
         comment: &str,
         now: Timestamp,
     ) -> Result<State, ApprovalProblem> {
-        self.may_decide(approver)?;
-        match self.state(now) {
-            State::Pending => {}
-            State::Expired => {
-                self.state = State::Expired;
-                return Err(ApprovalProblem::TooLate);
-            }
-            state => return Err(ApprovalProblem::Final(state)),
+        let could = self.could_decide(approver, persons, now);
+        if could == Err(ApprovalProblem::TooLate) {
+            self.state = State::Expired;
         }
-        if self.decisions.iter().any(|decided| same_person(&decided.by, &approver.principal)) {
-            return Err(ApprovalProblem::Twice);
-        }
+        could?;
         if !is_text(comment, MAX_COMMENT_CHARS) {
             return Err(ApprovalProblem::Comment);
         }
@@ -366,17 +384,6 @@ impl Approval {
             .map(|one| one.approvers.clone())
             .collect()
     }
-}
-
-/// Whether two principals are one person.
-pub fn same_person(one: &Principal, other: &Principal) -> bool {
-    person(one).eq_ignore_ascii_case(person(other))
-}
-
-/// Who it is, whatever the case. The provider's name is left out: one tenant may be configured under two names, and whoever
-/// signs in through both is still one.
-pub fn person(principal: &Principal) -> &str {
-    principal.as_str().split_once('/').map_or(principal.as_str(), |(_, person)| person)
 }
 
 /// Whether a text of a person is short enough and cannot play tricks on a terminal: no control characters but line

@@ -171,6 +171,7 @@ mod tests {
             tenant: TENANT.into(),
             object_id: "oid-1".into(),
             kind: CallerKind::HumanThroughAgent,
+            audience: Default::default(),
             groups: Groups::Unknown,
             roles: Default::default(),
             actor: "client-1".into(),

@@ -62,6 +62,17 @@ impl fmt::Display for CallerKind {
     }
 }
 
+/// What a credential was issued for, where a provider tells the two apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Audience {
+    /// For asking and for sessions at targets; where approvers have no registration of their own, for approving as well.
+    #[default]
+    Agents,
+    /// For approving. It asks for nothing and opens nothing.
+    Approvers,
+}
+
 /// Whether the groups of a caller are known. Entra omits them for many callers, and that means *unknown*, not none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "ids")]
@@ -103,6 +114,9 @@ pub struct IdentityFacts {
     pub principal: Principal,
     /// What kind of caller it is.
     pub kind: CallerKind,
+    /// What the credential was issued for. Recordings of before there was a choice do not say.
+    #[serde(default)]
+    pub audience: Audience,
     /// Groups, if known.
     pub groups: Groups,
     /// App roles assigned to the caller.

@@ -128,6 +128,7 @@ impl From<AskError> for Problem {
             AskError::TooManyDenials => (StatusCode::CONFLICT, "limit-reached"),
             AskError::Rule(rule) => match rule {
                 ApprovalProblem::NotAPerson(_) => (StatusCode::FORBIDDEN, "not-a-person"),
+                ApprovalProblem::NotForApproving => (StatusCode::FORBIDDEN, "not-for-approving"),
                 ApprovalProblem::OwnRequest => (StatusCode::FORBIDDEN, "own-request"),
                 ApprovalProblem::NotAnApprover => (StatusCode::NOT_FOUND, "not-found"),
                 ApprovalProblem::Final(_) => (StatusCode::CONFLICT, "already-settled"),

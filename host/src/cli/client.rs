@@ -202,6 +202,7 @@ fn advice_for(code: &str, status: StatusCode) -> &'static str {
         "denies-itself" => "ask another operator",
         "not-granted" => "check the target's name, or ask an operator for a grant",
         "no-window" => "request one: `chaperone request TARGET --reason TEXT`",
+        "not-for-approving" => "get a token of the application that approvers sign in with",
         "own-request" | "not-a-person" => "ask another member of the approvers' group",
         "already-settled" | "already-decided" | "too-late" => {
             "`chaperone approvals` lists what is still open"

@@ -1,6 +1,6 @@
 //! The policy: who may open which target, how, and for how long.
 
-use super::approvers::{Approvers, Asked};
+use super::approving::{ApproverGroup, Asked};
 use super::condition::{self, Counted, Given};
 use super::decode::Item;
 use super::labels;
@@ -33,7 +33,7 @@ pub enum When {
     /// A human.
     Approved {
         /// Whose members may approve. Never empty.
-        approvers: Vec<Approvers>,
+        approvers: Vec<ApproverGroup>,
         /// How long a request waits for them.
         expires: Duration,
     },

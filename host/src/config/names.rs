@@ -66,6 +66,11 @@ impl<'a> Names<'a> {
         self.used.push((kind, name.to_owned(), item.clone()));
     }
 
+    /// Where a name is defined.
+    pub(crate) fn definition(&self, kind: Kind, name: &str) -> Option<&Item<'a>> {
+        self.defined.iter().find(|other| (other.0, other.1.as_str()) == (kind, name)).map(|other| &other.2)
+    }
+
     /// Whether anything uses a name, or tried to: a misspelling is one mistake and not two.
     fn is_used(&self, kind: Kind, name: &str) -> bool {
         let of_kind = |other: &&(Kind, String, Item<'a>)| other.0 == kind;

@@ -1,6 +1,6 @@
 //! Plugins: where each comes from, its pin, its own configuration and its limits.
 
-use super::approvers::MAX_APPROVER_GROUPS;
+use super::approving::MAX_APPROVER_GROUPS;
 use super::decode::Item;
 use super::names::{Kind, Names};
 use super::node::{Entry, Node, Value};

@@ -3,6 +3,7 @@
 //! Nothing is inferred: issuers, tenants and audiences are listed, tenants by GUID. Names and e-mail addresses never
 //! stand for anyone (the "nOAuth" class of take-overs).
 
+use super::approvers::Approvers;
 use super::decode::Item;
 use super::names::{Kind, Names};
 use super::problem::quote;
@@ -51,6 +52,8 @@ pub struct Provider {
     pub issuers: Vec<String>,
     /// Accepted audiences, exact. Never empty.
     pub audiences: Vec<String>,
+    /// The registration of approvers, if they have one of their own.
+    pub approvers: Option<Approvers>,
     /// Where the keys are; none for Entra means: derived from cloud and tenants.
     pub jwks_url: Option<String>,
     /// The discovery document, from which the keys' place is read.
@@ -70,6 +73,7 @@ impl Provider {
         let tenants = fields.get("tenants");
         let issuers = fields.get("issuers");
         let audiences = fields.need("audiences", "the exact `aud` values of your tokens, each listed");
+        let approvers = fields.get("approvers");
         let jwks = fields.get("jwks_url");
         let discovery = fields.get("discovery_url");
         let age = fields.get("max_token_age");
@@ -89,6 +93,10 @@ impl Provider {
             texts(&tenants, &|item| if entra { tenant(item) } else { word(item, "a tenant") });
         let issuer_values = texts(&issuers, &|item| url(item, allow));
         let audience_values = texts(&audiences, &audience);
+        let approvers = match &approvers {
+            None => Some(None),
+            Some(item) => Approvers::decode(item, &audience_values, entra).map(Some),
+        };
         let jwks_url = jwks.as_ref().and_then(|item| url(item, allow));
         let discovery_url = discovery.as_ref().and_then(|item| url(item, allow));
         let given = Given { provider: &start, cloud, tenants, issuers, audiences, jwks, discovery };
@@ -102,6 +110,7 @@ impl Provider {
             tenants: tenant_values,
             issuers: issuer_values,
             audiences: audience_values,
+            approvers: approvers?,
             jwks_url,
             discovery_url,
             max_token_age: max_token_age?,
@@ -149,7 +158,7 @@ impl Given<'_, '_> {
 }
 
 /// The elements of a list that could be read.
-fn texts<'a>(item: &Option<Item<'a>>, read: &dyn Fn(&Item<'a>) -> Option<String>) -> Vec<String> {
+pub(super) fn texts<'a>(item: &Option<Item<'a>>, read: &dyn Fn(&Item<'a>) -> Option<String>) -> Vec<String> {
     let items = item.as_ref().map(|item| item.one_or_many(MAX_PER_PROVIDER)).unwrap_or_default();
     items.iter().filter_map(read).collect()
 }
@@ -161,7 +170,7 @@ fn provider_name<'a>(item: &Item<'a>, names: &mut Names<'a>) -> Option<ProviderN
 }
 
 /// One exact word, such as an issuer's tenant.
-fn word(item: &Item<'_>, what: &str) -> Option<String> {
+pub(super) fn word(item: &Item<'_>, what: &str) -> Option<String> {
     let text = item.text(what)?;
     let fits = text.len() <= 512 && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !fits {
@@ -213,7 +222,7 @@ const GRAPH: [&str; 8] = [
     "https://graph.microsoft.de",
 ];
 
-fn audience(item: &Item<'_>) -> Option<String> {
+pub(super) fn audience(item: &Item<'_>) -> Option<String> {
     let text = word(item, "an audience")?;
     let plain = text.strip_prefix("spn:").unwrap_or(&text).trim_end_matches('/').to_ascii_lowercase();
     if GRAPH.contains(&plain.as_str()) {

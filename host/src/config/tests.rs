@@ -100,6 +100,12 @@ fn every_key_is_understood() {
     assert_eq!(config.listen.public_url.as_deref(), Some("https://chaperone.example"));
     assert_eq!(config.listen.oauth.unwrap().scope, "api://chaperone/.default offline_access");
     assert_eq!(config.providers[0].tenants, ["8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001"]);
+    let approvers = config.providers[0].approvers.as_ref().unwrap();
+    assert_eq!(approvers.audiences, ["3d1f0e2c-0000-4000-8000-00000000000b"]);
+    assert_eq!(approvers.clients, ["3d1f0e2c-0000-4000-8000-00000000000c"]);
+    let ann: Vec<&str> = config.people[0].principals.iter().map(|principal| principal.as_str()).collect();
+    assert_eq!(ann[1], "ci/-/ann");
+    assert_eq!((ann.len(), config.people[0].name.as_str()), (2, "Ann Smith"));
     assert_eq!(config.providers[1].jwks_url.as_deref(), Some("http://127.0.0.1:9/keys"));
     assert_eq!(config.plugins[1].limits.memory, Some(64 << 20));
     assert_eq!(config.plugins[1].config.expose()["hash_key"], "value of MASK_KEY");
@@ -113,7 +119,7 @@ fn every_key_is_understood() {
     assert!(matches!(&config.grants[1].to[1], Subject::Principal(p) if p.as_str() == principal));
     let approvers = |name: &str, needed, stage| {
         let group = GroupAlias::new(name).unwrap();
-        Approvers { group, needed, stage }
+        ApproverGroup { group, needed, stage }
     };
     assert_eq!(
         config.grants[1].when,

@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::grant::Policy;
+use chaperone_core::approval::Persons;
 use chaperone_core::grant::{self as policy, Requirement};
 use chaperone_core::name::{GroupAlias, TargetName};
 use std::collections::BTreeMap;
@@ -38,7 +39,13 @@ pub(crate) fn policy(config: &Config, api_url: &str) -> Policy {
     };
     let denies = config.denies.iter().flat_map(closed).collect();
     let operators = config.operators.iter().filter_map(|alias| groups.get(alias)).cloned().collect();
-    Policy { grants, denies, operators, api_url: api_url.to_owned(), groups }
+    Policy { grants, denies, operators, persons: persons(config), api_url: api_url.to_owned(), groups }
+}
+
+fn persons(config: &Config) -> Persons {
+    let registered = config.providers.iter().filter(|provider| provider.approvers.is_some());
+    let registered = registered.map(|provider| provider.name.clone()).collect();
+    Persons::new(config.people.iter().map(|person| person.principals.as_slice()), registered)
 }
 
 fn subjects(

@@ -466,6 +466,10 @@ fn provider(provider: &config::Provider) -> ProviderConfig {
     };
     ProviderConfig {
         issuers: provider.issuers.clone(),
+        approvers: provider.approvers.as_ref().map(|approvers| identity::Approvers {
+            audiences: approvers.audiences.clone(),
+            clients: approvers.clients.clone(),
+        }),
         jwks_url: provider.jwks_url.clone(),
         discovery_url: provider.discovery_url.clone(),
         max_token_age: provider.max_token_age,

@@ -3,7 +3,7 @@
 use super::policy::{Access, StillAsks};
 use super::{
     AboutProblem, Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_OPENED_PER_DAY, MAX_PENDING_REQUESTS,
-    MAX_REASON_CHARS, MAX_REQUESTS_PER_MINUTE, MAX_TICKET_CHARS, words,
+    MAX_REASON_CHARS, MAX_REQUESTS_PER_MINUTE, MAX_TICKET_CHARS, may_ask, words,
 };
 use crate::identity::Identity;
 use crate::state::{
@@ -13,7 +13,7 @@ use crate::state::{
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{
     Approval, ApprovalId, ApprovalProblem, AskProblem, Matter, State as Standing, Verdict, WindowTerms,
-    is_text, same_person,
+    is_text,
 };
 use chaperone_core::grant::{Choice, Grant, Hours, Match, Occasion, Ticket, When, choose};
 use chaperone_core::identity::IdentityFacts;
@@ -225,6 +225,7 @@ impl Grants {
     ) -> Result<RequestOutcome, AskError> {
         let (facts, occasion) = (identity.facts(), occasion.into());
         let now = occasion.at;
+        may_ask(facts).map_err(AskError::Failed)?;
         wish.check()?;
         // Before the policy is asked, so that targets cannot be guessed any faster.
         self.inner
@@ -266,11 +267,9 @@ impl Grants {
         comment: &str,
         now: Timestamp,
     ) -> Result<StoredApproval, AskError> {
-        let kind = approver.facts().kind;
         // Asked before the store is, so that an agent does not even learn which ids exist.
-        if !kind.may_approve() {
-            return Err(AskError::Rule(ApprovalProblem::NotAPerson(kind)));
-        }
+        let may = self.inner.policy.load().persons.may_approve(approver.facts());
+        may.map_err(AskError::Rule)?;
         let (inner, facts, comment) = (self.inner.clone(), approver.facts().clone(), comment.to_owned());
         self.home(async move { inner.decide(facts, which, verdict, &comment, now).await }).await
     }
@@ -301,7 +300,7 @@ impl Grants {
         let facts = identity.facts();
         let visible = *stored.approval.requester() == facts.principal
             || self.is_operator(identity) == Match::Proved
-            || stored.approval.may_decide(facts).is_ok();
+            || stored.approval.may_decide(facts, &policy.persons).is_ok();
         if visible { Ok(stored) } else { Err(AskError::NotFound) }
     }
 
@@ -358,7 +357,7 @@ impl Grants {
         let policy = self.inner.policy.load_full();
         let visible = |stored: &mut StoredApproval| {
             stored.approval.renew_members(|alias| policy.members(alias));
-            operator == Match::Proved || stored.approval.may_decide(facts).is_ok()
+            operator == Match::Proved || stored.approval.may_decide(facts, &policy.persons).is_ok()
         };
         Ok(self.inner.state.pending_approvals(self.inner.clock.now(), visible).await?)
     }
@@ -411,7 +410,7 @@ impl Inner {
         {
             stored.approval.renew_members(members);
             // Not told to who is none of its approvers.
-            if stored.approval.may_decide(&approver).is_ok() {
+            if stored.approval.may_decide(&approver, &policy.persons).is_ok() {
                 opening = match policy.still_asks(&stored, now) {
                     StillAsks::Yes(opening) => opening,
                     StillAsks::NotNow(hours) => return Err(AskError::OutsideHours(Box::new(hours))),
@@ -419,7 +418,8 @@ impl Inner {
                 };
             }
         }
-        let vote = Vote { approver: &approver, verdict, comment, window, opening: &opening };
+        let persons = &policy.persons;
+        let vote = Vote { approver: &approver, persons, verdict, comment, window, opening: &opening };
         let decided = self.state.decide(which, members, vote, now).await?;
         self.tell_waiters();
         decided.map_err(|problem| match problem {
@@ -440,8 +440,9 @@ impl Inner {
         now: Timestamp,
     ) -> Result<(), AskError> {
         let window = self.state.window(id).await?.ok_or(AskError::NotFound)?.window;
-        if !same_person(window.principal(), &facts.principal)
-            && self.policy.load().is_operator(&facts) == Match::NotProved
+        let policy = self.policy.load_full();
+        if !policy.persons.are_same(window.principal(), &facts.principal)
+            && policy.is_operator(&facts) == Match::NotProved
         {
             return Err(AskError::NotFound);
         }

@@ -4,13 +4,13 @@
 //! it says too much: who is no operator is told of the rules that mean them, and of nothing where none does.
 
 use super::policy::Access;
-use super::{AskError, Grants, Policy};
+use super::{AskError, Grants, Policy, may_ask};
 use crate::identity::Identity;
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{
     Amounts, Choice, Denied, Grant, Match, Mismatch, Occasion, Subject, Ticket, Unmet, When, choose,
 };
-use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
+use chaperone_core::identity::{Audience, CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{GroupAlias, Principal, ProviderName, TargetName};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -129,6 +129,7 @@ impl Policy {
             actor: String::new(),
             blueprint: None,
             display_name: None,
+            audience: Audience::Agents,
             credential_id: String::new(),
             issued_at: Timestamp::MIN,
             expires_at: Timestamp::MAX,
@@ -211,6 +212,7 @@ impl Grants {
         let policy = self.inner.policy.load_full();
         let operator = self.is_operator(identity) == Match::Proved;
         let Some(about) = about else {
+            may_ask(identity.facts()).map_err(AskError::Failed)?;
             let mut own = policy.explain(identity.facts(), target, occasion);
             if !operator {
                 own.rules.retain(|rule| rule.means_them);

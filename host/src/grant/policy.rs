@@ -7,7 +7,7 @@ use super::permit::Watched;
 use super::{Grants, PermitEnd};
 use crate::state::{Opening, StoredApproval};
 use chaperone_core::Timestamp;
-use chaperone_core::approval::Matter;
+use chaperone_core::approval::{Matter, Persons};
 use chaperone_core::grant::{
     Amounts, Backing, Denied, Deny, Edge, Grant, GrantProblem, Hours, Match, Mismatch, Occasion, Recorded,
     Requirement, Subject, When, any_matches, roles_of_all,
@@ -29,6 +29,8 @@ pub struct Policy {
     pub groups: BTreeMap<GroupAlias, Subject>,
     /// Who may see and end everything.
     pub operators: Vec<Subject>,
+    /// Who is one person, and with which credentials people approve.
+    pub persons: Persons,
     /// The base of the API as clients reach it, e.g. `https://chaperone.example:8443`; it is named in refusals.
     pub api_url: String,
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::state::tests::{Store, at, group, needs, person, stores, target};
-use chaperone_core::approval::{ApprovalId, ApprovalProblem, State as Standing, Verdict};
+use chaperone_core::approval::{ApprovalId, ApprovalProblem, Persons, State as Standing, Verdict};
 use chaperone_core::decision::HoldTerms;
 use chaperone_core::grant::{Amounts, Conditions, Grant, Recorded, Subject, Ticket, When};
 use chaperone_core::identity::CallerKind;
@@ -72,6 +72,7 @@ pub(crate) fn policy() -> Policy {
             .map(|(alias, subject)| (GroupAlias::new(alias).unwrap(), subject))
             .into(),
         operators: vec![group("ops")],
+        persons: Persons::default(),
         api_url: "https://gateway.example:8443/".into(),
     }
 }

@@ -63,6 +63,12 @@ impl fmt::Display for NextStep {
     }
 }
 
+/// A credential for approving opens nothing.
+pub(super) fn only_approves() -> Refusal {
+    Refusal::new(RefusalCode::NotGranted, "this token is for approving, and opens nothing")
+        .hint("Ask, and connect, with a token for the gateway's own application.")
+}
+
 /// A name for a shell: names are printable ASCII without spaces, but may hold what a shell would act on.
 fn shell_word(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@".contains(&byte);

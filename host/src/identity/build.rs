@@ -1,20 +1,18 @@
 //! Turns configured providers into what a token is checked against, or says what is wrong with them.
 
-use super::claims::{self, Form, Provider, Rules};
+use super::claims::{self, Form, Provider, Registration, Rules};
 use super::config::{
     Cloud, IdentityConfigError, MAX_PROVIDER_NAME_BYTES, MAX_PROVIDERS, MAX_TENANTS, MAX_TOKEN_LIFETIME,
     ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
 };
 use super::fetch::{DocumentUrl, Fetcher};
 use super::keys::{KeySource, KeyStore};
+use chaperone_core::approval::NO_TENANT;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The tenant of personal Microsoft accounts: anyone in the world can get a token there.
 const CONSUMER_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
-
-/// The stand-in for a tenant where the provider has none. No GUID, so it cannot be mistaken for one.
-const NO_TENANT: &str = "-";
 
 /// One issuer: the rules for its tokens, and the keys that may sign them.
 pub(super) struct Issuer {
@@ -78,6 +76,7 @@ fn parts(mut config: ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
     let provider = Arc::new(Provider {
         name: config.name.clone(),
         audiences: audiences(&config.audiences)?,
+        approvers: registration(&config)?,
         max_age_seconds: i64::try_from(max_age.as_secs()).unwrap_or(0),
         human_clients: human_clients(&config.unmarked_users)?,
     });
@@ -102,15 +101,34 @@ fn audiences(listed: &[String]) -> Result<BTreeSet<String>, ProviderProblem> {
     Ok(listed.iter().cloned().collect())
 }
 
+/// The registration of approvers. Its audiences are no others': otherwise what was handed out for asking would approve.
+fn registration(config: &ProviderConfig) -> Result<Option<Registration>, ProviderProblem> {
+    let Some(approvers) = &config.approvers else { return Ok(None) };
+    if let Some(shared) = approvers.audiences.iter().find(|audience| config.audiences.contains(audience)) {
+        return Err(ProviderProblem::SharedAudience(shared.clone()));
+    }
+    if approvers.clients.is_empty() {
+        return Err(ProviderProblem::NoClient);
+    }
+    let client = |client: &String| match config.kind {
+        ProviderKind::Entra { .. } => client_id(client),
+        ProviderKind::Oidc => Ok(client.clone()),
+    };
+    let clients = approvers.clients.iter().map(client).collect::<Result<_, _>>()?;
+    Ok(Some(Registration { audiences: audiences(&approvers.audiences)?, clients }))
+}
+
+/// A client application's id at Entra, in its one spelling.
+fn client_id(client: &str) -> Result<String, ProviderProblem> {
+    let lower = client.to_ascii_lowercase();
+    if claims::is_guid(&lower) { Ok(lower) } else { Err(ProviderProblem::Client(client.to_owned())) }
+}
+
 fn human_clients(unmarked: &UnmarkedUsers) -> Result<Option<BTreeSet<String>>, ProviderProblem> {
     let UnmarkedUsers::AreHumanThrough(clients) = unmarked else {
         return Ok(None);
     };
-    let guid = |client: &String| {
-        let lower = client.to_ascii_lowercase();
-        if claims::is_guid(&lower) { Ok(lower) } else { Err(ProviderProblem::Client(client.clone())) }
-    };
-    clients.iter().map(guid).collect::<Result<_, _>>().map(Some)
+    clients.iter().map(|client| client_id(client)).collect::<Result<_, _>>().map(Some)
 }
 
 fn entra(

@@ -12,7 +12,7 @@ use super::json::{Json, Object};
 use super::problem::TokenProblem;
 use super::token::{Verified, claim_problem};
 use chaperone_core::Timestamp;
-use chaperone_core::identity::IdentityFacts;
+use chaperone_core::identity::{Audience, IdentityFacts};
 use chaperone_core::name::ProviderName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,10 +52,18 @@ pub(super) enum Form {
     AccessTokenProfile,
 }
 
+/// The registration of approvers.
+pub(super) struct Registration {
+    pub(super) audiences: BTreeSet<String>,
+    pub(super) clients: BTreeSet<String>,
+}
+
 /// What all issuers of one provider share.
 pub(super) struct Provider {
     pub(super) name: ProviderName,
     pub(super) audiences: BTreeSet<String>,
+    /// The registration of approvers, if they have one of their own.
+    pub(super) approvers: Option<Registration>,
     pub(super) max_age_seconds: i64,
     /// The clients through which an unmarked user is a person; `None` for all.
     pub(super) human_clients: Option<BTreeSet<String>>,
@@ -83,7 +91,7 @@ impl Rules {
     /// What the token proves.
     pub(super) fn facts(&self, token: &Verified, now: Timestamp) -> Result<IdentityFacts, TokenProblem> {
         let claims = &token.claims;
-        self.check_audience(claims)?;
+        let audience = self.audience(claims)?;
         if ID_TOKEN_CLAIMS.iter().any(|claim| claims.has(claim)) {
             return Err(TokenProblem::IdToken);
         }
@@ -92,13 +100,23 @@ impl Rules {
             return Err(TokenProblem::ProofOfPossession);
         }
         let times = self.check_times(claims, now)?;
-        match self.form {
+        let mut facts = match self.form {
             Form::EntraV1 | Form::EntraV2 => entra::facts(self, claims, times),
             Form::AccessTokenProfile => oidc::facts(self, token, times),
+        }?;
+        if audience == Audience::Approvers && !self.is_approvers_client(&facts.actor) {
+            return Err(TokenProblem::ApproversClient);
         }
+        facts.audience = audience;
+        Ok(facts)
     }
 
-    fn check_audience(&self, claims: &Object) -> Result<(), TokenProblem> {
+    fn is_approvers_client(&self, client: &str) -> bool {
+        self.provider.approvers.as_ref().is_some_and(|approvers| approvers.clients.contains(client))
+    }
+
+    /// What the token was issued for.
+    fn audience(&self, claims: &Object) -> Result<Audience, TokenProblem> {
         let audiences = match (claims.get("aud"), self.form) {
             (None, _) => return Err(TokenProblem::ClaimMissing("aud")),
             (Some(Json::Text(audience)), _) => vec![audience.as_str()],
@@ -111,10 +129,14 @@ impl Rules {
         if audiences.iter().any(|audience| is_graph_audience(audience)) {
             return Err(TokenProblem::AudienceGraph);
         }
-        if audiences.iter().any(|audience| self.provider.audiences.contains(*audience)) {
-            Ok(())
-        } else {
-            Err(TokenProblem::AudienceOther)
+        let any_of = |known: &BTreeSet<String>| audiences.iter().any(|audience| known.contains(*audience));
+        let approvers = self.provider.approvers.as_ref();
+        match (any_of(&self.provider.audiences), approvers.is_some_and(|own| any_of(&own.audiences))) {
+            (true, false) => Ok(Audience::Agents),
+            (false, true) => Ok(Audience::Approvers),
+            // For both: whoever handed it out did not part them. Fails closed.
+            (true, true) => Err(TokenProblem::AudienceBoth),
+            (false, false) => Err(TokenProblem::AudienceOther),
         }
     }
 

@@ -92,6 +92,15 @@ pub enum UnmarkedUsers {
     AreHumanThrough(Vec<String>),
 }
 
+/// The registration that approvers sign in with: its tokens approve, and open nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approvers {
+    /// Exact audiences, none of which is one of the provider's others.
+    pub audiences: Vec<String>,
+    /// The client applications that people sign in with; a token that came through another is refused.
+    pub clients: Vec<String>,
+}
+
 /// One trusted provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderConfig {
@@ -104,6 +113,8 @@ pub struct ProviderConfig {
     pub issuers: Vec<String>,
     /// Exact audiences, each spelling listed.
     pub audiences: Vec<String>,
+    /// The registration of approvers, if they have one of their own.
+    pub approvers: Option<Approvers>,
     /// The key document's address. Entra: generated unless this or `discovery_url` is set.
     pub jwks_url: Option<String>,
     /// The discovery document's address. OIDC: `<issuer>/.well-known/openid-configuration` unless set.
@@ -124,6 +135,7 @@ impl ProviderConfig {
             kind,
             issuers: Vec::new(),
             audiences,
+            approvers: None,
             jwks_url: None,
             discovery_url: None,
             max_token_age: Duration::from_secs(24 * 60 * 60),
@@ -215,4 +227,10 @@ pub enum ProviderProblem {
     /// Not a client's id.
     #[error("the client `{0}` is not a GUID")]
     Client(String),
+    /// Approvers without a client.
+    #[error("list at least one client that approvers sign in with")]
+    NoClient,
+    /// One audience for asking and for approving.
+    #[error("the audience `{0}` is listed for agents and for approvers: a token must be for one of them")]
+    SharedAudience(String),
 }

@@ -62,6 +62,10 @@ pub enum TokenProblem {
     AudienceGraph,
     /// A token for something else.
     AudienceOther,
+    /// A token for asking and for approving at once.
+    AudienceBoth,
+    /// A token for approving, through a client that approvers do not sign in with.
+    ApproversClient,
     /// The tenant in the claims is not the issuer's.
     TenantMismatch,
     /// The version in the claims is not the issuer's.
@@ -121,6 +125,8 @@ impl TokenProblem {
             TokenProblem::IdToken => "id-token",
             TokenProblem::AudienceGraph => "audience-graph",
             TokenProblem::AudienceOther => "audience-other",
+            TokenProblem::AudienceBoth => "audience-both",
+            TokenProblem::ApproversClient => "approvers-client",
             TokenProblem::TenantMismatch => "tenant-mismatch",
             TokenProblem::VersionMismatch => "version-mismatch",
             TokenProblem::IssuedInFuture => "issued-in-future",
@@ -231,6 +237,16 @@ impl TokenProblem {
             P::AudienceOther => {
                 (CredentialInvalid, "the token is for another application", ASK_FOR_ACCESS_TOKEN)
             }
+            P::AudienceBoth => (
+                CredentialInvalid,
+                "the token is for asking and for approving at once",
+                "Ask the identity provider for a token for one of the two applications.",
+            ),
+            P::ApproversClient => (
+                CredentialInvalid,
+                "the token is for approving, and came through a client that approvers do not sign in with",
+                "Sign in as approvers do.",
+            ),
             P::TenantMismatch => (CredentialInvalid, "the token's tenant is not its issuer's", ASK_AGAIN),
             P::VersionMismatch => (CredentialInvalid, "the token's version is not its issuer's", ASK_AGAIN),
             P::IssuedInFuture | P::NotYetValid => {

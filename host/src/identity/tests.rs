@@ -1,5 +1,6 @@
 //! Whole tokens through the whole way, from a local issuer of Entra's shape.
 
+mod approvers;
 mod config;
 mod documents;
 mod keys;

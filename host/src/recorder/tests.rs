@@ -36,6 +36,7 @@ fn head(number: u128) -> SessionHead {
         tenant: "t".into(),
         object_id: "o".into(),
         kind: CallerKind::Agent,
+        audience: Default::default(),
         groups: Groups::Unknown,
         roles: [].into(),
         actor: "a".into(),

@@ -7,7 +7,9 @@ use super::amounts::{self, Spent, counted_as};
 use super::audit::{Audit, note};
 use super::{State, StateError, StoredWindow, micros, text, to_json, windows};
 use chaperone_core::Timestamp;
-use chaperone_core::approval::{Approval, ApprovalId, ApprovalProblem, Matter, State as Standing, Verdict};
+use chaperone_core::approval::{
+    Approval, ApprovalId, ApprovalProblem, Matter, Persons, State as Standing, Verdict,
+};
 use chaperone_core::grant::{Amounts, Backing, Grant, Subject};
 use chaperone_core::identity::{Caller, IdentityFacts};
 use chaperone_core::name::{GroupAlias, HoldId, Principal, RequestId, WindowId};
@@ -62,6 +64,8 @@ pub struct NewRequest {
 pub struct Vote<'a> {
     /// Who.
     pub approver: &'a IdentityFacts,
+    /// Who is one person.
+    pub persons: &'a Persons,
     /// What.
     pub verdict: Verdict,
     /// In their words.
@@ -216,7 +220,7 @@ impl State {
         vote: Vote<'_>,
         now: Timestamp,
     ) -> Result<Result<StoredApproval, DecideProblem>, StateError> {
-        let Vote { approver, verdict, comment, .. } = vote;
+        let Vote { approver, persons, verdict, comment, .. } = vote;
         let mut transaction = self.begin().await?;
         let locked = sqlx::query(LOCK_APPROVAL).bind(id.to_string()).execute(&mut *transaction).await?;
         if locked.rows_affected() == 0 {
@@ -226,7 +230,7 @@ impl State {
             return Ok(Err(DecideProblem::Unknown));
         };
         stored.approval.renew_members(members);
-        let standing = match stored.approval.decide(approver, verdict, comment, now) {
+        let standing = match stored.approval.decide(approver, persons, verdict, comment, now) {
             Ok(standing) => standing,
             Err(problem) => return Ok(Err(DecideProblem::Rule(problem))),
         };

@@ -2,8 +2,8 @@
 
 use super::*;
 use chaperone_core::approval::{
-    Approval, ApprovalId, ApprovalProblem, Digest, Matter, OperationTerms, State as Standing, Verdict,
-    WindowTerms,
+    Approval, ApprovalId, ApprovalProblem, Digest, Matter, OperationTerms, Persons, State as Standing,
+    Verdict, WindowTerms,
 };
 use chaperone_core::grant::{Amounts, Conditions, Grant, Recorded, Requirement, Subject, Ticket, When};
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
@@ -63,6 +63,7 @@ pub(crate) fn person(object: &str, kind: CallerKind, groups: &[&str]) -> Identit
         tenant: "t".into(),
         object_id: object.into(),
         kind,
+        audience: Default::default(),
         groups: Groups::Known(groups.iter().map(ToString::to_string).collect()),
         roles: Default::default(),
         actor: "client".into(),
@@ -184,7 +185,8 @@ async fn decide(
     now: Timestamp,
 ) -> Result<Standing, DecideProblem> {
     let window = WindowId::new(uuid::Uuid::now_v7());
-    let vote = Vote { approver: who, verdict, comment: "because", window, opening: &Opening::default() };
+    let (persons, opening) = (&Persons::default(), &Opening::default());
+    let vote = Vote { approver: who, persons, verdict, comment: "because", window, opening };
     let decided = state.decide(id, |alias| vec![group(alias.as_str())], vote, now).await.unwrap();
     decided.map(|stored| stored.approval.state(now))
 }

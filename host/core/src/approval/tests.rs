@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::grant::testing::{facts, group};
-use crate::name::{HoldId, TargetName, WindowId};
+use crate::identity::Audience;
+use crate::name::{HoldId, ProviderName, TargetName, WindowId};
 use proptest::prelude::*;
 
 fn at(seconds: i64) -> Timestamp {
@@ -43,8 +44,13 @@ fn human(object: &str, groups: &[&str]) -> IdentityFacts {
     facts("corp", object, CallerKind::Human, groups)
 }
 
+/// Nothing is told about persons.
+fn nobody_told() -> Persons {
+    Persons::default()
+}
+
 fn approve(approval: &mut Approval, who: &IdentityFacts, seconds: i64) -> Result<State, ApprovalProblem> {
-    approval.decide(who, Verdict::Approve, "", at(seconds))
+    approval.decide(who, &nobody_told(), Verdict::Approve, "", at(seconds))
 }
 
 #[test]
@@ -66,7 +72,7 @@ fn a_later_stage_is_asked_when_the_earlier_ones_are_met() {
     let mut approval = ask(stages());
     // Neither yes nor no, and what is not yet theirs to decide is not shown to them.
     for verdict in [Verdict::Approve, Verdict::Reject] {
-        let early = approval.decide(&lead, verdict, "", at(1));
+        let early = approval.decide(&lead, &Persons::default(), verdict, "", at(1));
         assert_eq!(early, Err(ApprovalProblem::NotAnApprover));
     }
     assert_eq!(approve(&mut approval, &bob, 1), Ok(State::Pending));
@@ -88,7 +94,7 @@ fn a_later_stage_is_asked_when_the_earlier_ones_are_met() {
     assert_eq!(approve(&mut approval, &ann, 1), Ok(State::Pending));
     let dan = human("dan", &["dba"]);
     assert_eq!(approve(&mut approval.clone(), &dan, 2), Ok(State::Pending), "that stage has all it needs");
-    assert_eq!(approval.decide(&dan, Verdict::Reject, "", at(2)), Ok(State::Rejected));
+    assert_eq!(approval.decide(&dan, &Persons::default(), Verdict::Reject, "", at(2)), Ok(State::Rejected));
     // Rows of a version without stages are of one stage.
     let old = r#"{"approvers":"dba","members":[],"needed":1}"#;
     assert_eq!(serde_json::from_str::<Requirement>(old).unwrap().stage, 0);
@@ -106,7 +112,7 @@ fn only_a_person_at_a_plain_client_decides() {
         let mut approval = ask(vec![requirement("dba", 1)]);
         let caller = facts("corp", "ann", kind, &["dba"]);
         for verdict in [Verdict::Approve, Verdict::Reject] {
-            let answer = approval.decide(&caller, verdict, "", at(1));
+            let answer = approval.decide(&caller, &nobody_told(), verdict, "", at(1));
             assert_eq!(answer, Err(ApprovalProblem::NotAPerson(kind)));
         }
     }
@@ -135,13 +141,69 @@ fn nobody_approves_their_own_request_by_any_road() {
 }
 
 #[test]
+fn one_person_with_several_principals_neither_approves_their_own_nor_counts_twice() {
+    let ann = ["corp", "partner", "hub"].map(|provider| {
+        let object = if provider == "corp" { "ann" } else { "another-id" };
+        facts(provider, object, CallerKind::Human, &["dba"])
+    });
+    let principals = ann.clone().map(|facts| facts.principal);
+    let persons = Persons::new([&principals[..]], Default::default());
+    let needed = |needed| {
+        let mut requirement = requirement("dba", needed);
+        requirement.members.push(group("hub", "dba", "dba"));
+        vec![requirement]
+    };
+    for requester in &principals {
+        for who in &ann {
+            let patience = Duration::from_secs(60);
+            let mut approval =
+                Approval::ask(requester.clone(), matter(), needed(1), at(0), patience).unwrap();
+            let answer = approval.decide(who, &persons, Verdict::Approve, "", at(1));
+            assert_eq!(answer, Err(ApprovalProblem::OwnRequest), "{requester} {}", who.principal);
+        }
+    }
+    let (first, others) = ann.split_first().unwrap();
+    let mut approval = ask(needed(2));
+    assert_eq!(approval.decide(first, &persons, Verdict::Approve, "", at(1)), Ok(State::Pending));
+    for who in others {
+        for verdict in [Verdict::Approve, Verdict::Reject] {
+            let answer = approval.decide(who, &persons, verdict, "", at(2));
+            assert_eq!(answer, Err(ApprovalProblem::Twice), "{}", who.principal);
+        }
+    }
+    let bob = human("bob", &["dba"]);
+    assert_eq!(approval.decide(&bob, &persons, Verdict::Approve, "", at(3)), Ok(State::Approved));
+}
+
+#[test]
+fn a_credential_for_asking_decides_nothing_where_approvers_have_their_own() {
+    let persons = Persons::new([], [ProviderName::new("corp").unwrap()].into());
+    let asking = human("ann", &["dba"]);
+    let approving = IdentityFacts { audience: Audience::Approvers, ..asking.clone() };
+    let mut approval = ask(vec![requirement("dba", 1)]);
+    for verdict in [Verdict::Approve, Verdict::Reject] {
+        let answer = approval.decide(&asking, &persons, verdict, "", at(1));
+        assert_eq!(answer, Err(ApprovalProblem::NotForApproving));
+    }
+    // An agent with the right one is still an agent.
+    let agent = IdentityFacts { kind: CallerKind::Agent, ..approving.clone() };
+    let answer = approval.decide(&agent, &persons, Verdict::Approve, "", at(1));
+    assert_eq!(answer, Err(ApprovalProblem::NotAPerson(CallerKind::Agent)));
+    let answer = approval.decide(&approving, &persons, Verdict::Approve, "", at(1));
+    assert_eq!(answer, Ok(State::Approved));
+}
+
+#[test]
 fn a_person_counts_once() {
     let mut approval = ask(vec![requirement("dba", 2)]);
     assert_eq!(approve(&mut approval, &human("ann", &["dba"]), 1), Ok(State::Pending));
     assert_eq!(approve(&mut approval, &human("ann", &["dba"]), 2), Err(ApprovalProblem::Twice));
     let elsewhere = facts("partner", "ann", CallerKind::Human, &["dba"]);
     assert_eq!(approve(&mut approval, &elsewhere, 2), Err(ApprovalProblem::Twice));
-    assert_eq!(approval.decide(&elsewhere, Verdict::Reject, "", at(2)), Err(ApprovalProblem::Twice));
+    assert_eq!(
+        approval.decide(&elsewhere, &nobody_told(), Verdict::Reject, "", at(2)),
+        Err(ApprovalProblem::Twice)
+    );
     assert_eq!(approve(&mut approval, &human("bob", &["dba"]), 3), Ok(State::Approved));
 }
 
@@ -172,7 +234,8 @@ fn only_members_of_the_right_group_of_the_right_provider_decide() {
 fn one_rejection_ends_it_and_says_why() {
     let mut approval = ask(vec![requirement("dba", 2)]);
     assert_eq!(approve(&mut approval, &human("ann", &["dba"]), 1), Ok(State::Pending));
-    let answer = approval.decide(&human("bob", &["dba"]), Verdict::Reject, "no ticket", at(2));
+    let answer =
+        approval.decide(&human("bob", &["dba"]), &nobody_told(), Verdict::Reject, "no ticket", at(2));
     assert_eq!(answer, Ok(State::Rejected));
     assert_eq!(approval.rejection().unwrap().comment, "no ticket");
     let late = approve(&mut approval, &human("eve", &["dba"]), 3);
@@ -213,7 +276,7 @@ fn what_nobody_could_approve_cannot_be_asked() {
 fn a_comment_is_short_plain_text() {
     for bad in ["x".repeat(501), "\u{1b}[2J".into(), "a\0b".into(), "\u{202e}gpj".into()] {
         let mut approval = ask(vec![requirement("dba", 1)]);
-        let answer = approval.decide(&human("ann", &["dba"]), Verdict::Approve, &bad, at(1));
+        let answer = approval.decide(&human("ann", &["dba"]), &nobody_told(), Verdict::Approve, &bad, at(1));
         assert_eq!(answer, Err(ApprovalProblem::Comment));
         assert_eq!(approval.missing(), 1);
     }
@@ -275,7 +338,7 @@ proptest! {
             let caller = facts(provider, &format!("p{person}"), kinds[usize::from(kind)], &groups);
             let verdict = if verdict == 0 { Verdict::Reject } else { Verdict::Approve };
             let before = approval.clone();
-            match approval.decide(&caller, verdict, "", at(clock)) {
+            match approval.decide(&caller, &nobody_told(), verdict, "", at(clock)) {
                 Err(_) => prop_assert_eq!(approval.decisions(), before.decisions()),
                 Ok(state) => {
                     prop_assert_eq!(before.state(at(clock)), State::Pending);

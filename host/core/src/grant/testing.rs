@@ -14,6 +14,7 @@ pub(crate) fn facts(provider: &str, object: &str, kind: CallerKind, groups: &[&s
         tenant: "t".into(),
         object_id: object.into(),
         kind,
+        audience: Default::default(),
         groups: Groups::Known(groups.iter().map(ToString::to_string).collect()),
         roles: Default::default(),
         actor: "client".into(),

@@ -345,7 +345,69 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
         "state: s\noperators: group:ops",
         "28:12 error there is no group named `ops` | define it under `groups`",
     ),
+    (
+        "audiences: [api://chaperone]",
+        "audiences: [a]\n    approvers: { audience: [a, b], clients: 3d1f0e2c-0000-4000-8000-00000000000c }",
+        "7:29 error `a` is one of the provider's `audiences`, too | register another application for approvers: what agents are given must not approve",
+    ),
+    (
+        "audiences: [api://chaperone]",
+        "audiences: [a]\n    approvers: { audience: b, clients: web }",
+        "7:40 error `web` is not a client's id | Entra's are GUIDs: the portal shows it as \"Application (client) ID\"",
+    ),
+    (
+        "audiences: [api://chaperone]",
+        "audiences: [a]\n    approvers: { audience: b, clients: [] }",
+        "7:31 error nobody could approve: `clients` is empty | list at least one",
+    ),
+    (
+        "audiences: [api://chaperone]",
+        "audiences: [a]\n    approvers: { audience: b }",
+        "7:18 error `clients` is missing in `providers[0].approvers` | the ids of the applications that people sign in with",
+    ),
+    (
+        "state: state.db",
+        "state: s\npeople: [{ name: Ann, principals: [principal:corp/8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001/5c1c0e6e-1111-4111-8111-111111111111] }]",
+        "28:23 error a person with one principal needs no entry | list the others, or delete the entry",
+    ),
+    (
+        "state: state.db",
+        "state: s\npeople: [{ name: Ann, principals: [group:agents, principal:corp/8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001/5c1c0e6e-1111-4111-8111-111111111111] }]",
+        "28:36 error only principals are persons | write `principal:PROVIDER/TENANT/OBJECT-ID`",
+    ),
 ];
+
+/// What agents are given would approve: said once for each provider, where somebody of it is asked.
+#[test]
+fn approvers_without_a_registration_of_their_own_are_questioned() {
+    let approved = GOOD.replace("when: requested", "when: approved\n    approvers: group:agents");
+    assert_eq!(
+        found(&approved),
+        [
+            "3:11 warning `agents` approves with the tokens that agents use, too: the provider has no `approvers` | \
+             register an application of its own for approvers: see `providers[].approvers`"
+        ]
+    );
+    let own = "audiences: [a]\n    approvers: { audience: b, clients: 3d1f0e2c-0000-4000-8000-00000000000c }";
+    assert_eq!(found(&approved.replace("audiences: [api://chaperone]", own)), [""; 0]);
+}
+
+#[test]
+fn a_principal_is_one_persons() {
+    let principal = |n: u8| {
+        format!("principal:corp/8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001/5c1c0e6e-000{n}-4111-8111-111111111111")
+    };
+    let people = format!(
+        "people:\n  - {{ name: Ann, principals: [{}, {}] }}\n  - {{ name: Bob, principals: [{}, {}] }}\n",
+        principal(1),
+        principal(2),
+        principal(3),
+        principal(2)
+    );
+    let found = found(&format!("{GOOD}{people}"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("is listed for `Ann`, too"), "{found:?}");
+}
 
 #[test]
 fn one_mistake_each_is_the_only_thing_said() {

@@ -58,23 +58,23 @@ const APPROVERS: &[(&str, &str)] = &[
     ("when: approved\n    approvers: [{ group: agents, needed: 2 }]", ""),
     (
         "when: approved\n    approvers: [{ group: agents, stage: 2 }]",
-        "24:16 error there is a gap between the stages | number them 1, 2, 3, without leaving one out",
+        "25:16 error there is a gap between the stages | number them 1, 2, 3, without leaving one out",
     ),
     (
         "when: approved\n    approvers: [{ group: agents, needed: 2 }]\n    needed: 3",
-        "25:5 error `needed` does nothing: each group has its own | delete one of them",
+        "26:5 error `needed` does nothing: each group has its own | delete one of them",
     ),
     (
         "when: approved\n    approvers: [agents, { group: agents }]",
-        "24:25 error this group is listed twice | one is enough: delete this one",
+        "25:25 error this group is listed twice | one is enough: delete this one",
     ),
     (
         "when: approved\n    approvers: [{ needed: 2 }]",
-        "24:19 error `group` is missing in `grants[0].approvers[0]` | whose members approve",
+        "25:19 error `group` is missing in `grants[0].approvers[0]` | whose members approve",
     ),
     (
         "when: approved\n    approvers: [{ group: agents, needed: 17 }]",
-        "24:42 error `17` is not a whole number from 1 to 16 | ",
+        "25:42 error `17` is not a whole number from 1 to 16 | ",
     ),
 ];
 
@@ -139,8 +139,12 @@ fn one_mistake_in_a_rule_is_the_only_thing_said() {
     for (text, expected) in IN_A_GRANT {
         check(GOOD.replace("recorded: yes", text), text, expected);
     }
+    // Approvers have a registration of their own, so that nothing else is said.
+    let approvers = "audiences: [api://chaperone]\n    approvers: { audience: a, clients: 5c1c0e6e-9999-4111-8111-111111111111 }\n";
     for (text, expected) in APPROVERS {
-        check(GOOD.replace("when: requested", text), text, expected);
+        let source =
+            GOOD.replace("audiences: [api://chaperone]\n", approvers).replace("when: requested", text);
+        check(source, text, expected);
     }
     for (text, expected) in LABELS {
         check(labelled.replace("- grant: prod\n", &format!("- grant: {text}\n")), text, expected);

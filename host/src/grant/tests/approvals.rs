@@ -237,3 +237,74 @@ async fn one_person_in_two_groups_does_not_answer_for_both() {
         );
     }
 }
+
+#[tokio::test]
+async fn who_one_person_is_may_be_told_while_the_gateway_runs() {
+    for gateway in &gateways().await {
+        let ann = human("ann", "dba");
+        let twin = {
+            let mut facts = person("ann-as-guest", CallerKind::Human, &["id-of-dba"]);
+            facts.tenant = "t2".into();
+            facts.principal = chaperone_core::name::Principal::new("corp/t2/ann-as-guest").unwrap();
+            Identity::for_test(facts)
+        };
+        let principals = [ann.facts().principal.clone(), twin.facts().principal.clone()];
+        let told = Policy { persons: Persons::new([&principals[..]], Default::default()), ..policy() };
+        let id = ask(gateway, &agent("a1"), "vault").await;
+        assert_eq!(decide(gateway, &ann, id, Verdict::Approve).await, Ok(Standing::Pending));
+        gateway.grants.replace(told).unwrap();
+        let refused = decide(gateway, &twin, id, Verdict::Approve).await.unwrap_err();
+        assert_eq!(refused, format!("This cannot be decided: {}.", ApprovalProblem::Twice));
+        let asked = Identity::for_test({
+            let mut facts = ann.facts().clone();
+            facts.groups = chaperone_core::identity::Groups::Known(["id-of-team".to_owned()].into());
+            facts
+        });
+        let own = ask(gateway, &asked, "vault").await;
+        let refused = decide(gateway, &twin, own, Verdict::Approve).await.unwrap_err();
+        assert_eq!(refused, format!("This cannot be decided: {}.", ApprovalProblem::OwnRequest));
+        assert!(gateway.grants.approvals(&twin).await.unwrap().iter().all(|stored| stored.id != own));
+        // Until it is told, they are two persons.
+        gateway.grants.replace(policy()).unwrap();
+        assert_eq!(decide(gateway, &twin, id, Verdict::Approve).await, Ok(Standing::Approved));
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_approving_opens_nothing_and_one_for_asking_approves_nothing() {
+    let own = Persons::new([], [ProviderName::new("corp").unwrap()].into());
+    for gateway in &gateways().await {
+        gateway.grants.replace(Policy { persons: own.clone(), ..policy() }).unwrap();
+        let approving = |identity: &Identity| {
+            let audience = chaperone_core::identity::Audience::Approvers;
+            Identity::for_test(IdentityFacts { audience, ..identity.facts().clone() })
+        };
+        // Everything is granted to this agent, and its window is open.
+        let caller = agent("a1");
+        permit_on_db(gateway, &caller).await;
+        let refused = gateway.grants.permit(&approving(&caller), &target("db"), at(0)).await.unwrap_err();
+        assert_eq!(refused.code, RefusalCode::NotGranted);
+        assert!(
+            refused.to_string().starts_with("This token is for approving, and opens nothing."),
+            "{refused}"
+        );
+        for name in ["db", "vault", "nothing"] {
+            let refused =
+                gateway.grants.request(&approving(&caller), Wish::new(&target(name), "why"), at(0)).await;
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.starts_with("This token is for approving"), "{name}: {refused}");
+        }
+        let id = ask(gateway, &agent("a2"), "vault").await;
+        let ann = human("ann", "dba");
+        let nothing = ApprovalId::Hold(HoldId::new(uuid::Uuid::now_v7()));
+        for id in [id, nothing] {
+            let refused = decide(gateway, &ann, id, Verdict::Approve).await.unwrap_err();
+            assert_eq!(refused, format!("This cannot be decided: {}.", ApprovalProblem::NotForApproving));
+        }
+        assert_eq!(gateway.grants.approvals(&ann).await.unwrap(), []);
+        assert_eq!(gateway.grants.approvals(&approving(&ann)).await.unwrap().len(), 1);
+        assert_eq!(decide(gateway, &approving(&ann), id, Verdict::Approve).await, Ok(Standing::Pending));
+        let refused = decide(gateway, &approving(&caller), id, Verdict::Approve).await.unwrap_err();
+        assert!(refused.contains("of kind agent"), "{refused}");
+    }
+}

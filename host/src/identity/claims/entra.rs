@@ -39,6 +39,7 @@ pub(super) fn facts(rules: &Rules, claims: &Object, times: Times) -> Result<Iden
         object_id: object_id.to_owned(),
         principal,
         kind,
+        audience: Default::default(),
         groups: groups(claims)?,
         roles: roles(claims)?,
         actor: client.to_owned(),

@@ -28,6 +28,7 @@ pub(super) fn facts(rules: &Rules, token: &Verified, times: Times) -> Result<Ide
         object_id: subject.to_owned(),
         principal,
         kind: if subject == client { CallerKind::Workload } else { CallerKind::Unknown },
+        audience: Default::default(),
         groups: groups
             .map_or(Groups::Unknown, |ids| Groups::Known(ids.into_iter().map(str::to_owned).collect())),
         roles: roles(claims)?,

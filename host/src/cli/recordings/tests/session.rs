@@ -59,6 +59,7 @@ fn head(number: u128) -> SessionHead {
         tenant: "tenant".into(),
         object_id: object_id.into(),
         kind: CallerKind::Agent,
+        audience: Default::default(),
         groups: Groups::Unknown,
         roles: [].into(),
         actor: "app-1".into(),
