@@ -15,8 +15,8 @@ pub struct DenyArgs {
     /// (all agents of it) or `credential` (one token)
     #[arg(value_name = "KIND")]
     kind: DeniedKind,
-    /// The tenant and the id, or of an object its principal as `sessions` shows it
-    #[arg(value_name = "TENANT/ID")]
+    /// The tenant (`-` where a provider has none) and the id, or of an object its principal as `sessions` shows it
+    #[arg(value_name = "TENANT/ID", allow_hyphen_values = true)]
     id: String,
     /// Why; operators read this
     #[arg(long, value_name = "TEXT")]

@@ -276,7 +276,8 @@ async fn decisions_and_revocations_name_their_object() {
 #[tokio::test]
 async fn entries_of_the_deny_list_name_a_tenant_and_an_id() {
     let made = json!({ "id": "deny_1", "until": null });
-    let stub = Stub::default().answer(201, &made).answer(201, &made).answer(204, &Value::Null);
+    let stub = Stub::default().answer(201, &made).answer(201, &made).answer(201, &made);
+    let stub = stub.answer(204, &Value::Null);
     let client = stub.client().await;
     let people = Audience::People;
     let parse = |arguments: &[&str]| {
@@ -291,6 +292,7 @@ async fn entries_of_the_deny_list_name_a_tenant_and_an_id() {
     denials::deny(&client, &parse(&["object", "corp/t/a1"]).unwrap(), people).await.unwrap();
     let args = parse(&["client", "t/system:x/y", "--duration", "24h"]).unwrap();
     denials::deny(&client, &args, people).await.unwrap();
+    denials::deny(&client, &parse(&["object", "-/74"]).unwrap(), people).await.unwrap();
     denials::lift(&client, "deny_1", people).await.unwrap();
     for bad in ["a1", "/a1", "t/", ""] {
         let failure = denials::deny(&client, &parse(&["object", bad]).unwrap(), people).await.unwrap_err();
@@ -306,6 +308,7 @@ async fn entries_of_the_deny_list_name_a_tenant_and_an_id() {
         [
             "POST /api/v1/denials Bearer t0ken {\"id\":\"a1\",\"kind\":\"object\",\"reason\":\"why\",\"tenant\":\"t\"}",
             "POST /api/v1/denials Bearer t0ken {\"duration\":\"24h\",\"id\":\"system:x/y\",\"kind\":\"client\",\"reason\":\"why\",\"tenant\":\"t\"}",
+            "POST /api/v1/denials Bearer t0ken {\"id\":\"74\",\"kind\":\"object\",\"reason\":\"why\",\"tenant\":\"-\"}",
             "DELETE /api/v1/denials/deny_1 Bearer t0ken ",
         ]
     );
