@@ -7,6 +7,7 @@
 
 mod approvers;
 mod approving;
+mod claims;
 mod condition;
 mod decode;
 mod deny;
@@ -48,6 +49,7 @@ pub use source::Source;
 pub use subject::{Group, Subject};
 pub use target::{Credential, Protocol, Target, TargetTls};
 
+use crate::identity::{self, Identities, IdentityConfigError, ProviderConfig};
 use chaperone_core::name::{GroupAlias, ProviderName};
 use decode::{Fields, Item};
 use names::Names;
@@ -190,7 +192,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     let listen = Listen::decode(fields.get("listen"));
     let tls = fields.need("tls", "`self-signed` for a trial, or `certificate` and `key`");
     let tls = tls.and_then(|item| Tls::decode(item, listen.as_ref()?, vault));
-    let providers = decode_providers(&mut fields, &mut names);
+    let providers = decode_providers(&mut fields, vault, &mut names);
     let groups = decode_groups(&mut fields, &providers, &mut names);
     let operators = fields.get("operators");
     let operators =
@@ -228,6 +230,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
         let help = "a grant with `when: approved` and no `approvers` of its own would; delete it otherwise";
         item.no_effect("no grant uses these approvers", help);
     }
+    check_providers(root, &providers);
     fields.finish();
     names.check();
     Some(Config {
@@ -288,10 +291,23 @@ fn check_gateway(root: &Item<'_>, gateway: Option<&Item<'_>>, targets: &[Target]
     }
 }
 
-fn decode_providers<'a>(fields: &mut Fields<'a>, names: &mut Names<'a>) -> Vec<Provider> {
+fn decode_providers<'a>(fields: &mut Fields<'a>, vault: &Vault<'_>, names: &mut Names<'a>) -> Vec<Provider> {
     let item = fields.need("providers", "at least one identity provider");
     no_empty_list(item.as_ref(), "nobody could prove an identity");
-    section(item, provider::MAX_PROVIDERS, |item| Provider::decode(item, names))
+    section(item, identity::MAX_PROVIDERS, |item| Provider::decode(item, vault, names))
+}
+
+/// What the gateway would refuse at its start is refused here: providers that are each right and do not go together. After an
+/// error nothing is asked, since what was left out for it would be missed.
+fn check_providers(root: &Item<'_>, providers: &[Provider]) {
+    if root.sink.has_errors() {
+        return;
+    }
+    match Identities::would_take(providers.iter().map(ProviderConfig::from).collect()) {
+        // That has a problem of its own, with its place.
+        Ok(()) | Err(IdentityConfigError::NameTwice(_)) => (),
+        Err(error) => root.invalid(error.to_string(), "mend `providers`"),
+    }
 }
 
 fn decode_people<'a>(fields: &mut Fields<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Person> {

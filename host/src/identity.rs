@@ -20,6 +20,8 @@ pub mod fuzzing;
 mod json;
 mod jwks;
 mod keys;
+mod mapping;
+mod presets;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -27,10 +29,17 @@ mod token;
 
 pub use config::{
     Approvers, Cloud, IdentityConfigError, LoopbackHttp, MAX_PROVIDER_NAME_BYTES, MAX_PROVIDERS, MAX_TENANTS,
-    MAX_TOKEN_LIFETIME, ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
+    MAX_TOKEN_LIFETIME, MIN_TOKEN_AGE, ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
 };
 pub use fetch::UrlError;
+pub use mapping::{
+    ClaimMapping, ClaimPath, MAX_ACCEPTED, MAX_PATH_BYTES, MAX_PATH_STEPS, MAX_REQUIRED, MappedKind,
+    MappedType, MappingProblem, PathError,
+};
+pub use presets::Preset;
 pub use problem::TokenProblem;
+
+pub(crate) use claims::is_graph_audience;
 
 use build::{Built, Issuer};
 use chaperone_core::Timestamp;
@@ -46,6 +55,16 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest token that is accepted, in bytes. Entra's have 7 to 10 kB when they carry 200 groups.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Whether keys may be fetched from an address.
+pub(crate) fn is_document_address(url: &str, loopback: LoopbackHttp) -> Result<(), UrlError> {
+    fetch::DocumentUrl::parse(url, loopback).map(drop)
+}
+
+/// Whether a tenant is that of personal Microsoft accounts, where anybody in the world gets a token.
+pub(crate) fn is_everybodys_tenant(tenant: &str) -> bool {
+    tenant.eq_ignore_ascii_case(build::CONSUMER_TENANT)
+}
 
 /// Where psql's password prompt cuts, in bytes.
 const PSQL_PROMPT_BYTES: usize = 4095;
@@ -109,6 +128,12 @@ impl Identities {
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let Built { issuers, stores } = build::build(providers)?;
         Ok(Identities { issuers, stores, control: OnceLock::new() })
+    }
+
+    /// Whether [`Identities::new`] would take these providers, all but the files that they name: so that a check of the
+    /// configuration refuses what a start would.
+    pub fn would_take(providers: Vec<ProviderConfig>) -> Result<(), IdentityConfigError> {
+        build::check(providers)
     }
 
     /// What the credential proves, or what its sender is told.

@@ -2,7 +2,7 @@
 
 use super::decode::Item;
 use super::problem::quote;
-use super::provider::{audience, guid, texts, word};
+use super::provider::{MAX_PER_PROVIDER, audience, guid, texts, word};
 
 /// The registration that approvers sign in with: its tokens approve, and open nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,8 @@ impl Approvers {
             }
             Some(text)
         };
-        let (audiences, clients) =
-            (texts(&audiences, &audience), texts(&clients, &|item| client(item, entra)));
+        let audiences = texts(audiences.as_ref(), MAX_PER_PROVIDER, &audience);
+        let clients = texts(clients.as_ref(), MAX_PER_PROVIDER, &|item| client(item, entra));
         (!audiences.is_empty() && !clients.is_empty()).then_some(Approvers { audiences, clients })
     }
 }

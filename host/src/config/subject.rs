@@ -6,6 +6,7 @@ use super::decode::{Item, NAME_HELP, is_plain_name};
 use super::names::{Kind, Names};
 use super::problem::quote;
 use super::provider::{Provider, ProviderKind, guid};
+use chaperone_core::approval::NO_TENANT;
 use chaperone_core::name::{GroupAlias, Principal, ProviderName};
 
 /// The most group aliases.
@@ -132,6 +133,13 @@ impl Subject {
                     quote(name)
                 ),
                 "add the tenant to the provider, or mend the principal",
+            );
+            return None;
+        }
+        if provider.is_some_and(|provider| provider.kind == ProviderKind::Oidc) && *tenant != *NO_TENANT {
+            item.invalid(
+                format!("nobody can match this: the provider {} has no tenants", quote(name)),
+                format!("write `principal:{name}/{NO_TENANT}/SUBJECT`"),
             );
             return None;
         }

@@ -2,6 +2,7 @@
 
 mod minting;
 mod mistakes;
+mod providers;
 mod rules;
 mod source;
 

@@ -11,7 +11,7 @@ use super::{Gateway, LiveRegistry, policy, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::Grants;
-use crate::identity::{self, Identities, ProviderConfig};
+use crate::identity::{Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
 use crate::metrics::Metrics;
 use crate::protocol::postgres::{Discovery, Postgres};
@@ -447,38 +447,8 @@ impl SecretSource for Reference {
 }
 
 fn identities(config: &Config) -> Result<Identities, StartError> {
-    let providers = config.providers.iter().map(provider).collect();
-    Identities::new(providers)
+    Identities::new(config.providers.iter().map(ProviderConfig::from).collect())
         .map_err(|error| StartError::new(error, "check `providers` in the configuration"))
-}
-
-fn provider(provider: &config::Provider) -> ProviderConfig {
-    let cloud = match provider.cloud {
-        config::Cloud::Public => identity::Cloud::Public,
-        config::Cloud::UsGov => identity::Cloud::UsGov,
-        config::Cloud::China => identity::Cloud::China,
-    };
-    let kind = match provider.kind {
-        config::ProviderKind::Entra => {
-            identity::ProviderKind::Entra { cloud, tenants: provider.tenants.clone() }
-        }
-        config::ProviderKind::Oidc => identity::ProviderKind::Oidc,
-    };
-    ProviderConfig {
-        issuers: provider.issuers.clone(),
-        approvers: provider.approvers.as_ref().map(|approvers| identity::Approvers {
-            audiences: approvers.audiences.clone(),
-            clients: approvers.clients.clone(),
-        }),
-        jwks_url: provider.jwks_url.clone(),
-        discovery_url: provider.discovery_url.clone(),
-        max_token_age: provider.max_token_age,
-        loopback_http: match provider.allow_http_loopback {
-            true => identity::LoopbackHttp::Allowed,
-            false => identity::LoopbackHttp::Refused,
-        },
-        ..ProviderConfig::new(provider.name.clone(), kind, provider.audiences.clone())
-    }
 }
 
 fn recorder(config: &config::Recording) -> Result<Recorder, StartError> {

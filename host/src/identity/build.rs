@@ -3,16 +3,18 @@
 use super::claims::{self, Form, Provider, Registration, Rules};
 use super::config::{
     Cloud, IdentityConfigError, MAX_PROVIDER_NAME_BYTES, MAX_PROVIDERS, MAX_TENANTS, MAX_TOKEN_LIFETIME,
-    ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
+    MIN_TOKEN_AGE, ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
 };
-use super::fetch::{DocumentUrl, Fetcher};
+use super::fetch::{DocumentUrl, Fetcher, authorities};
 use super::keys::{KeySource, KeyStore};
 use chaperone_core::approval::NO_TENANT;
+use chaperone_core::name::ProviderName;
 use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The tenant of personal Microsoft accounts: anyone in the world can get a token there.
-const CONSUMER_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+pub(super) const CONSUMER_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
 /// One issuer: the rules for its tokens, and the keys that may sign them.
 pub(super) struct Issuer {
@@ -32,37 +34,77 @@ struct Part {
     source: KeySource,
 }
 
-/// Checks and builds all providers.
-pub(super) fn build(configs: Vec<ProviderConfig>) -> Result<Built, IdentityConfigError> {
+/// A provider that is right, apart from files.
+struct Planned {
+    name: ProviderName,
+    parts: Vec<Part>,
+    jwks_ca: Option<PathBuf>,
+}
+
+/// Whether [`build`] would take these: all but the files that they name.
+pub(super) fn check(configs: Vec<ProviderConfig>) -> Result<(), IdentityConfigError> {
+    plan(configs).map(drop)
+}
+
+fn plan(configs: Vec<ProviderConfig>) -> Result<Vec<Planned>, IdentityConfigError> {
     match configs.len() {
         0 => return Err(IdentityConfigError::NoProvider),
         1..=MAX_PROVIDERS => (),
         _ => return Err(IdentityConfigError::TooManyProviders),
     }
-    let fetcher = Fetcher::new().map_err(|error| IdentityConfigError::Client(error.to_string()))?;
-    let fetcher = Arc::new(fetcher);
-    let mut built = Built { issuers: HashMap::new(), stores: Vec::new() };
-    let mut names = BTreeSet::new();
+    let mut planned = Vec::new();
+    let (mut names, mut issuers) = (BTreeSet::new(), BTreeSet::new());
     for config in configs {
         let name = config.name.clone();
         if !names.insert(name.clone()) {
             return Err(IdentityConfigError::NameTwice(name));
         }
+        let jwks_ca = config.jwks_ca.clone();
         let parts = parts(config)
             .map_err(|problem| IdentityConfigError::Provider { provider: name.clone(), problem })?;
+        for rules in parts.iter().flat_map(|part| &part.rules) {
+            if !issuers.insert(rules.issuer.clone()) {
+                let issuer = rules.issuer.clone();
+                return Err(IdentityConfigError::IssuerTwice { provider: name, issuer });
+            }
+        }
+        planned.push(Planned { name, parts, jwks_ca });
+    }
+    Ok(planned)
+}
+
+/// Checks and builds all providers.
+pub(super) fn build(configs: Vec<ProviderConfig>) -> Result<Built, IdentityConfigError> {
+    let planned = plan(configs)?;
+    let public = fetcher(None)?;
+    let mut built = Built { issuers: HashMap::new(), stores: Vec::new() };
+    for Planned { name, parts, jwks_ca } in planned {
+        let fetcher = match jwks_ca {
+            Some(path) => fetcher(Some((&path, &name)))?,
+            None => Arc::clone(&public),
+        };
         for Part { rules, source } in parts {
             let store = Arc::new(KeyStore::new(name.clone(), source, Arc::clone(&fetcher)));
             built.stores.push(Arc::clone(&store));
             for rules in rules {
                 let issuer = rules.issuer.clone();
-                let entry = Issuer { rules, keys: Arc::clone(&store) };
-                if built.issuers.insert(issuer.clone(), entry).is_some() {
-                    return Err(IdentityConfigError::IssuerTwice { provider: name, issuer });
-                }
+                built.issuers.insert(issuer, Issuer { rules, keys: Arc::clone(&store) });
             }
         }
     }
     Ok(built)
+}
+
+/// What fetches keys: for everybody, or for the one provider that has authorities of its own.
+fn fetcher(own: Option<(&Path, &ProviderName)>) -> Result<Arc<Fetcher>, IdentityConfigError> {
+    let read = |(path, provider): (&Path, &ProviderName)| {
+        authorities(path).map_err(|why| IdentityConfigError::Provider {
+            provider: provider.clone(),
+            problem: ProviderProblem::Authority { path: path.to_owned(), why },
+        })
+    };
+    let fetcher = Fetcher::new(own.map(read).transpose()?);
+    fetcher.map(Arc::new).map_err(|error| IdentityConfigError::Client(error.to_string()))
 }
 
 fn parts(mut config: ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
@@ -70,7 +112,7 @@ fn parts(mut config: ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
         return Err(ProviderProblem::Name);
     }
     let max_age = config.max_token_age;
-    if max_age.as_secs() == 0 || max_age > MAX_TOKEN_LIFETIME {
+    if !(MIN_TOKEN_AGE..=MAX_TOKEN_LIFETIME).contains(&max_age) {
         return Err(ProviderProblem::TokenAge);
     }
     let provider = Arc::new(Provider {
@@ -81,7 +123,11 @@ fn parts(mut config: ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
         human_clients: human_clients(&config.unmarked_users)?,
     });
     match std::mem::replace(&mut config.kind, ProviderKind::Oidc) {
-        ProviderKind::Oidc => Ok(vec![oidc(&config, provider)?]),
+        ProviderKind::Oidc => Ok(vec![oidc(&config, provider, Form::AccessTokenProfile)?]),
+        ProviderKind::Mapped(mapping) => {
+            mapping.check()?;
+            Ok(vec![oidc(&config, provider, Form::Mapped(mapping))?])
+        }
         ProviderKind::Entra { cloud, tenants } => entra(&config, &provider, cloud, &tenants),
     }
 }
@@ -112,7 +158,7 @@ fn registration(config: &ProviderConfig) -> Result<Option<Registration>, Provide
     }
     let client = |client: &String| match config.kind {
         ProviderKind::Entra { .. } => client_id(client),
-        ProviderKind::Oidc => Ok(client.clone()),
+        ProviderKind::Oidc | ProviderKind::Mapped(_) => Ok(client.clone()),
     };
     let clients = approvers.clients.iter().map(client).collect::<Result<_, _>>()?;
     Ok(Some(Registration { audiences: audiences(&approvers.audiences)?, clients }))
@@ -179,7 +225,7 @@ fn entra_rules(provider: &Arc<Provider>, cloud: Cloud, tenant: &str, form: Form)
     Rules { provider: Arc::clone(provider), issuer, tenant: tenant.to_owned(), form, key_issuers }
 }
 
-fn oidc(config: &ProviderConfig, provider: Arc<Provider>) -> Result<Part, ProviderProblem> {
+fn oidc(config: &ProviderConfig, provider: Arc<Provider>, form: Form) -> Result<Part, ProviderProblem> {
     let [issuer] = config.issuers.as_slice() else {
         return Err(ProviderProblem::OneIssuer);
     };
@@ -195,7 +241,7 @@ fn oidc(config: &ProviderConfig, provider: Arc<Provider>) -> Result<Part, Provid
         provider,
         issuer: issuer.clone(),
         tenant: NO_TENANT.to_owned(),
-        form: Form::AccessTokenProfile,
+        form,
         key_issuers: vec![issuer.clone()],
     };
     Ok(Part { rules: vec![rules], source })

@@ -1,14 +1,16 @@
 //! What the claims of a verified token must say.
 //!
 //! This module has what every provider's tokens have in common: the audience, the times, and the signs of a token that
-//! was made for something else. `entra` and `oidc` have the rest. Every claim that is looked at has one type; another
+//! was made for something else. `entra`, `oidc` and `mapped` have the rest. Every claim that is looked at has one type; another
 //! type is a refusal and never "absent". Names (`email`, `upn`, `preferred_username`) decide nothing anywhere.
 
 mod entra;
+mod mapped;
 mod oidc;
 
 use super::config::MAX_TOKEN_LIFETIME;
 use super::json::{Json, Object};
+use super::mapping::ClaimMapping;
 use super::problem::TokenProblem;
 use super::token::{Verified, claim_problem};
 use chaperone_core::Timestamp;
@@ -27,13 +29,14 @@ const MAX_TEXT_BYTES: usize = 255;
 const MAX_DISPLAY_CHARS: usize = 100;
 
 /// Microsoft Graph (and its retired predecessor) as audiences: tokens that every app of a tenant can get.
-const GRAPH_AUDIENCES: [&str; 8] = [
+const GRAPH_AUDIENCES: [&str; 9] = [
     "00000003-0000-0000-c000-000000000000",
     "00000002-0000-0000-c000-000000000000",
     "https://graph.microsoft.com",
     "https://graph.microsoft.us",
     "https://dod-graph.microsoft.us",
     "https://microsoftgraph.chinacloudapi.cn",
+    "https://graph.microsoft.de",
     "https://graph.windows.net",
     "https://graph.chinacloudapi.cn",
 ];
@@ -42,7 +45,7 @@ const GRAPH_AUDIENCES: [&str; 8] = [
 const ID_TOKEN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
 
 /// What the tokens of an issuer look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
     /// Entra, version 1.
     EntraV1,
@@ -50,6 +53,8 @@ pub(super) enum Form {
     EntraV2,
     /// RFC 9068.
     AccessTokenProfile,
+    /// What a mapping says.
+    Mapped(ClaimMapping),
 }
 
 /// The registration of approvers.
@@ -89,7 +94,7 @@ struct Times {
 
 impl Rules {
     /// What the token proves.
-    pub(super) fn facts(&self, token: &Verified, now: Timestamp) -> Result<IdentityFacts, TokenProblem> {
+    pub(super) fn facts(&self, token: &Verified<'_>, now: Timestamp) -> Result<IdentityFacts, TokenProblem> {
         let claims = &token.claims;
         let audience = self.audience(claims)?;
         if ID_TOKEN_CLAIMS.iter().any(|claim| claims.has(claim)) {
@@ -100,9 +105,10 @@ impl Rules {
             return Err(TokenProblem::ProofOfPossession);
         }
         let times = self.check_times(claims, now)?;
-        let mut facts = match self.form {
+        let mut facts = match &self.form {
             Form::EntraV1 | Form::EntraV2 => entra::facts(self, claims, times),
             Form::AccessTokenProfile => oidc::facts(self, token, times),
+            Form::Mapped(mapping) => mapped::facts(self, mapping, token, times),
         }?;
         if audience == Audience::Approvers && !self.is_approvers_client(&facts.actor) {
             return Err(TokenProblem::ApproversClient);
@@ -117,11 +123,11 @@ impl Rules {
 
     /// What the token was issued for.
     fn audience(&self, claims: &Object) -> Result<Audience, TokenProblem> {
-        let audiences = match (claims.get("aud"), self.form) {
+        let audiences = match (claims.get("aud"), &self.form) {
             (None, _) => return Err(TokenProblem::ClaimMissing("aud")),
             (Some(Json::Text(audience)), _) => vec![audience.as_str()],
             // Entra's is always one text; RFC 7519 section 4.1.3 allows a list.
-            (Some(Json::List(_)), Form::AccessTokenProfile) => {
+            (Some(Json::List(_)), Form::AccessTokenProfile | Form::Mapped(_)) => {
                 claims.optional_texts("aud").map_err(|error| claim_problem("aud", error))?.unwrap_or_default()
             }
             _ => return Err(TokenProblem::ClaimMistyped("aud")),
@@ -143,9 +149,9 @@ impl Rules {
     fn check_times(&self, claims: &Object, now: Timestamp) -> Result<Times, TokenProblem> {
         let number = |claim| claims.integer(claim).map_err(|error| claim_problem(claim, error));
         let (issued, expires) = (number("iat")?, number("exp")?);
-        // Required of Entra; RFC 9068 leaves it out.
+        // Required of Entra; RFC 9068 leaves it out, and RFC 7519 leaves it to the issuer.
         let not_before = match self.form {
-            Form::AccessTokenProfile if !claims.has("nbf") => issued,
+            Form::AccessTokenProfile | Form::Mapped(_) if !claims.has("nbf") => issued,
             _ => number("nbf")?,
         };
         let time =
@@ -177,9 +183,9 @@ impl Rules {
     }
 }
 
-/// Whether an audience is Microsoft Graph's, with or without a slash at its end.
-pub(super) fn is_graph_audience(audience: &str) -> bool {
-    let audience = audience.trim_end_matches('/');
+/// Whether an audience is Microsoft Graph's, in any of the forms that Entra writes audiences in.
+pub(crate) fn is_graph_audience(audience: &str) -> bool {
+    let audience = audience.strip_prefix("spn:").unwrap_or(audience).trim_end_matches('/');
     GRAPH_AUDIENCES.iter().any(|graph| graph.eq_ignore_ascii_case(audience))
 }
 
@@ -192,14 +198,15 @@ pub(super) fn is_guid(text: &str) -> bool {
         })
 }
 
-/// A required text that may stand in records and names: printable ASCII, bounded.
+/// A required text that may stand in records and names.
 fn plain_text<'a>(claims: &'a Object, claim: &'static str) -> Result<&'a str, TokenProblem> {
     let text = claims.text(claim).map_err(|error| claim_problem(claim, error))?;
-    if (1..=MAX_TEXT_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(text)
-    } else {
-        Err(TokenProblem::ClaimMalformed(claim))
-    }
+    if is_plain(text) { Ok(text) } else { Err(TokenProblem::ClaimMalformed(claim)) }
+}
+
+/// Whether a text may stand in records and names: printable ASCII, bounded.
+fn is_plain(text: &str) -> bool {
+    (1..=MAX_TEXT_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// App roles; none when the claim is absent.

@@ -4,7 +4,9 @@
 //! Microsoft fixes (the forms of issuers and the addresses of keys per cloud) is generated from cloud and tenant.
 
 use super::fetch::UrlError;
+use super::mapping::{ClaimMapping, MappingProblem};
 use chaperone_core::name::ProviderName;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How many providers may be configured.
@@ -18,6 +20,9 @@ pub const MAX_TENANTS: usize = 64;
 
 /// The longest life of a token that is accepted: managed identities get 24 h, the rest 60 to 90 minutes.
 pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(48 * 60 * 60);
+
+/// The shortest `max_token_age`: less than the skew of clocks would refuse at random.
+pub const MIN_TOKEN_AGE: Duration = Duration::from_secs(60);
 
 /// A Microsoft cloud. Never inferred: US Government tokens of version 1 use the public cloud's issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,8 @@ pub enum ProviderKind {
     },
     /// Any provider of JWT access tokens by RFC 9068.
     Oidc,
+    /// Any provider of JWTs, read by a mapping.
+    Mapped(ClaimMapping),
 }
 
 /// Whether plain HTTP to a loopback IP address is allowed, for the demo and for tests.
@@ -119,7 +126,10 @@ pub struct ProviderConfig {
     pub jwks_url: Option<String>,
     /// The discovery document's address. OIDC: `<issuer>/.well-known/openid-configuration` unless set.
     pub discovery_url: Option<String>,
-    /// How long after its issue a token is accepted, at most [`MAX_TOKEN_LIFETIME`].
+    /// A PEM file with the authorities that may have signed the certificate of the server of keys, and no others may; none:
+    /// the machine's.
+    pub jwks_ca: Option<PathBuf>,
+    /// How long after its issue a token is accepted: [`MIN_TOKEN_AGE`] to [`MAX_TOKEN_LIFETIME`].
     pub max_token_age: Duration,
     /// Whether plain HTTP to loopback is allowed.
     pub loopback_http: LoopbackHttp,
@@ -128,7 +138,7 @@ pub struct ProviderConfig {
 }
 
 impl ProviderConfig {
-    /// A provider with every optional setting at its default (tokens up to 24 h old, HTTPS only).
+    /// A provider with every optional setting at its default (any token that is not expired, HTTPS only).
     pub fn new(name: ProviderName, kind: ProviderKind, audiences: Vec<String>) -> Self {
         ProviderConfig {
             name,
@@ -138,7 +148,8 @@ impl ProviderConfig {
             approvers: None,
             jwks_url: None,
             discovery_url: None,
-            max_token_age: Duration::from_secs(24 * 60 * 60),
+            jwks_ca: None,
+            max_token_age: MAX_TOKEN_LIFETIME,
             loopback_http: LoopbackHttp::default(),
             unmarked_users: UnmarkedUsers::default(),
         }
@@ -222,7 +233,7 @@ pub enum ProviderProblem {
     #[error("an audience must not be empty or have spaces in it")]
     Audience,
     /// Out of range.
-    #[error("the maximum token age must be between one second and 48 hours")]
+    #[error("the maximum token age must be between one minute and 48 hours")]
     TokenAge,
     /// Not a client's id.
     #[error("the client `{0}` is not a GUID")]
@@ -233,4 +244,15 @@ pub enum ProviderProblem {
     /// One audience for asking and for approving.
     #[error("the audience `{0}` is listed for agents and for approvers: a token must be for one of them")]
     SharedAudience(String),
+    /// A mapping that would let in anybody, or nobody.
+    #[error("{0}")]
+    Mapping(#[from] MappingProblem),
+    /// The authorities of the server of keys.
+    #[error("`{}` cannot be used as the authority of the server of keys: {why}", path.display())]
+    Authority {
+        /// The file as configured.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
 }

@@ -8,7 +8,9 @@
 //! providers work, and every fetch over HTTPS then says what is missing.
 
 use super::config::LoopbackHttp;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Certificate, Client, StatusCode, Url};
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// The largest document that is read, in bytes. Entra's key documents have about 20 kB.
@@ -57,10 +59,13 @@ pub(super) enum FetchError {
     TooLarge,
 }
 
+/// The longest file of authorities, in bytes: all public ones together have about 200 kB.
+const MAX_AUTHORITIES_BYTES: u64 = 1 << 20;
+
 /// Whether servers' certificates can be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Roots {
-    System,
+    Known,
     None,
 }
 
@@ -100,8 +105,9 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 impl Fetcher {
-    /// Builds both clients. Fails only if the TLS library itself cannot start.
-    pub(super) fn new() -> Result<Self, reqwest::Error> {
+    /// Builds both clients. With authorities of its own it trusts those and no other: a public one has no business to sign for a
+    /// cluster's API server. Fails only if the TLS library itself cannot start, or cannot use an authority.
+    pub(super) fn new(authorities: Option<Vec<Certificate>>) -> Result<Self, reqwest::Error> {
         // `reqwest` takes the process-wide provider. An error says that one is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let builder = || {
@@ -114,9 +120,11 @@ impl Fetcher {
                 .user_agent(concat!("chaperone/", env!("CARGO_PKG_VERSION")))
         };
         let loopback = builder().no_proxy().tls_certs_only([]).build()?;
-        let (https, roots) = match builder().https_only(true).build() {
-            Ok(client) => (client, Roots::System),
-            Err(_) => (builder().https_only(true).tls_certs_only([]).build()?, Roots::None),
+        let secure = || builder().https_only(true);
+        let (https, roots) = match (authorities, secure().build()) {
+            (Some(own), _) => (secure().tls_certs_only(own).build()?, Roots::Known),
+            (None, Ok(client)) => (client, Roots::Known),
+            (None, Err(_)) => (secure().tls_certs_only([]).build()?, Roots::None),
         };
         Ok(Fetcher { https, loopback, roots })
     }
@@ -126,7 +134,7 @@ impl Fetcher {
         let client = match (url.0.scheme(), self.roots) {
             ("http", _) => &self.loopback,
             (_, Roots::None) => return Err(FetchError::NoRoots),
-            (_, Roots::System) => &self.https,
+            (_, Roots::Known) => &self.https,
         };
         let mut answer = client.get(url.0.clone()).send().await.map_err(transport)?;
         if answer.status().is_redirection() {
@@ -143,6 +151,22 @@ impl Fetcher {
             document.extend_from_slice(&chunk);
         }
         Ok(document)
+    }
+}
+
+/// The certificates of a PEM file, at least one; or why there are none.
+pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+    let mut pem = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_AUTHORITIES_BYTES + 1).read_to_end(&mut pem))
+        .map_err(|error| error.kind().to_string())?;
+    if pem.len() as u64 > MAX_AUTHORITIES_BYTES {
+        return Err(format!("it is longer than {MAX_AUTHORITIES_BYTES} bytes"));
+    }
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err("there is no certificate in it".to_owned()),
+        Err(_) => Err("it is not PEM".to_owned()),
     }
 }
 

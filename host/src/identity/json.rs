@@ -77,11 +77,7 @@ impl Object {
 
     /// A text that may be absent; `null` is not absence.
     pub(super) fn optional_text(&self, name: &str) -> Result<Option<&str>, MemberError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Json::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(MemberError::WrongType),
-        }
+        self.get(name).map(Json::text).transpose()
     }
 
     /// An integer that must be there.
@@ -95,17 +91,39 @@ impl Object {
 
     /// A list of texts that may be absent.
     pub(super) fn optional_texts(&self, name: &str) -> Result<Option<Vec<&str>>, MemberError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Json::List(items)) => items
-                .iter()
-                .map(|item| match item {
-                    Json::Text(text) => Ok(text.as_str()),
-                    _ => Err(MemberError::WrongType),
-                })
-                .collect::<Result<_, _>>()
-                .map(Some),
-            Some(_) => Err(MemberError::WrongType),
+        self.get(name).map(Json::texts).transpose()
+    }
+
+    /// The member at the end of a way through objects. Something else than an object on the way is a wrong type, not
+    /// absence.
+    pub(super) fn find(&self, steps: &[String]) -> Result<Option<&Json>, MemberError> {
+        let Some((last, way)) = steps.split_last() else { return Ok(None) };
+        let mut object = self;
+        for step in way {
+            object = match object.get(step) {
+                None => return Ok(None),
+                Some(Json::Object(inner)) => inner,
+                Some(_) => return Err(MemberError::WrongType),
+            };
+        }
+        Ok(object.get(last))
+    }
+}
+
+impl Json {
+    /// A text.
+    pub(super) fn text(&self) -> Result<&str, MemberError> {
+        match self {
+            Json::Text(text) => Ok(text),
+            _ => Err(MemberError::WrongType),
+        }
+    }
+
+    /// A list of texts and of nothing else.
+    pub(super) fn texts(&self) -> Result<Vec<&str>, MemberError> {
+        match self {
+            Json::List(items) => items.iter().map(Json::text).collect(),
+            _ => Err(MemberError::WrongType),
         }
     }
 }
@@ -219,5 +237,21 @@ mod tests {
         assert_eq!(object.optional_texts("l"), Ok(Some(vec!["a"])));
         assert_eq!(object.optional_texts("m"), Err(MemberError::WrongType));
         assert_eq!(object.optional_texts("t"), Err(MemberError::WrongType));
+    }
+
+    #[test]
+    fn a_way_through_objects_tells_missing_and_mistyped_apart() {
+        let object = Object::parse(br#"{"a":{"b":{"c":"x"},"n":null,"t":"y"},"a/b":1}"#).unwrap();
+        let find = |way: &str| object.find(&way.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(find("a b c"), Ok(Some(&Json::Text("x".into()))));
+        assert_eq!(find("a/b"), Ok(Some(&Json::Integer(1))));
+        assert_eq!(find("a n"), Ok(Some(&Json::Null)));
+        for absent in ["x", "x y", "a x", "a b x", "a b c2"] {
+            assert_eq!(find(absent), Ok(None), "{absent}");
+        }
+        for mistyped in ["a t x", "a n x", "a b c x", "a/b x"] {
+            assert_eq!(find(mistyped), Err(MemberError::WrongType), "{mistyped}");
+        }
+        assert_eq!(object.find(&[]), Ok(None));
     }
 }

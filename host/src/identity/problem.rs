@@ -82,6 +82,8 @@ pub enum TokenProblem {
     TooOld,
     /// Groups are given by name; names decide nothing.
     GroupsByName,
+    /// A claim that the mapping requires is missing, or says something else than what is accepted.
+    Unaccepted,
 }
 
 /// How a problem is told.
@@ -135,6 +137,7 @@ impl TokenProblem {
             TokenProblem::LifetimeTooLong => "lifetime-too-long",
             TokenProblem::TooOld => "too-old",
             TokenProblem::GroupsByName => "groups-by-name",
+            TokenProblem::Unaccepted => "unaccepted",
         }
     }
 
@@ -259,6 +262,12 @@ impl TokenProblem {
                 CredentialInvalid,
                 "the token gives groups by name",
                 "Ask for group ids in the application's manifest.",
+            ),
+            // Which claim it was is not told: anybody can get a token of a public issuer, and could ask whom it is meant for.
+            P::Unaccepted => (
+                CredentialInvalid,
+                "the token is not one of those that this gateway takes from its issuer",
+                "Run the job where it is allowed to; its repository, branch or environment may be another.",
             ),
         };
         Told { code, message, hint }

@@ -1,9 +1,11 @@
 //! Whole tokens through the whole way, from a local issuer of Entra's shape.
 
 mod approvers;
+mod authority;
 mod config;
 mod documents;
 mod keys;
+mod mapped;
 mod negative;
 mod positive;
 mod property;

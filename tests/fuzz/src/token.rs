@@ -4,20 +4,28 @@
 use crate::Became;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chaperone::fuzzing::token::{MAX_TOKEN_BYTES, keys as read_keys, read};
+use chaperone::fuzzing::token::{MAX_TOKEN_BYTES, keys as read_keys, mapped, read};
+use chaperone_core::identity::{CallerKind, IdentityFacts};
+
+/// When tokens are looked at: 2026-11-21 05:00 UTC.
+const NOW: i64 = 1_795_237_200;
 
 /// The first byte: an even one, and the rest is a token. Else the rest is two JSON texts with a zero byte between, which
 /// are encoded here, so that what is inside is reached.
-pub(crate) fn token(input: &[u8]) -> Became {
-    let Some((how, rest)) = input.split_first() else { return Became::Refused };
-    let text = match how & 1 {
+fn text(input: &[u8]) -> Option<String> {
+    let (how, rest) = input.split_first()?;
+    Some(match how & 1 {
         0 => String::from_utf8_lossy(rest).into_owned(),
         _ => {
             let mut parts = rest.splitn(2, |byte| *byte == 0);
             let mut part = || URL_SAFE_NO_PAD.encode(parts.next().unwrap_or_default());
             format!("{}.{}.c2ln", part(), part())
         }
-    };
+    })
+}
+
+pub(crate) fn token(input: &[u8]) -> Became {
+    let Some(text) = text(input) else { return Became::Refused };
     let Some((issuer, key_id)) = read(&text) else { return Became::Refused };
     assert!(text.len() <= MAX_TOKEN_BYTES);
     assert!(!key_id.is_empty() && key_id.len() <= 256);
@@ -32,7 +40,28 @@ pub(crate) fn token(input: &[u8]) -> Became {
     if !claims.contains('\\') {
         assert!(claims.contains(&issuer));
     }
+    if let Some(facts) = mapped(&text, NOW) {
+        holds(&facts, &claims);
+    }
     Became::Accepted
+}
+
+/// What a mapping may make of claims, whatever they say.
+fn holds(facts: &IdentityFacts, claims: &str) {
+    assert_eq!(facts.kind, CallerKind::Workload);
+    assert_eq!(facts.principal.as_str(), format!("ci/-/{}", facts.object_id));
+    assert!(!facts.object_id.contains('/'));
+    for text in [&facts.object_id, &facts.actor, &facts.credential_id] {
+        assert!((1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+    if !claims.contains('\\') {
+        let texts = facts.roles.iter().chain([&facts.object_id, &facts.actor]);
+        assert!(texts.map(|text| format!("\"{text}\"")).all(|text| claims.contains(&text)));
+        assert!(claims.contains("\"prod\"") && claims.contains('7'));
+    }
+    let (issued, expires) = (facts.issued_at.as_second(), facts.expires_at.as_second());
+    assert!(issued < expires && expires - issued <= 48 * 3600);
+    assert!(issued <= NOW + 60 && expires > NOW - 60);
 }
 
 /// A key document.
@@ -41,4 +70,21 @@ pub(crate) fn keys(input: &[u8]) -> Became {
     assert!(!ids.is_empty() && ids.len() <= 256);
     assert!(ids.iter().all(|id| !id.is_empty() && id.len() <= 256));
     Became::Accepted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else what is asserted of mapped claims would be asserted of nothing.
+    #[test]
+    fn some_kept_inputs_fit_the_mapping() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/token");
+        let mut fit = 0;
+        for file in std::fs::read_dir(corpus).unwrap() {
+            let input = std::fs::read(file.unwrap().path()).unwrap();
+            fit += usize::from(text(&input).is_some_and(|text| mapped(&text, NOW).is_some()));
+        }
+        assert!(fit > 1, "{fit}");
+    }
 }

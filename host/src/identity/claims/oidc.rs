@@ -11,7 +11,11 @@ use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::Principal;
 
 /// What an access token of the profile proves.
-pub(super) fn facts(rules: &Rules, token: &Verified, times: Times) -> Result<IdentityFacts, TokenProblem> {
+pub(super) fn facts(
+    rules: &Rules,
+    token: &Verified<'_>,
+    times: Times,
+) -> Result<IdentityFacts, TokenProblem> {
     if token.kind != TokenType::AccessToken {
         // Without the type it might be an ID token: fails closed (section 4).
         return Err(TokenProblem::Type);

@@ -15,14 +15,17 @@ fn oidc(issuers: &[&str]) -> ProviderConfig {
     config
 }
 
+/// What a start says, which a check says too.
 fn error_of(configs: Vec<ProviderConfig>) -> String {
-    Identities::new(configs).err().map(|error| error.to_string()).unwrap_or_default()
+    let error = Identities::new(configs.clone()).err();
+    assert_eq!(Identities::would_take(configs).err(), error);
+    error.map(|error| error.to_string()).unwrap_or_default()
 }
 
 #[test]
 fn every_mistake_says_what_it_is() {
     type Change = fn(&mut ProviderConfig);
-    let changes: [(Change, &str); 16] = [
+    let changes: [(Change, &str); 17] = [
         (
             |c| c.name = ProviderName::new("a/b").unwrap(),
             "its name must have at most 100 characters and no `/`",
@@ -38,12 +41,16 @@ fn every_mistake_says_what_it_is() {
             "the audience `https://graph.microsoft.com/` is Microsoft Graph's: tokens for it are not for this gateway",
         ),
         (
-            |c| c.max_token_age = Duration::ZERO,
-            "the maximum token age must be between one second and 48 hours",
+            |c| c.audiences.push("spn:https://graph.microsoft.us".into()),
+            "the audience `spn:https://graph.microsoft.us` is Microsoft Graph's: tokens for it are not for this gateway",
+        ),
+        (
+            |c| c.max_token_age = Duration::from_secs(59),
+            "the maximum token age must be between one minute and 48 hours",
         ),
         (
             |c| c.max_token_age = MAX_TOKEN_LIFETIME + Duration::from_secs(1),
-            "the maximum token age must be between one second and 48 hours",
+            "the maximum token age must be between one minute and 48 hours",
         ),
         (|c| c.kind = entra(&[]).kind, "list 1 to 64 tenants"),
         (|c| c.kind = entra(&[TENANT; 65]).kind, "list 1 to 64 tenants"),
