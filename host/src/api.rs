@@ -26,6 +26,7 @@ pub use caller::Peer;
 
 mod body;
 mod caller;
+mod deliveries;
 mod denials;
 mod explain;
 mod handlers;
@@ -143,6 +144,7 @@ pub fn router(
         .route("/api/v1/windows/{id}", delete(handlers::end_window))
         .route("/api/v1/approvals", get(handlers::approvals))
         .route("/api/v1/approvals/{id}", post(handlers::decide))
+        .route("/api/v1/deliveries", get(deliveries::deliveries))
         .route("/api/v1/denials", post(denials::deny).get(denials::denials))
         .route("/api/v1/denials/{id}", delete(denials::lift))
         .route("/api/v1/policy/reload", post(reload::reload))

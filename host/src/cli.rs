@@ -6,6 +6,7 @@
 
 mod check;
 mod client;
+mod deliveries;
 mod denials;
 mod explain;
 mod failure;
@@ -166,6 +167,8 @@ pub enum Command {
     Deny(DenyArgs),
     /// List who is denied access
     Denials,
+    /// List what channels were told, and what they were not
+    Deliveries,
     /// Let the gateway read its policy again: groups, grants, rules that deny, operators and approvers
     Reload,
     /// Say which rules let somebody onto a target, or why none does
@@ -231,6 +234,7 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         }
         Command::Revoke { id } => remote::revoke(&connect()?, &id, audience).await,
         Command::Deny(args) => denials::deny(&connect()?, &args, audience).await,
+        Command::Deliveries => deliveries::deliveries(&connect()?, audience).await,
         Command::Denials => denials::denials(&connect()?, audience).await,
         Command::Reload => remote::reload(&connect()?, audience).await,
         Command::Explain(args) if args.live => explain::by_gateway(&connect()?, &args, audience).await,

@@ -18,6 +18,7 @@ mod grant;
 mod labels;
 mod names;
 mod node;
+mod notify;
 mod person;
 mod plugin;
 mod problem;
@@ -38,6 +39,8 @@ pub use deny::Deny;
 pub use edge::{Limits, Listen, Oauth, Recording, State, Tls};
 pub use grant::{Grant, When};
 pub use labels::Labels;
+pub(crate) use notify::post_url;
+pub use notify::{Channel, ChannelKind, Content};
 pub use person::Person;
 pub use plugin::{Builtin, Plugin, PluginConfig, PluginLimits, PluginSource};
 pub use problem::{Mark, Problem, ProblemCode, Severity};
@@ -88,6 +91,8 @@ pub struct Config {
     pub grants: Vec<Grant>,
     /// What no grant allows.
     pub denies: Vec<Deny>,
+    /// Who is told what waits for people.
+    pub notify: Vec<Channel>,
     /// Where recordings go.
     pub recording: Recording,
     /// Where state is kept.
@@ -216,6 +221,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     bound_rules(root, &grants, &denies);
     check_gateway(root, gateway.as_ref(), &targets);
     check_approvers(&providers, &groups, &grants, &names);
+    let notify = decode_notify(&mut fields, &targets, vault);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
     let recording = recording.and_then(|item| Recording::decode(item, vault));
@@ -246,6 +252,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
         plugins,
         grants,
         denies,
+        notify,
         recording: recording?,
         state: state?,
         limits: limits?,
@@ -364,4 +371,12 @@ fn decode_grants<'a>(
     });
     grant::check_repeats(&grants);
     grants.into_iter().map(|(_, grant)| grant).collect()
+}
+
+fn decode_notify(fields: &mut Fields<'_>, targets: &[Target], vault: &Vault<'_>) -> Vec<Channel> {
+    let channels = section(fields.get("notify"), notify::MAX_CHANNELS, |item| {
+        Channel::decode(item, targets, vault).map(|channel| (item.clone(), channel))
+    });
+    notify::check_repeats(&channels);
+    channels.into_iter().map(|(_, channel)| channel).collect()
 }

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod keepalive;
 pub mod listener;
 pub mod metrics;
+pub mod notify;
 pub mod protocol;
 pub mod recorder;
 pub mod session;

@@ -57,6 +57,16 @@ pub const THREAD_QUEUE: &str = "thread-queue";
 /// The credential did not come in time.
 pub const LOGIN_TIMEOUT: &str = "login-timeout";
 
+/// What becomes of an attempt to send a message to a channel.
+const DELIVERIES: &[&str] = &[DELIVERED, RETRIED, FAILED];
+
+/// Its receiver has taken it.
+pub const DELIVERED: &str = "delivered";
+/// It failed, and is sent again.
+pub const RETRIED: &str = "retried";
+/// It failed, and was given up.
+pub const FAILED: &str = "failed";
+
 /// The gateway's own counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -78,6 +88,8 @@ pub struct Metrics {
     pub roles_left: Counter,
     /// Looks for roles that failed.
     pub roles_unswept: Counter,
+    /// Attempts to send a message to a channel, by what became of them.
+    pub deliveries: Family,
 }
 
 impl Default for Metrics {
@@ -92,6 +104,7 @@ impl Default for Metrics {
             roles_removed: Counter::default(),
             roles_left: Counter::default(),
             roles_unswept: Counter::default(),
+            deliveries: Family::new(DELIVERIES),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What outlives a process: requests, windows, holds, sessions, the deny list and audit events.
+//! What outlives a process: requests, windows, holds, sessions, the deny list, the outbox and audit events.
 //!
 //! One repository over two databases. SQLite (WAL, one writer) is the default; PostgreSQL lets several gateways share
 //! one state. Every statement is the same text on both, run through sqlx's `Any` driver, and the same tests run on both.
@@ -14,12 +14,14 @@ use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyPool, Row, SqlSafeStr, Transaction};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 mod amounts;
 mod approvals;
 mod audit;
 mod clock;
+mod deliveries;
 mod denials;
 mod sessions;
 #[cfg(test)]
@@ -29,6 +31,7 @@ mod windows;
 pub use amounts::{PlaceId, Spent};
 pub use approvals::{DecideProblem, NewHold, NewRequest, Opening, Requested, StoredApproval, Vote};
 pub use audit::{Audit, AuditEvent};
+pub use deliveries::{Delivery, DeliveryState, Route};
 pub use denials::MAX_DENIALS;
 pub use sessions::{SessionRow, SessionStart};
 pub use windows::{EndWindow, EndedWindow, StoredWindow};
@@ -76,6 +79,8 @@ pub struct State {
     read: AnyPool,
     write: AnyPool,
     node: String,
+    /// Who is told of approvals.
+    routes: Arc<[Route]>,
 }
 
 /// What is open now, on all gateways that share the store.
@@ -87,13 +92,16 @@ pub struct OpenCounts {
     pub requests: i64,
     /// Held operations that wait for people.
     pub holds: i64,
+    /// Messages to channels that wait to be sent.
+    pub deliveries: i64,
 }
 
 /// Each part is answered from an index of what is still ahead; what is past is not read.
 const OPEN_COUNTS: &str = "SELECT \
      (SELECT count(*) FROM windows WHERE opens <= $1 AND closes > $1 AND ended IS NULL) AS windows, \
      (SELECT count(*) FROM approvals WHERE state = 'pending' AND deadline > $1 AND kind = 'request') AS requests, \
-     (SELECT count(*) FROM approvals WHERE state = 'pending' AND deadline > $1 AND kind = 'hold') AS holds";
+     (SELECT count(*) FROM approvals WHERE state = 'pending' AND deadline > $1 AND kind = 'hold') AS holds, \
+     (SELECT count(*) FROM deliveries WHERE state = 'waiting') AS deliveries";
 
 impl State {
     /// Opens or creates a SQLite file, readable by its owner only. `node` names this gateway in rows that die with it.
@@ -108,7 +116,7 @@ impl State {
         let write = sqlite_pool(1).connect(&url).await?;
         migrate(&write).await?;
         let read = sqlite_pool(SQLITE_READERS).connect(&url).await?;
-        Ok(State { read, write, node: node.to_owned() })
+        Ok(State { read, write, node: node.to_owned(), routes: Arc::default() })
     }
 
     /// Connects to PostgreSQL, 13 or later, by a `postgres://` URL (TLS by its `sslmode` and `sslrootcert`).
@@ -120,7 +128,7 @@ impl State {
             .connect(url.expose_secret())
             .await?;
         migrate(&pool).await?;
-        Ok(State { read: pool.clone(), write: pool, node: node.to_owned() })
+        Ok(State { read: pool.clone(), write: pool, node: node.to_owned(), routes: Arc::default() })
     }
 
     /// The name of this gateway.
@@ -141,6 +149,7 @@ impl State {
             windows: row.try_get("windows")?,
             requests: row.try_get("requests")?,
             holds: row.try_get("holds")?,
+            deliveries: row.try_get("deliveries")?,
         })
     }
 
@@ -185,13 +194,14 @@ async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
     ("denials", include_str!("state/migrations/0003_denials.sql")),
     ("windows by principal", include_str!("state/migrations/0004_windows_by.sql")),
     ("callers", include_str!("state/migrations/0005_callers.sql")),
     ("amounts", include_str!("state/migrations/0006_amounts.sql")),
+    ("deliveries", include_str!("state/migrations/0007_deliveries.sql")),
 ];
 
 /// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.

@@ -15,6 +15,7 @@ mod main_job;
 mod masking;
 mod metrics;
 mod minting;
+mod notify;
 mod postgres;
 mod protocol;
 mod recordings;

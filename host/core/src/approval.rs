@@ -24,9 +24,11 @@ mod matter;
 mod persons;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use matter::{ApprovalId, Digest, DigestError, Matter, OperationTerms, WindowTerms};
 pub use persons::{NO_TENANT, Persons, person, person_key};
+pub use told::{Told, ToldError};
 
 /// The longest comment of an approver, in characters.
 pub const MAX_COMMENT_CHARS: usize = 500;

@@ -91,6 +91,10 @@ name!(
     /// An alias of a group, defined under `groups` in the configuration.
     GroupAlias, "a group's alias"
 );
+name!(
+    /// A channel by which people are told of approvals, by its name in the configuration.
+    ChannelName, "a channel's name"
+);
 
 impl Principal {
     /// Composes the stable name. None of the parts may contain a slash, or two identities could share one name.
@@ -188,6 +192,10 @@ id!(
 id!(
     /// An entry of the deny list.
     DenialId, "deny_"
+);
+id!(
+    /// One message to one channel.
+    DeliveryId, "dlv_"
 );
 
 #[cfg(test)]

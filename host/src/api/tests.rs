@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
+mod deliveries;
 mod denials;
 mod flood;
 mod reload;

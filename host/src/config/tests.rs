@@ -2,11 +2,13 @@
 
 mod minting;
 mod mistakes;
+mod notify;
 mod providers;
 mod rules;
 mod source;
 
 use super::*;
+use chaperone_core::approval::Told;
 use chaperone_core::grant::{Amounts, Ticket};
 use chaperone_core::identity::CallerKind;
 use chaperone_core::name::TargetName;
@@ -51,7 +53,13 @@ state: state.db
 ";
 
 fn environment(name: &str) -> Option<String> {
-    (name != "UNSET").then(|| format!("value of {name}"))
+    Some(match name {
+        "UNSET" => return None,
+        "SHORT" => "hunter2".into(),
+        "SECRET" => "value of SECRET, made at random".into(),
+        other if other.ends_with("_URL") => format!("https://{}.example/in?sig=hunter2", other.len()),
+        other => format!("value of {other}"),
+    })
 }
 
 fn decode(source: &str, purpose: Purpose) -> (Option<Config>, Report) {
@@ -139,6 +147,13 @@ fn every_key_is_understood() {
     assert_eq!(config.limits.plugin_instances, 9000);
     let role = |name: &str| RoleName::new(name).unwrap();
     assert_eq!(config.gateway.as_deref(), Some("gw-1"));
+    let [siem, dba] = config.notify.as_slice() else { panic!() };
+    assert_eq!(
+        (siem.kind, siem.content, &siem.events[..]),
+        (ChannelKind::Webhook, Content::Link, &[Told::Asked, Told::Approved][..])
+    );
+    assert_eq!((siem.targets.len(), siem.ca.as_deref()), (2, Some(Path::new("/etc/chaperone/siem-ca.pem"))));
+    assert_eq!((dba.kind, dba.content, dba.secret.is_none()), (ChannelKind::Teams, Content::Full, true));
     assert_eq!(config.targets[0].credential, Credential::Static);
     assert_eq!(config.targets[1].credential, Credential::Minted { owned_to: Some(role("orders_owner")) });
     assert_eq!(config.grants[0].roles, []);

@@ -7,7 +7,7 @@
 use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, policy, serve_metrics, store};
+use super::{Gateway, LiveRegistry, notify, policy, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::Grants;
@@ -98,6 +98,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let recorder = recorder(&config.recording)?;
     let metrics = Arc::new(Metrics::default());
     let roles = Roles::keep(unkept, &state, &metrics, &control);
+    let notifier = notify::notifier(&config, &grants, &metrics, &url)?;
     let live = Arc::new(LiveRegistry::new(state, control.clone(), Arc::clone(&metrics)));
     let limits = ListenerLimits {
         connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
@@ -123,6 +124,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let threads = Arc::new(threads);
 
     let accepting = TaskTracker::new();
+    notifier.start(&accepting, &stop);
     let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
     accepting.spawn(async move {
@@ -437,8 +439,8 @@ fn one_target(
     })
 }
 
-/// A secret of the configuration, as targets read it.
-struct Reference(config::Secret);
+/// A secret of the configuration, as targets and channels read it.
+pub(super) struct Reference(pub(super) config::Secret);
 
 impl SecretSource for Reference {
     fn read(&self) -> Result<secrecy::SecretString, String> {

@@ -81,6 +81,14 @@ fn own(text: &mut Text, gateway: &Gateway) {
     )
     .sample(&[], metrics.unsealed.read());
     roles(text, metrics);
+    let mut deliveries = text.metric(
+        "chaperone_deliveries_total",
+        Kind::Counter,
+        "Attempts to send a message to a channel, by what became of them.",
+    );
+    for (outcome, count) in metrics.deliveries.read() {
+        deliveries.sample(&[("outcome", outcome)], count);
+    }
 }
 
 /// What keepers of roles counted; zeros where no target mints.
@@ -120,6 +128,12 @@ async fn store(text: &mut Text, watched: &Watched) {
     )
     .sample(&[("kind", "request")], open.requests)
     .sample(&[("kind", "hold")], open.holds);
+    text.metric(
+        "chaperone_deliveries_waiting",
+        Kind::Gauge,
+        "Messages to channels that wait to be sent, of all gateways on this store.",
+    )
+    .sample(&[], open.deliveries);
 }
 
 /// How many instances each plugin has, and what it counted for each hook.

@@ -8,7 +8,7 @@ use super::audit::{Audit, note};
 use super::{State, StateError, StoredWindow, micros, text, to_json, windows};
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{
-    Approval, ApprovalId, ApprovalProblem, Matter, Persons, State as Standing, Verdict,
+    Approval, ApprovalId, ApprovalProblem, Matter, Persons, State as Standing, Told, Verdict,
 };
 use chaperone_core::grant::{Amounts, Backing, Grant, Subject};
 use chaperone_core::identity::{Caller, IdentityFacts};
@@ -183,7 +183,11 @@ impl State {
         };
         insert(&mut transaction, &stored, new.key.as_deref(), &self.node, now).await?;
         let window = match new.window {
-            None => None,
+            None => {
+                let target = stored.approval.matter().target().as_str();
+                self.tell(&mut transaction, stored.id, Told::Asked, target, now).await?;
+                None
+            }
             Some(window) => {
                 windows::insert(&mut transaction, &window, (new.id, &new.caller), "policy", now).await?;
                 Some(StoredWindow { window, request: new.id, ended: None })
@@ -208,6 +212,8 @@ impl State {
             window: None,
         };
         insert(&mut transaction, &stored, None, &self.node, now).await?;
+        let target = stored.approval.matter().target().as_str();
+        self.tell(&mut transaction, stored.id, Told::Asked, target, now).await?;
         transaction.commit().await?;
         Ok(Some(stored))
     }
@@ -244,6 +250,8 @@ impl State {
         }
         if standing != Standing::Pending {
             settle(&mut transaction, &stored, standing, now).await?;
+            let target = stored.approval.matter().target().as_str();
+            self.tell(&mut transaction, id, Told::of(standing), target, now).await?;
         }
         transaction.commit().await?;
         Ok(Ok(stored))
@@ -261,6 +269,7 @@ impl State {
         let (actor, target): (String, String) = (row.try_get("requester")?, row.try_get("target")?);
         let audit = event(id, "withdrawn", &actor, &target);
         note(&mut transaction, audit.as_audit(json!({})), now).await?;
+        self.tell(&mut transaction, id, Told::Withdrawn, &target, now).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -279,8 +288,10 @@ impl State {
         let rows = sqlx::query(EXPIRE).bind(micros(now)).fetch_all(&mut *transaction).await?;
         for row in &rows {
             let target: String = row.try_get("target")?;
-            let audit = event(text(row, "id")?, "expired", "chaperone", &target);
+            let id = text(row, "id")?;
+            let audit = event(id, "expired", "chaperone", &target);
             note(&mut transaction, audit.as_audit(json!({})), now).await?;
+            self.tell(&mut transaction, id, Told::Expired, &target, now).await?;
         }
         transaction.commit().await?;
         Ok(rows.len())

@@ -5,6 +5,7 @@ use super::{
     LIST_LIMIT, State, StateError, json_or_none, micros, moment, moment_or_none, name, text, to_json,
 };
 use chaperone_core::Timestamp;
+use chaperone_core::approval::Told;
 use chaperone_core::identity::Caller;
 use chaperone_core::name::{Principal, SessionId, TargetName, WindowId};
 use serde::Serialize;
@@ -136,18 +137,22 @@ impl State {
         .bind(micros(now))
         .execute(&mut *transaction)
         .await?;
-        sqlx::query(
+        let holds = sqlx::query(
             "UPDATE approvals SET state = 'withdrawn', settled = $2 \
-             WHERE node = $1 AND kind = 'hold' AND state = 'pending'",
+             WHERE node = $1 AND kind = 'hold' AND state = 'pending' RETURNING id, target",
         )
         .bind(self.node.as_str())
         .bind(micros(now))
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
         sqlx::query("DELETE FROM places WHERE node = $1")
             .bind(self.node.as_str())
             .execute(&mut *transaction)
             .await?;
+        for hold in &holds {
+            let target: String = hold.try_get("target")?;
+            self.tell(&mut transaction, text(hold, "id")?, Told::Withdrawn, &target, now).await?;
+        }
         let audit = Audit {
             event: "gateway.started",
             actor: "chaperone",

@@ -13,6 +13,7 @@ use chaperone_core::name::{
 use chaperone_core::window::{Opened, Window, WindowOf, after};
 
 mod bounds;
+mod deliveries;
 
 /// A store with what it lives in.
 pub(crate) struct Store {
@@ -24,6 +25,11 @@ impl Store {
     /// The same store, as another gateway has it.
     pub(crate) fn another(&self, node: &str) -> State {
         State { node: node.to_owned(), ..self.state.clone() }
+    }
+
+    /// The same, of a gateway that tells these channels.
+    pub(crate) fn telling(self, routes: &[Route]) -> Self {
+        Store { state: self.state.telling(routes.to_vec()), ..self }
     }
 }
 
@@ -475,18 +481,18 @@ async fn sessions_are_kept_and_a_restart_settles_what_was_left() {
 async fn what_is_open_is_counted_and_what_is_over_is_not() {
     for Store { state, .. } in &stores().await {
         let open = |seconds| state.open_counts(at(seconds));
-        assert_eq!(open(0).await.unwrap(), OpenCounts { windows: 0, requests: 0, holds: 0 });
+        assert_eq!(open(0).await.unwrap(), OpenCounts { windows: 0, requests: 0, holds: 0, deliveries: 0 });
         // Until 300 and 600; the request waits until 600, the hold until 60.
         new(state, by_policy(300, at(0)), at(0)).await;
         let second = new(state, by_policy(600, at(100)), at(100)).await;
         new(state, asked(500, 1), at(0)).await;
         state.hold(held(), at(0)).await.unwrap();
-        assert_eq!(open(59).await.unwrap(), OpenCounts { windows: 1, requests: 1, holds: 1 });
-        assert_eq!(open(100).await.unwrap(), OpenCounts { windows: 2, requests: 1, holds: 0 });
+        assert_eq!(open(59).await.unwrap(), OpenCounts { windows: 1, requests: 1, holds: 1, deliveries: 0 });
+        assert_eq!(open(100).await.unwrap(), OpenCounts { windows: 2, requests: 1, holds: 0, deliveries: 0 });
         let by = human("oz").principal;
         state.end_window(second.window.unwrap(), &by, "over", at(200)).await.unwrap();
-        assert_eq!(open(200).await.unwrap(), OpenCounts { windows: 1, requests: 1, holds: 0 });
-        assert_eq!(open(600).await.unwrap(), OpenCounts { windows: 0, requests: 0, holds: 0 });
+        assert_eq!(open(200).await.unwrap(), OpenCounts { windows: 1, requests: 1, holds: 0, deliveries: 0 });
+        assert_eq!(open(600).await.unwrap(), OpenCounts { windows: 0, requests: 0, holds: 0, deliveries: 0 });
     }
 }
 

@@ -1,0 +1,212 @@
+//! Channels: who is told that something waits for people, or how it ended.
+//!
+//! A channel's URL is a secret: whoever has it can write there. What may go wrong: what agents write (SQL with its parameters,
+//! reasons) leaves the house. So a message is a link, unless a channel says otherwise.
+
+use super::decode::Item;
+use super::edge::path;
+use super::problem::{ProblemCode, Severity, nearest, quote};
+use super::secret::{Secret, Vault};
+use super::target::Target;
+use chaperone_core::approval::Told;
+use chaperone_core::name::{ChannelName, TargetName};
+use reqwest::Url;
+use std::path::PathBuf;
+
+/// The most channels.
+pub(crate) const MAX_CHANNELS: usize = 16;
+/// The most targets of one channel.
+pub(crate) const MAX_CHANNEL_TARGETS: usize = 256;
+/// The shortest secret that signs, in bytes.
+const MIN_SECRET_BYTES: usize = 16;
+
+/// What a channel speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// Signed JSON.
+    Webhook,
+    /// A card for a workflow of Microsoft Teams.
+    Teams,
+}
+
+/// How much a message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Who, what target, until when, and a link.
+    Link,
+    /// Also what agents and people wrote: reasons, statements with their parameters, comments.
+    Full,
+}
+
+/// One channel.
+#[derive(Clone)]
+pub struct Channel {
+    /// Its name.
+    pub name: ChannelName,
+    /// What it speaks.
+    pub kind: ChannelKind,
+    /// Where messages go.
+    pub url: Secret,
+    /// What signs a webhook's messages. Teams has none.
+    pub secret: Option<Secret>,
+    /// How much messages say.
+    pub content: Content,
+    /// On which targets; empty: on all.
+    pub targets: Vec<TargetName>,
+    /// Of which events; empty: of all.
+    pub events: Vec<Told>,
+    /// PEM: the authorities of the receiver's certificate; none: the machine's.
+    pub ca: Option<PathBuf>,
+    /// For tests.
+    pub allow_http_loopback: bool,
+}
+
+impl Channel {
+    pub(crate) fn decode(item: &Item<'_>, targets: &[Target], vault: &Vault<'_>) -> Option<Self> {
+        let mut fields = item.fields()?;
+        let name = fields.need("name", "a short name; logs and lists show it, never the URL");
+        let kind = fields.need("kind", "`webhook` or `teams`");
+        let url = fields.need("url", "a reference to the URL: whoever has it can write there");
+        let secret = fields.get("secret");
+        let content = fields.get("content");
+        let only = fields.get("targets");
+        let events = fields.get("events");
+        let ca = fields.get("ca");
+        let loopback = fields.get("allow_http_loopback");
+        fields.finish();
+        let name = name.and_then(|item| ChannelName::new(item.plain_name("a channel's name")?).ok());
+        let kind = kind.and_then(|item| item.choice(&KINDS));
+        let loopback = loopback.map_or(Some(false), |item| item.yes_no());
+        let url = url.and_then(|item| decode_url(&item, loopback?, vault));
+        let secret = decode_secret(item, secret.as_ref(), kind, vault);
+        let content = content.map_or(Some(Content::Link), |item| {
+            item.choice(&[("link", Content::Link), ("full", Content::Full)])
+        });
+        let targets = only.map(|item| decode_targets(&item, targets)).unwrap_or_default();
+        let words: Vec<(&str, Told)> = Told::ALL.into_iter().map(|told| (told.as_str(), told)).collect();
+        let events = events.map(|item| decode_events(&item, &words)).unwrap_or_default();
+        let ca = match ca {
+            Some(item) => Some(path(&item, vault)?),
+            None => None,
+        };
+        Some(Channel {
+            name: name?,
+            kind: kind?,
+            url: url?,
+            secret: secret?,
+            content: content?,
+            targets,
+            events,
+            ca,
+            allow_http_loopback: loopback?,
+        })
+    }
+}
+
+const KINDS: [(&str, ChannelKind); 2] = [("webhook", ChannelKind::Webhook), ("teams", ChannelKind::Teams)];
+
+/// Channels are told apart by their names, also in the store.
+pub(crate) fn check_repeats(channels: &[(Item<'_>, Channel)]) {
+    for (index, (item, channel)) in channels.iter().enumerate() {
+        if channels.iter().take(index).any(|(_, other)| other.name == channel.name) {
+            let message = format!("there are two channels named {}", quote(channel.name.as_str()));
+            item.problem(Severity::Error, ProblemCode::Duplicate, message, "rename one");
+        }
+    }
+}
+
+/// Where a message may be sent to. The texts never quote the URL.
+pub(crate) fn post_url(text: &str, allow_http_loopback: bool) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "it is not a URL")?;
+    let loopback = url.host_str().is_some_and(|host| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        // Only addresses count: what `localhost` resolves to is not ours to say.
+        bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    });
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback && allow_http_loopback => {}
+        _ => return Err("it is not https"),
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err("it has a user name, a password or a fragment in it");
+    }
+    Ok(url)
+}
+
+fn decode_url(item: &Item<'_>, loopback: bool, vault: &Vault<'_>) -> Option<Secret> {
+    let secret = vault.secret(item)?;
+    // Only a check goes on without the value.
+    if secret.expose().is_empty() {
+        return Some(secret);
+    }
+    if let Err(why) = post_url(secret.expose(), loopback) {
+        item.invalid(
+            format!("what `{}` holds is no URL to send to: {why}", secret.reference()),
+            "an https URL; http on 127.0.0.1 for a test, with `allow_http_loopback: yes`",
+        );
+        return None;
+    }
+    Some(secret)
+}
+
+/// None when something is wrong with it.
+fn decode_secret(
+    channel: &Item<'_>,
+    secret: Option<&Item<'_>>,
+    kind: Option<ChannelKind>,
+    vault: &Vault<'_>,
+) -> Option<Option<Secret>> {
+    let Some(item) = secret else {
+        let help = match kind? {
+            ChannelKind::Teams => return Some(None),
+            ChannelKind::Webhook => {
+                "a reference to what signs the messages: 16 bytes or more, made at random"
+            }
+        };
+        channel.missing("secret", help);
+        return None;
+    };
+    if kind == Some(ChannelKind::Teams) {
+        item.no_effect("`secret` does nothing: a workflow of Teams checks no signature", "delete it");
+        return None;
+    }
+    let secret = vault.secret(item)?;
+    if !secret.expose().is_empty() && secret.expose().len() < MIN_SECRET_BYTES {
+        item.invalid(
+            format!("what `{}` holds is short enough to be guessed", secret.reference()),
+            "16 bytes or more, made at random: `openssl rand -hex 32`",
+        );
+        return None;
+    }
+    Some(Some(secret))
+}
+
+/// Not as a grant names a target: a target of which people are only told is open to nobody.
+fn decode_targets(item: &Item<'_>, targets: &[Target]) -> Vec<TargetName> {
+    if item.is_empty_list() {
+        item.no_effect("nothing is told: `targets` is empty", "name a target, or delete it");
+    }
+    let mut list = Vec::new();
+    for item in item.one_or_many(MAX_CHANNEL_TARGETS) {
+        let Some(name) = item.plain_name("a target's name") else { continue };
+        if targets.iter().any(|target| target.name.as_str() == name) {
+            list.extend(TargetName::new(name));
+            continue;
+        }
+        let help = match nearest(name, targets.iter().map(|target| target.name.as_str())) {
+            Some(other) => format!("did you mean `{other}`?"),
+            None => "define it under `targets`".to_owned(),
+        };
+        let message = format!("there is no target named {}", quote(name));
+        item.problem(Severity::Error, ProblemCode::UnknownReference, message, help);
+    }
+    list
+}
+
+fn decode_events(item: &Item<'_>, words: &[(&str, Told)]) -> Vec<Told> {
+    if item.is_empty_list() {
+        item.no_effect("nothing is told: `events` is empty", "name an event, or delete it");
+    }
+    item.one_or_many(words.len()).iter().filter_map(|item| item.choice(words)).collect()
+}

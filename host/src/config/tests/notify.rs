@@ -1,0 +1,115 @@
+//! Channels: one mistake each, and what is said of it.
+
+use super::*;
+
+/// [`GOOD`] with a channel, from its line 29 on.
+fn with(channel: &str) -> String {
+    format!("{GOOD}notify:\n  - {channel}\n")
+}
+
+const WEBHOOK: &str = "{ name: siem, kind: webhook, url: env:SIEM_URL, secret: env:SECRET }";
+
+#[test]
+fn a_channel_is_a_link_to_all_targets_unless_it_says_otherwise() {
+    for good in [WEBHOOK, "{ name: dba, kind: teams, url: env:TEAMS_URL }"] {
+        let (config, report) = decode(&with(good), Purpose::Serve);
+        assert_eq!(report.problems, [], "{good}");
+        let channel = config.unwrap().notify.remove(0);
+        assert_eq!(channel.content, Content::Link);
+        assert!(channel.targets.is_empty() && channel.events.is_empty());
+        assert!(!channel.allow_http_loopback);
+    }
+    // What cannot be read here is noted and not judged.
+    let (_, report) = decode(&with(WEBHOOK).replace("SIEM_URL", "UNSET"), Purpose::Check);
+    assert_eq!((report.outcome(), report.count(Severity::Note)), (Outcome::Clean, 1));
+}
+
+#[test]
+fn one_mistake_in_a_channel_is_the_only_thing_said() {
+    for (channel, part, mistake, said) in [
+        (
+            WEBHOOK,
+            "kind: webhook",
+            "kind: web-hook",
+            "29:25 error `web-hook` is not accepted here | did you mean `webhook`?",
+        ),
+        (
+            WEBHOOK,
+            "url: env:SIEM_URL",
+            "url: https://siem.example/in",
+            "29:39 error `url` is a secret, and secrets do not stand in this file | write a reference: `env:VARIABLE` for an environment variable, `file:/path` for a file",
+        ),
+        (
+            WEBHOOK,
+            "env:SIEM_URL",
+            "env:NOT_ONE",
+            "29:39 error what `env:NOT_ONE` holds is no URL to send to: it is not a URL | an https URL; http on 127.0.0.1 for a test, with `allow_http_loopback: yes`",
+        ),
+        (
+            WEBHOOK,
+            ", secret: env:SECRET",
+            "",
+            "29:7 error `secret` is missing in `notify[0]` | a reference to what signs the messages: 16 bytes or more, made at random",
+        ),
+        (
+            WEBHOOK,
+            "env:SECRET",
+            "env:SHORT",
+            "29:61 error what `env:SHORT` holds is short enough to be guessed | 16 bytes or more, made at random: `openssl rand -hex 32`",
+        ),
+        (
+            WEBHOOK,
+            "kind: webhook",
+            "kind: teams",
+            "29:51 error `secret` does nothing: a workflow of Teams checks no signature | delete it",
+        ),
+        (
+            WEBHOOK,
+            "secret: env:SECRET",
+            "secret: env:SECRET, targets: prd",
+            "29:82 error there is no target named `prd` | did you mean `prod`?",
+        ),
+        (
+            WEBHOOK,
+            "secret: env:SECRET",
+            "secret: env:SECRET, events: []",
+            "29:73 error nothing is told: `events` is empty | name an event, or delete it",
+        ),
+        (
+            WEBHOOK,
+            "secret: env:SECRET",
+            "secret: env:SECRET, content: all",
+            "29:82 error `all` is not accepted here | write one of link, full",
+        ),
+        (
+            WEBHOOK,
+            "}",
+            "}\n  - { name: siem, kind: teams, url: env:TEAMS_URL }",
+            "30:5 error there are two channels named `siem` | rename one",
+        ),
+    ] {
+        assert!(channel.contains(part), "{part}");
+        assert_eq!(found(&with(&channel.replacen(part, mistake, 1))), [said], "{mistake}");
+    }
+}
+
+#[test]
+fn messages_go_over_https_or_to_this_machine_where_that_is_allowed() {
+    for (url, loopback, good) in [
+        ("https://siem.example/in?sig=x", false, true),
+        // An inner address is the operator's choice: it stands in their own secret.
+        ("https://10.0.0.7:8443/in", false, true),
+        ("http://127.0.0.1:9/in", true, true),
+        ("http://[::1]:9/in", true, true),
+        ("http://127.0.0.1:9/in", false, false),
+        ("http://localhost:9/in", true, false),
+        ("http://127.0.0.1.example/in", true, false),
+        ("http://10.0.0.7/in", true, false),
+        ("https://user:pass@siem.example/in", false, false),
+        ("https://siem.example/in#part", false, false),
+        ("file:///etc/passwd", true, false),
+        ("siem.example/in", false, false),
+    ] {
+        assert_eq!(post_url(url, loopback).is_ok(), good, "{url}");
+    }
+}
