@@ -221,7 +221,8 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     bound_rules(root, &grants, &denies);
     check_gateway(root, gateway.as_ref(), &targets);
     check_approvers(&providers, &groups, &grants, &names);
-    let notify = decode_notify(&mut fields, &targets, vault);
+    let around = notify::Around { providers: &providers, targets: &targets, vault, names: &mut names };
+    let notify = decode_notify(&mut fields, around);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
     let recording = recording.and_then(|item| Recording::decode(item, vault));
@@ -373,9 +374,9 @@ fn decode_grants<'a>(
     grants.into_iter().map(|(_, grant)| grant).collect()
 }
 
-fn decode_notify(fields: &mut Fields<'_>, targets: &[Target], vault: &Vault<'_>) -> Vec<Channel> {
+fn decode_notify<'a>(fields: &mut Fields<'a>, mut around: notify::Around<'a, '_>) -> Vec<Channel> {
     let channels = section(fields.get("notify"), notify::MAX_CHANNELS, |item| {
-        Channel::decode(item, targets, vault).map(|channel| (item.clone(), channel))
+        Channel::decode(item, &mut around).map(|channel| (item.clone(), channel))
     });
     notify::check_repeats(&channels);
     channels.into_iter().map(|(_, channel)| channel).collect()

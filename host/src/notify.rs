@@ -8,13 +8,14 @@
 //! growing pauses, no answer is read and no redirect followed. Messages are told at least once: a receiver knows repeated ones
 //! by their id. Nothing here lets anybody in: who is told may be wrong, who decides is the grant module's business.
 
-use crate::grant::Clock;
+use crate::grant::{Clock, Grants};
 use crate::metrics::Metrics;
 use crate::state::{Delivery, Route, State, StateError};
 use crate::target::SecretSource;
-use chaperone_core::name::ChannelName;
+use chaperone_core::name::{ChannelName, Principal};
 use chaperone_core::window::after;
 use send::{Message, SendError, Sender};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +25,14 @@ use tokio_util::task::TaskTracker;
 
 mod message;
 mod send;
+mod slack;
 mod teams;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
 pub use message::Page;
+pub use slack::hook::{Vouch, VouchForNobody, Vouched};
 
 /// How often each channel looks for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -57,6 +60,8 @@ pub enum Kind {
     Webhook,
     /// A card for a workflow.
     Teams,
+    /// A message with buttons.
+    Slack,
 }
 
 /// How much a message says.
@@ -87,6 +92,8 @@ pub struct ChannelConfig {
     pub url: Box<dyn SecretSource>,
     /// What signs.
     pub secret: Option<Box<dyn SecretSource>>,
+    /// Who a user of Slack is.
+    pub people: BTreeMap<String, Principal>,
     /// How much its messages say.
     pub content: Content,
     /// PEM: who may have signed the receiver's certificate; none: the machine's authorities.
@@ -149,6 +156,12 @@ impl Notifier {
         let channels = channels.into_iter().map(|config| Channel::new(config).map(Arc::new));
         let around = Arc::new(Around { state, clock, metrics, page });
         Ok(Notifier { channels: channels.collect::<Result<_, _>>()?, around })
+    }
+
+    /// Where Slack tells which buttons were pressed; `vouch` says who the people are today.
+    pub fn hooks(&self, grants: Grants, vouch: Arc<dyn Vouch>) -> axum::Router {
+        let channels = self.channels.clone().into();
+        slack::hook::Hook::new(channels, grants, vouch, self.around.page.clone()).router()
     }
 
     /// Sends what is due until `stop`, on the runtime that this is called on.
@@ -243,6 +256,14 @@ impl Around {
             Kind::Teams => {
                 let card = message::card(&stored, &self.page, config.content, teams::ROOM, now);
                 Ok(Message::json(teams::body(&card)))
+            }
+            Kind::Slack => {
+                let card = message::card(&stored, &self.page, config.content, slack::ROOM, now);
+                // Buttons that nobody could use would only teach people to ignore the answer.
+                let nobody = config.people.is_empty();
+                let buttons = if nobody { slack::Buttons::Open } else { slack::Buttons::Decide };
+                let message = slack::message(&card, &stored.id.to_string(), buttons);
+                Ok(Message::json(message.to_string().into_bytes()))
             }
         };
         Ok(match message {

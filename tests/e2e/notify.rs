@@ -3,7 +3,7 @@
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::scripts::python;
 use chaperone_tests::sources::read;
-use chaperone_tests::stage::{ASKERS, Setting, Stage, first_id};
+use chaperone_tests::stage::{ASKERS, Setting, Stage, TENANT, first_id, object_id};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -116,4 +116,59 @@ async fn an_approval_is_told_by_a_webhook_that_the_documented_python_verifies() 
     assert_eq!(counted["chaperone_deliveries_waiting"], 0.0);
     let others = stage.chaperone(&asker, &["deliveries"]).unwrap();
     assert!(others.stderr.contains("There is nothing of this id that you may see"), "{}", others.stderr);
+}
+
+/// Presses *Approve* as Slack would, signed by the right secret and by another, and at a channel that there is not.
+const PRESS: &str = r#"
+import hashlib, hmac, json, os, ssl, time, urllib.error, urllib.parse, urllib.request
+
+context = ssl.create_default_context(cafile=os.environ["CA"])
+payload = json.dumps({
+    "type": "block_actions", "user": {"id": "U1", "team_id": "T1"}, "team": {"id": "T1"},
+    "response_url": "http://127.0.0.1:9/actions", "actions": [{"action_id": "approve", "value": os.environ["ID"]}],
+})
+body = urllib.parse.urlencode({"payload": payload}).encode()
+
+def press(name, secret):
+    now = str(int(time.time()))
+    tag = hmac.new(secret, b"v0:" + now.encode() + b":" + body, hashlib.sha256).hexdigest()
+    headers = {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": "v0=" + tag}
+    url = f"https://{os.environ['API']}/api/v1/hooks/slack/{name}"
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, body, headers), context=context).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+secret = b"the signing secret of the app"
+print(press("on-call", secret), press("on-call", b"x" + secret), press("nowhere", secret))
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slacks_hook_is_served_and_lets_nobody_decide_for_whom_nobody_vouches() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("url"), "http://127.0.0.1:9/services").unwrap();
+    std::fs::write(folder.path().join("secret"), "the signing secret of the app").unwrap();
+    let place = folder.path().display();
+    let approver = format!("principal:test/{TENANT}/{}", object_id(9));
+    let more = format!(
+        "notify: [{{ name: on-call, kind: slack, url: \"file:{place}/url\", secret: \"file:{place}/secret\", \
+         allow_http_loopback: yes, people: {{ U1: \"{approver}\" }} }}]"
+    );
+    let stage = Stage::start(Setting { more, ..Setting::default() }).await.unwrap();
+    let asker = stage.token(CallerKind::Agent, ASKERS, 2).unwrap();
+    let asked = stage.chaperone(&asker, &["request", "shop", "--reason", "x", "--json"]);
+    let id = first_id(&asked.unwrap().success().unwrap(), "req_").unwrap();
+
+    let (api, ca) = (stage.api.to_string(), stage.path("gateway.pem").display().to_string());
+    let environment = [("API", api.as_str()), ("CA", ca.as_str()), ("ID", id.as_str())];
+    let statuses = tokio::task::block_in_place(|| python(PRESS, &environment)).unwrap();
+    assert_eq!(statuses.success().unwrap(), "200 401 401\n");
+    let waiting = stage.chaperone(&stage.approver().unwrap(), &["approvals", "--json"]).unwrap();
+    let waiting: Value = serde_json::from_str(&waiting.success().unwrap()).unwrap();
+    let approval = &waiting["approvals"][0];
+    assert_eq!(
+        (&approval["id"], &approval["decisions"]),
+        (&Value::from(id), &Value::from(Vec::<Value>::new()))
+    );
+    assert!(!stage.audited().unwrap().contains("slack.pressed"));
 }

@@ -55,6 +55,7 @@ state: state.db
 fn environment(name: &str) -> Option<String> {
     Some(match name {
         "UNSET" => return None,
+        "SLACK_URL" => "https://hooks.slack.com/services/T0/B0/x".into(),
         "SHORT" => "hunter2".into(),
         "SECRET" => "value of SECRET, made at random".into(),
         other if other.ends_with("_URL") => format!("https://{}.example/in?sig=hunter2", other.len()),
@@ -147,12 +148,13 @@ fn every_key_is_understood() {
     assert_eq!(config.limits.plugin_instances, 9000);
     let role = |name: &str| RoleName::new(name).unwrap();
     assert_eq!(config.gateway.as_deref(), Some("gw-1"));
-    let [siem, dba] = config.notify.as_slice() else { panic!() };
+    let [siem, on_call, dba] = config.notify.as_slice() else { panic!() };
     assert_eq!(
         (siem.kind, siem.content, &siem.events[..]),
         (ChannelKind::Webhook, Content::Link, &[Told::Asked, Told::Approved][..])
     );
     assert_eq!((siem.targets.len(), siem.ca.as_deref()), (2, Some(Path::new("/etc/chaperone/siem-ca.pem"))));
+    assert_eq!(on_call.people["U012AB3CD"].as_str(), principal);
     assert_eq!((dba.kind, dba.content, dba.secret.is_none()), (ChannelKind::Teams, Content::Full, true));
     assert_eq!(config.targets[0].credential, Credential::Static);
     assert_eq!(config.targets[1].credential, Credential::Minted { owned_to: Some(role("orders_owner")) });

@@ -39,6 +39,7 @@ fn channel(channel: &config::Channel) -> ChannelConfig {
         kind: match channel.kind {
             config::ChannelKind::Webhook => Kind::Webhook,
             config::ChannelKind::Teams => Kind::Teams,
+            config::ChannelKind::Slack => Kind::Slack,
         },
         url: secret(&channel.url),
         secret: channel.secret.as_ref().map(secret),
@@ -46,6 +47,7 @@ fn channel(channel: &config::Channel) -> ChannelConfig {
             config::Content::Link => Content::Link,
             config::Content::Full => Content::Full,
         },
+        people: channel.people.clone(),
         ca: channel.ca.clone(),
         loopback_http: match channel.allow_http_loopback {
             true => LoopbackHttp::Allowed,

@@ -37,7 +37,7 @@ pub(super) struct Card {
 }
 
 /// An approver sees the whole operation or nothing.
-const TOO_LONG: &str = "It is too long to be shown whole here: open the page.";
+pub(super) const TOO_LONG: &str = "It is too long to be shown whole here: open the page.";
 
 /// The card; a text of more than `room` bytes is left out, and that is said.
 pub(super) fn card(

@@ -123,7 +123,12 @@ impl Sender {
     /// The address that a secret holds now.
     pub(super) fn address(&self, url: &dyn SecretSource) -> Result<Url, SendError> {
         let text = url.read().map_err(SendError::Secret)?;
-        post_url(text.expose_secret(), self.loopback_http == LoopbackHttp::Allowed).map_err(SendError::Url)
+        self.checked(text.expose_secret())
+    }
+
+    /// An address that may be sent to.
+    pub(super) fn checked(&self, text: &str) -> Result<Url, SendError> {
+        post_url(text, self.loopback_http == LoopbackHttp::Allowed).map_err(SendError::Url)
     }
 
     /// Sends; any status of success counts as delivered.

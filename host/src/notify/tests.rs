@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 mod cards;
 mod receiver;
+mod slack;
 
 const SECRET: &str = "what the receiver knows, too";
 
@@ -40,6 +41,7 @@ fn config(receiver: &Receiver, kind: Kind, content: Content) -> ChannelConfig {
         kind,
         url: receiver.secret_url(),
         secret: Some(Box::new(Fixed(SECRET.into()))),
+        people: BTreeMap::new(),
         content,
         ca: Some(receiver.ca.path().to_owned()),
         loopback_http: LoopbackHttp::Refused,
@@ -230,7 +232,8 @@ async fn failure(gateway: &Gateway, config: ChannelConfig) -> String {
 #[tokio::test]
 async fn a_redirect_to_an_inner_address_is_not_followed() {
     for (gateway, status) in gateways().await.iter().zip([307, 301]) {
-        let (receiver, inner) = (Receiver::start().await, Receiver::start().await);
+        let receiver = Receiver::start().await;
+        let inner = receiver.beside().await;
         receiver.answers(Answer::Head(status, format!("location: {}\r\n", inner.url)));
         let error = failure(gateway, config(&receiver, Kind::Webhook, Content::Link)).await;
         assert_eq!(error, "the answer is a redirect, which is not followed: configure the final address");

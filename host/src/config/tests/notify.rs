@@ -8,15 +8,16 @@ fn with(channel: &str) -> String {
 }
 
 const WEBHOOK: &str = "{ name: siem, kind: webhook, url: env:SIEM_URL, secret: env:SECRET }";
+const SLACK: &str = "{ name: on-call, kind: slack, url: env:SLACK_URL, secret: env:SECRET }";
 
 #[test]
 fn a_channel_is_a_link_to_all_targets_unless_it_says_otherwise() {
-    for good in [WEBHOOK, "{ name: dba, kind: teams, url: env:TEAMS_URL }"] {
+    for good in [WEBHOOK, SLACK, "{ name: dba, kind: teams, url: env:TEAMS_URL }"] {
         let (config, report) = decode(&with(good), Purpose::Serve);
         assert_eq!(report.problems, [], "{good}");
         let channel = config.unwrap().notify.remove(0);
         assert_eq!(channel.content, Content::Link);
-        assert!(channel.targets.is_empty() && channel.events.is_empty());
+        assert!(channel.targets.is_empty() && channel.events.is_empty() && channel.people.is_empty());
         assert!(!channel.allow_http_loopback);
     }
     // What cannot be read here is noted and not judged.
@@ -80,6 +81,42 @@ fn one_mistake_in_a_channel_is_the_only_thing_said() {
             "secret: env:SECRET",
             "secret: env:SECRET, content: all",
             "29:82 error `all` is not accepted here | write one of link, full",
+        ),
+        (
+            WEBHOOK,
+            "secret: env:SECRET",
+            "secret: env:SECRET, people: {}",
+            "29:73 error `people` does nothing: only Slack's users decide from their channel | delete it",
+        ),
+        (
+            SLACK,
+            "env:SLACK_URL",
+            "env:OTHER_URL",
+            "29:40 error what `env:OTHER_URL` holds is no URL to send to: Slack's are on hooks.slack.com | copy the URL of the app's incoming webhook",
+        ),
+        (
+            SLACK,
+            "url: env:SLACK_URL",
+            "allow_http_loopback: yes, url: env:OTHER_URL",
+            "29:66 error what `env:OTHER_URL` holds is no URL to send to: Slack's are on hooks.slack.com | copy the URL of the app's incoming webhook",
+        ),
+        (
+            SLACK,
+            "secret: env:SECRET",
+            "secret: env:SECRET, people: { ann: \"principal:corp/8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001/5c1c0e6e-4444-4444-8444-444444444444\" }",
+            "29:90 error `ann` is no member id of Slack | it looks like `U012AB3CD`: \"Copy member ID\" in the profile. Names can be given to others",
+        ),
+        (
+            SLACK,
+            "secret: env:SECRET",
+            "secret: env:SECRET, people: { U012AB3CD: \"group:agents\" }",
+            "29:96 error a user of Slack is one person | write `principal:PROVIDER/TENANT/OBJECT-ID`",
+        ),
+        (
+            SLACK,
+            ", secret: env:SECRET",
+            "",
+            "29:7 error `secret` is missing in `notify[0]` | a reference to the app's signing secret",
         ),
         (
             WEBHOOK,

@@ -111,3 +111,28 @@ fn a_card_says_how_it_stands_now_and_not_what_it_was_made_for() {
     );
     assert!(late.facts.iter().all(|(label, _)| *label != "Until"));
 }
+
+#[test]
+fn a_webhook_that_would_be_too_long_is_a_link() {
+    let page = Page::new("https://gateway.example");
+    for (length, whole) in [(1_000, true), (send::MAX_BODY_BYTES, false)] {
+        let stored = held(&"x".repeat(length));
+        let delivery = Delivery {
+            id: chaperone_core::name::DeliveryId::new(uuid::Uuid::now_v7()),
+            channel: ChannelName::new("siem").unwrap(),
+            approval: stored.id,
+            event: chaperone_core::approval::Told::Asked,
+            target: target("db"),
+            attempts: 1,
+            made: at(0),
+            due: at(0),
+            state: DeliveryState::Waiting,
+            settled: None,
+            error: None,
+        };
+        let body = webhook::body(&delivery, &stored, &page, Content::Full, at(0));
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["approval"]["state"], "pending");
+        assert_eq!(body["approval"]["matter"].is_object(), whole, "{length}");
+    }
+}

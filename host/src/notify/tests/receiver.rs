@@ -38,19 +38,28 @@ pub(crate) struct Receiver {
     /// The authority of its certificate.
     pub(crate) ca: tempfile::NamedTempFile,
     pub(crate) flooded: Arc<AtomicU64>,
+    tls: Arc<TlsServer>,
     got: Arc<Mutex<Vec<Got>>>,
     answer: Arc<Mutex<Answer>>,
 }
 
 impl Receiver {
     pub(crate) async fn start() -> Self {
-        let tls = Arc::new(TlsServer::self_signed().unwrap());
+        Receiver::start_with(Arc::new(TlsServer::self_signed().unwrap())).await
+    }
+
+    /// Another one, which whoever trusts this one trusts as well.
+    pub(crate) async fn beside(&self) -> Self {
+        Receiver::start_with(self.tls.clone()).await
+    }
+
+    async fn start_with(tls: Arc<TlsServer>) -> Self {
         let ca = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(ca.path(), tls.certificate_pem().as_bytes()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/services/in?sig=hunter2", listener.local_addr().unwrap());
         let (got, answer) = (Arc::default(), Arc::new(Mutex::new(Answer::Head(200, String::new()))));
-        let receiver = Receiver { url, ca, flooded: Arc::default(), got, answer };
+        let receiver = Receiver { url, ca, flooded: Arc::default(), tls: tls.clone(), got, answer };
         let (got, answer, flooded) =
             (receiver.got.clone(), receiver.answer.clone(), receiver.flooded.clone());
         tokio::spawn(async move {
