@@ -7,7 +7,7 @@
 //! The router is given to whoever owns the listener and its TLS; it bounds bodies, waits and waiters itself.
 
 use crate::grant::Grants;
-use crate::identity::{Credential, Identities, Identity};
+use crate::identity::{Credential, Identities, Identity, PolicyGroups};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -53,6 +53,14 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Identify: Send + Sync {
     /// Validates the token.
     fn identify<'a>(&'a self, token: &'a str, now: Timestamp) -> Answer<'a, Result<Identity, Refusal>>;
+
+    /// Adds what the token left open, as far as its provider says it.
+    fn complete<'a>(
+        &'a self,
+        identity: Identity,
+        groups: PolicyGroups<'a>,
+        now: Timestamp,
+    ) -> Answer<'a, Result<Identity, Refusal>>;
 }
 
 impl Identify for Identities {
@@ -61,6 +69,15 @@ impl Identify for Identities {
             let credential = Credential::bearer(token.to_owned());
             Identities::identify(self, &credential, now).await
         })
+    }
+
+    fn complete<'a>(
+        &'a self,
+        identity: Identity,
+        groups: PolicyGroups<'a>,
+        now: Timestamp,
+    ) -> Answer<'a, Result<Identity, Refusal>> {
+        Box::pin(Identities::complete(self, identity, groups, now))
     }
 }
 

@@ -15,6 +15,7 @@ mod edge;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grant;
+mod graph;
 mod labels;
 mod names;
 mod node;
@@ -38,6 +39,7 @@ pub use chaperone_core::grant::Recorded;
 pub use deny::Deny;
 pub use edge::{Limits, Listen, Oauth, Recording, State, Tls};
 pub use grant::{Grant, When};
+pub use graph::Graph;
 pub use labels::Labels;
 pub(crate) use notify::post_url;
 pub use notify::{Channel, ChannelKind, Content};
@@ -52,7 +54,7 @@ pub use source::Source;
 pub use subject::{Group, Subject};
 pub use target::{Credential, Protocol, Target, TargetTls};
 
-use crate::identity::{self, Identities, IdentityConfigError, ProviderConfig};
+use crate::identity::{self, Identities, IdentityConfigError, MAX_ASKED, ProviderConfig};
 use chaperone_core::name::{GroupAlias, ProviderName};
 use decode::{Fields, Item};
 use names::Names;
@@ -354,8 +356,19 @@ fn check_approvers(providers: &[Provider], groups: &[Group], grants: &[Grant], n
 fn decode_groups<'a>(fields: &mut Fields<'a>, providers: &[Provider], names: &mut Names<'a>) -> Vec<Group> {
     let entra = providers.iter().filter(|provider| provider.kind == ProviderKind::Entra);
     let entra: Vec<ProviderName> = entra.map(|provider| provider.name.clone()).collect();
-    let items = fields.get("groups").map(|item| item.named(subject::MAX_GROUPS)).unwrap_or_default();
-    items.iter().filter_map(|(alias, item)| Group::decode(alias, item, &entra, names)).collect()
+    let Some(groups) = fields.get("groups") else { return Vec::new() };
+    let items = groups.named(subject::MAX_GROUPS);
+    let decoded: Vec<Group> =
+        items.iter().filter_map(|(alias, item)| Group::decode(alias, item, &entra, names)).collect();
+    for provider in providers.iter().filter(|provider| provider.graph.is_some()) {
+        let many = decoded.iter().filter(|group| group.provider == provider.name).count();
+        if many > MAX_ASKED {
+            let help =
+                format!("at most {MAX_ASKED} for a provider with `graph`: delete those that nothing uses");
+            groups.invalid(format!("{many} groups are too many to ask Microsoft Graph for"), help);
+        }
+    }
+    decoded
 }
 
 fn decode_grants<'a>(

@@ -5,6 +5,7 @@
 //! issuer's keys and all passwords are made at start and die with it.
 
 mod cast;
+pub mod graph;
 pub mod issuer;
 pub mod postgres;
 mod tour;

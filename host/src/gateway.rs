@@ -82,11 +82,14 @@ impl Gateway {
         }
     }
 
-    /// identify -> permit -> record -> lease. Protocols with many requests on one connection run it for each of them.
+    /// identify -> complete -> permit -> record -> lease. Protocols with many requests on one connection run it for each of them.
     async fn open<P: Protocol>(&self, _: &P, hello: &P::Hello) -> Result<Opened, Refusal> {
         // Not the machine's clock, which may have been set back: windows that have closed must stay so.
-        let now = self.grants.clock().now();
-        let identity = self.identities.identify(hello.credential(), now).await?;
+        let clock = self.grants.clock();
+        let identity = self.identities.identify(hello.credential(), clock.now()).await?;
+        let groups = |provider: &_| self.grants.groups_of(provider);
+        let identity = self.identities.complete(identity, &groups, clock.now()).await?;
+        let now = clock.now();
         let occasion = Occasion { at: now, from: Some(hello.peer().ip()) };
         let permit = self.grants.permit(&identity, &hello.target(), occasion).await?;
         let target = self.targets.of(&permit)?;

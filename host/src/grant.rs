@@ -195,7 +195,7 @@ impl Inner {
             Access::Granted { .. } => {}
             Access::Denied(rule) => return Err(words::denied_by_rule(rule)),
             Access::NotNow(grants) => return Err(words::not_now(&grants)),
-            Access::NotGranted => return Err(words::not_granted()),
+            Access::NotGranted => return Err(words::not_granted_to(&identity)),
         }
         let open = self.state.open_windows(&facts.into(), &target, now).await.map_err(words::store_failed)?;
         let backed = open.into_iter().find_map(|StoredWindow { window, request, .. }| {

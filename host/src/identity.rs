@@ -2,8 +2,8 @@
 //!
 //! One function, [`Identities::check`], is the whole way: read the form, select the issuer by its exact text, take the
 //! key from that issuer's own store, verify, and only then look at the claims. Each step returns what the next one
-//! needs, and [`Identity`] can be made nowhere else. Signature checks are a library's; everything around them is strict
-//! reading, since that is where token checks go wrong in practice.
+//! needs, and [`Identity`] can be made nowhere else but in `graph`, which adds what a token leaves open. Signature checks are a
+//! library's; everything around them is strict reading, since that is where token checks go wrong in practice.
 //!
 //! What may go wrong: a valid token is not access. Any application of a trusted tenant can get a token for ours, so an
 //! identity only says *who*; grants say what for. Tokens cannot be revoked: no session outlives
@@ -17,6 +17,7 @@ mod config;
 mod fetch;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod graph;
 mod json;
 mod jwks;
 mod keys;
@@ -32,6 +33,7 @@ pub use config::{
     MAX_TOKEN_LIFETIME, MIN_TOKEN_AGE, ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
 };
 pub use fetch::UrlError;
+pub use graph::{ClientSecret, GraphConfig, MAX_ASKED, PolicyGroups};
 pub use mapping::{
     ClaimMapping, ClaimPath, MAX_ACCEPTED, MAX_PATH_BYTES, MAX_PATH_STEPS, MAX_REQUIRED, MappedKind,
     MappedType, MappingProblem, PathError,
@@ -44,7 +46,9 @@ pub(crate) use claims::is_graph_audience;
 use build::{Built, Issuer};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::IdentityFacts;
+use chaperone_core::name::ProviderName;
 use chaperone_core::refusal::Refusal;
+use graph::Graph;
 use keys::{BACKGROUND_INTERVAL, BACKGROUND_RETRY, KeyStore, NoKey, Outcome};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
@@ -97,6 +101,16 @@ impl Credential {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     facts: Arc<IdentityFacts>,
+    completeness: Completeness,
+}
+
+/// Whether all is known of a caller that could be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completeness {
+    /// What the token proves, and what its provider says where it was asked.
+    Complete,
+    /// The provider should have been asked for more, and did not answer: what does not match may match in a moment.
+    Open,
 }
 
 impl Identity {
@@ -105,11 +119,22 @@ impl Identity {
         &self.facts
     }
 
+    /// Whether a provider that did not answer could have added to it.
+    pub fn completeness(&self) -> Completeness {
+        self.completeness
+    }
+
     /// An identity out of nothing, for the tests of other modules of this crate.
     #[cfg(test)]
     #[allow(dead_code, reason = "for modules whose tests need an identity and no token")]
     pub(crate) fn for_test(facts: IdentityFacts) -> Self {
-        Identity { facts: Arc::new(facts) }
+        Identity { facts: Arc::new(facts), completeness: Completeness::Complete }
+    }
+
+    /// The same, as it is while its provider does not answer.
+    #[cfg(test)]
+    pub(crate) fn open_for_test(facts: IdentityFacts) -> Self {
+        Identity { facts: Arc::new(facts), completeness: Completeness::Open }
     }
 }
 
@@ -117,6 +142,7 @@ impl Identity {
 pub struct Identities {
     issuers: HashMap<String, Issuer>,
     stores: Vec<Arc<KeyStore>>,
+    graphs: HashMap<ProviderName, Graph>,
     /// The runtime that carries fetches, once [`Identities::spawn_refresh`] named it.
     control: OnceLock<Handle>,
 }
@@ -126,8 +152,8 @@ impl Identities {
     pub fn new(providers: Vec<ProviderConfig>) -> Result<Self, IdentityConfigError> {
         // Said explicitly, since the library could otherwise panic at its first use. An error says "already done".
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let Built { issuers, stores } = build::build(providers)?;
-        Ok(Identities { issuers, stores, control: OnceLock::new() })
+        let Built { issuers, stores, graphs } = build::build(providers)?;
+        Ok(Identities { issuers, stores, graphs, control: OnceLock::new() })
     }
 
     /// Whether [`Identities::new`] would take these providers, all but the files that they name: so that a check of the
@@ -151,17 +177,24 @@ impl Identities {
     pub async fn check(&self, credential: &Credential, now: Timestamp) -> Result<Identity, TokenProblem> {
         let token = Unverified::read(credential.text())?;
         let issuer = self.issuers.get(token.issuer()).ok_or(TokenProblem::IssuerUnknown)?;
-        let runtime = self.control.get().cloned().unwrap_or_else(Handle::current);
-        let key = issuer.keys.find(token.key_id(), now, &runtime).await.map_err(|missing| match missing {
-            NoKey::Unknown => TokenProblem::KeyUnknown,
-            NoKey::Unavailable => TokenProblem::KeysUnavailable,
-        })?;
+        let key =
+            issuer.keys.find(token.key_id(), now, &self.runtime()).await.map_err(
+                |missing| match missing {
+                    NoKey::Unknown => TokenProblem::KeyUnknown,
+                    NoKey::Unavailable => TokenProblem::KeysUnavailable,
+                },
+            )?;
         if !key.is_for(&issuer.rules.key_issuers, &issuer.rules.tenant) {
             return Err(TokenProblem::KeyOfOtherIssuer);
         }
         let verified = token.verify(&key)?;
         let facts = Arc::new(issuer.rules.facts(&verified, now)?);
-        Ok(Identity { facts })
+        Ok(Identity { facts, completeness: Completeness::Complete })
+    }
+
+    /// What carries fetches: the control runtime, once it is known.
+    fn runtime(&self) -> Handle {
+        self.control.get().cloned().unwrap_or_else(Handle::current)
     }
 
     /// Keeps all keys fresh on the control runtime until `stop`: at once, then hourly, and sooner after a failure.

@@ -7,6 +7,7 @@ mod bad_target;
 mod copying;
 mod drivers;
 mod engine;
+mod graph;
 mod holds;
 mod leaks;
 mod limits;

@@ -79,6 +79,13 @@ pub enum Audience {
 pub enum Groups {
     /// The ids that the credential (or a look-up) proved.
     Known(BTreeSet<String>),
+    /// The credential did not say, and the provider was asked about some groups: about no others is anything known.
+    Asked {
+        /// Those of them that the caller is in.
+        held: BTreeSet<String>,
+        /// Those that the provider was asked about.
+        asked: BTreeSet<String>,
+    },
     /// The credential did not say: no group grant matches.
     Unknown,
 }
@@ -88,6 +95,8 @@ impl Groups {
     pub fn contains(&self, id: &str) -> bool {
         match self {
             Groups::Known(ids) => ids.contains(id),
+            // Not `asked`: that a group was asked about says nothing of who is in it.
+            Groups::Asked { held, .. } => held.contains(id),
             Groups::Unknown => false,
         }
     }
@@ -96,6 +105,7 @@ impl Groups {
     pub fn may_contain(&self, id: &str) -> bool {
         match self {
             Groups::Known(ids) => ids.contains(id),
+            Groups::Asked { held, asked } => held.contains(id) || !asked.contains(id),
             Groups::Unknown => true,
         }
     }
@@ -179,6 +189,21 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn being_asked_about_is_not_being_in() {
+        let set = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let groups = Groups::Asked { held: set(&["a"]), asked: set(&["a", "b"]) };
+        assert_eq!(["a", "b", "c"].map(|id| groups.contains(id)), [true, false, false]);
+        for (groups, text) in [
+            (groups, r#"{"state":"asked","ids":{"held":["a"],"asked":["a","b"]}}"#),
+            (Groups::Known(set(&["a"])), r#"{"state":"known","ids":["a"]}"#),
+            (Groups::Unknown, r#"{"state":"unknown"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&groups).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Groups>(text).unwrap(), groups);
+        }
+    }
 
     #[test]
     fn callers_are_told_apart_by_kind_and_but_for_people_by_what_acts() {

@@ -41,6 +41,12 @@ impl FromRequestParts<Api> for Caller {
         }
         let now = api.grants.clock().now();
         let identity = api.identities.identify(token, now).await?;
+        // Who is denied causes no look-up.
+        api.grants.admit(&identity, now)?;
+        let groups = |provider: &_| api.grants.groups_of(provider);
+        let identity = api.identities.complete(identity, &groups, now).await?;
+        let now = api.grants.clock().now();
+        // Nor is anybody let in who was denied while it took its time.
         api.grants.admit(&identity, now)?;
         let from = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
         Ok(Caller { identity, now, from })

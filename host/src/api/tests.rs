@@ -4,12 +4,13 @@ use super::*;
 use crate::grant::tests::{Gateway, gateways};
 use crate::state::tests::{at, person};
 use chaperone_core::approval::ApprovalId;
-use chaperone_core::identity::CallerKind;
+use chaperone_core::identity::{CallerKind, Groups};
 use chaperone_core::refusal::RefusalCode;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
+mod completing;
 mod deliveries;
 mod denials;
 mod flood;
@@ -31,8 +32,35 @@ impl Identify for Tokens {
                 _ => return Err(Refusal::new(RefusalCode::CredentialInvalid, "The token is not valid.")),
             };
             let (object, group) = (parts.next().unwrap(), parts.next().unwrap());
-            Ok(Identity::for_test(person(object, kind, &[&format!("id-of-{group}")])))
+            let mut facts = person(object, kind, &[&format!("id-of-{group}")]);
+            Ok(match group {
+                // The provider does not answer.
+                "silent" => Identity::open_for_test(facts),
+                // The provider has to be asked.
+                "unlisted" => {
+                    facts.groups = Groups::Unknown;
+                    Identity::for_test(facts)
+                }
+                _ => Identity::for_test(facts),
+            })
         })
+    }
+
+    fn complete<'a>(
+        &'a self,
+        identity: Identity,
+        groups: PolicyGroups<'a>,
+        _: Timestamp,
+    ) -> Answer<'a, Result<Identity, Refusal>> {
+        let mut facts = identity.facts().clone();
+        if facts.groups != Groups::Unknown {
+            return Box::pin(std::future::ready(Ok(identity)));
+        }
+        // Who is not listed is in the team.
+        let asked = groups(&facts.provider);
+        let held = asked.iter().filter(|id| *id == "id-of-team").cloned().collect();
+        facts.groups = Groups::Asked { held, asked };
+        Box::pin(std::future::ready(Ok(Identity::for_test(facts))))
     }
 }
 

@@ -7,6 +7,7 @@
 use super::approvers::Approvers;
 use super::claims;
 use super::decode::Item;
+use super::graph::Graph;
 use super::names::{Kind, Names};
 use super::node::Value;
 use super::problem::quote;
@@ -73,6 +74,8 @@ pub struct Provider {
     pub max_token_age: Duration,
     /// Whether the URLs may be http on a loopback address, for tests.
     pub allow_http_loopback: bool,
+    /// How Microsoft Graph is asked; none for `Oidc`.
+    pub graph: Option<Graph>,
 }
 
 impl Provider {
@@ -94,6 +97,7 @@ impl Provider {
             human_clients: fields.get("human_clients"),
             claims: fields.get("claims"),
             jwks_ca: fields.get("jwks_ca"),
+            graph: fields.get("graph"),
         };
         fields.finish();
 
@@ -118,6 +122,7 @@ impl Provider {
         let discovery_url = given.discovery.as_ref().and_then(|item| document_url(item, allow));
         let jwks_ca = given.jwks_ca.as_ref().map(|item| super::edge::path(item, vault));
         let claims = given.claims.as_ref().map(claims::decode);
+        let graph = given.graph.as_ref().filter(|_| entra).map(|item| Graph::decode(item, allow, vault));
         given.check(kind, [&jwks_url, &discovery_url]);
         let max_token_age =
             age.map_or(Some(MAX_TOKEN_LIFETIME), |item| item.duration(MIN_TOKEN_AGE, MAX_TOKEN_LIFETIME));
@@ -134,6 +139,7 @@ impl Provider {
             jwks_ca: optional(jwks_ca)?,
             claims: optional(claims)?,
             human_clients,
+            graph: optional(graph)?,
             max_token_age: max_token_age?,
             allow_http_loopback: allow?,
         })
@@ -161,6 +167,7 @@ struct Given<'a> {
     human_clients: Option<Item<'a>>,
     claims: Option<Item<'a>>,
     jwks_ca: Option<Item<'a>>,
+    graph: Option<Item<'a>>,
 }
 
 impl Given<'_> {
@@ -182,6 +189,9 @@ impl Given<'_> {
             Some(ProviderKind::Entra) => self.mean_nothing("entra", [&self.claims, &self.jwks_ca, &None]),
             Some(ProviderKind::Oidc) => {
                 self.mean_nothing("oidc", [&self.cloud, &self.tenants, &self.human_clients]);
+                if let Some(item) = &self.graph {
+                    item.no_effect("only Microsoft Entra has Microsoft Graph", "delete it");
+                }
             }
             None => (),
         }

@@ -1,5 +1,6 @@
 //! The whole decoder on whole files: a good one, a bad one, one mistake each, and noise.
 
+mod graph;
 mod minting;
 mod mistakes;
 mod notify;

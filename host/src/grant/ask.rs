@@ -5,7 +5,7 @@ use super::{
     AboutProblem, Grants, Inner, LOOK_EVERY, MAX_KEY_BYTES, MAX_OPENED_PER_DAY, MAX_PENDING_REQUESTS,
     MAX_REASON_CHARS, MAX_REQUESTS_PER_MINUTE, MAX_TICKET_CHARS, may_ask, words,
 };
-use crate::identity::Identity;
+use crate::identity::{Completeness, Identity};
 use crate::state::{
     DecideProblem, EndWindow, NewRequest, Opening, Requested, SessionRow, Spent, StateError, StoredApproval,
     StoredWindow, Vote,
@@ -151,6 +151,19 @@ impl AskError {
     }
 }
 
+impl AskError {
+    /// The same to a caller of whom not all is known: what they may not have or see now may be theirs once their provider
+    /// answers. Still no (fails closed), but another word.
+    pub(super) fn to(self, identity: &Identity) -> Self {
+        match (&self, identity.completeness()) {
+            (AskError::NotGranted | AskError::NotFound, Completeness::Open) => {
+                AskError::Failed(words::provider_silent())
+            }
+            _ => self,
+        }
+    }
+}
+
 impl From<AskError> for Refusal {
     fn from(error: AskError) -> Refusal {
         error.refusal()
@@ -237,7 +250,7 @@ impl Grants {
             Access::Granted { grants, .. } => grants.into_iter().map(|(grant, _)| grant).collect(),
             Access::Denied(rule) => return Err(AskError::Barred(words::denied_by_rule(rule))),
             Access::NotNow(grants) => return Err(AskError::Barred(words::not_now(&grants))),
-            Access::NotGranted => return Err(AskError::NotGranted),
+            Access::NotGranted => return Err(AskError::NotGranted.to(identity)),
         };
         let grant = match choose(covering.iter().copied(), wish.duration, now) {
             Choice::Grant(grant) => grant,
@@ -246,7 +259,7 @@ impl Grants {
                 return Err(AskError::Barred(words::not_now(&covering)));
             }
             Choice::TooLong(longest) => return Err(AskError::TooLong(longest)),
-            Choice::NoGrant => return Err(AskError::NotGranted),
+            Choice::NoGrant => return Err(AskError::NotGranted.to(identity)),
         };
         if grant.ticket == Ticket::Required && wish.ticket.is_none() {
             return Err(AskError::TicketNeeded);
@@ -271,7 +284,9 @@ impl Grants {
         let may = self.inner.policy.load().persons.may_approve(approver.facts());
         may.map_err(AskError::Rule)?;
         let (inner, facts, comment) = (self.inner.clone(), approver.facts().clone(), comment.to_owned());
-        self.home(async move { inner.decide(facts, which, verdict, &comment, now).await }).await
+        let decided =
+            self.home(async move { inner.decide(facts, which, verdict, &comment, now).await }).await;
+        decided.map_err(|error| error.to(approver))
     }
 
     /// Ends a window early. Its owner may, and any operator; for others it does not exist.
@@ -286,22 +301,27 @@ impl Grants {
             return Err(AskError::Reason);
         }
         let (inner, facts, reason) = (self.inner.clone(), identity.facts().clone(), reason.to_owned());
-        self.home(async move { inner.end_window(facts, window, &reason, now).await }).await
+        let ended = self.home(async move { inner.end_window(facts, window, &reason, now).await }).await;
+        ended.map_err(|error| error.to(identity))
     }
 
     /// One access request: its requester sees it, an operator, and who may decide on it.
     pub async fn request_of(&self, identity: &Identity, id: RequestId) -> Result<StoredApproval, AskError> {
         // Each time: who waits may be denied in the meantime.
         self.inner.admit(identity, self.inner.clock.now()).map_err(AskError::Failed)?;
-        let mut stored =
-            self.inner.state.approval(ApprovalId::Request(id)).await?.ok_or(AskError::NotFound)?;
+        let mut stored = self
+            .inner
+            .state
+            .approval(ApprovalId::Request(id))
+            .await?
+            .ok_or(AskError::NotFound.to(identity))?;
         let policy = self.inner.policy.load_full();
         stored.approval.renew_members(|alias| policy.members(alias));
         let facts = identity.facts();
         let visible = *stored.approval.requester() == facts.principal
             || self.is_operator(identity) == Match::Proved
             || stored.approval.may_decide(facts, &policy.persons).is_ok();
-        if visible { Ok(stored) } else { Err(AskError::NotFound) }
+        if visible { Ok(stored) } else { Err(AskError::NotFound.to(identity)) }
     }
 
     /// The same, once it is no longer pending, or after `longest`.

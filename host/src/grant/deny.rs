@@ -139,7 +139,7 @@ impl Grants {
     /// The entries that hold, the newest first: for operators only.
     pub async fn denials(&self, operator: &Identity, now: Timestamp) -> Result<Vec<Denial>, AskError> {
         if self.is_operator(operator) == Match::NotProved {
-            return Err(AskError::NotFound);
+            return Err(AskError::NotFound.to(operator));
         }
         Ok(self.inner.state.denials(now).await?)
     }
@@ -150,7 +150,7 @@ impl Grants {
     /// To who is no operator, there is nothing there.
     pub fn is_a_person_who_operates(&self, operator: &Identity) -> Result<(), AskError> {
         if self.is_operator(operator) == Match::NotProved {
-            return Err(AskError::NotFound);
+            return Err(AskError::NotFound.to(operator));
         }
         let kind = operator.facts().kind;
         match kind.may_approve() {

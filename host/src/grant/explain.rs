@@ -218,7 +218,7 @@ impl Grants {
                 own.rules.retain(|rule| rule.means_them);
                 // Whoever no grant means learns as much of this target as of one that does not exist.
                 if matches!(own.outcome, Outcome::NotGranted) {
-                    return Err(AskError::NotGranted);
+                    return Err(AskError::NotGranted.to(identity));
                 }
             }
             return Ok(own);

@@ -13,9 +13,9 @@ use chaperone_core::grant::{
     Requirement, Subject, When, any_matches, roles_of_all,
 };
 use chaperone_core::identity::{Caller, IdentityFacts};
-use chaperone_core::name::{GroupAlias, TargetName};
+use chaperone_core::name::{GroupAlias, ProviderName, TargetName};
 use chaperone_core::window::Window;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Who may open what, who runs it, and who approves: the part of the configuration that this module owns.
@@ -75,6 +75,25 @@ impl Policy {
     pub(super) fn requirement(&self, approvers: &GroupAlias, needed: u8) -> Option<Requirement> {
         let subject = self.groups.get(approvers)?;
         Some(Requirement { approvers: approvers.clone(), members: vec![subject.clone()], needed, stage: 0 })
+    }
+
+    /// The ids of all groups of a provider that are named anywhere: in grants and rules that deny, as approvers or operators,
+    /// and by alias.
+    fn groups_of(&self, provider: &ProviderName) -> BTreeSet<String> {
+        let approvers = |grant: &'_ Grant| match &grant.when {
+            When::Approved { requirements, .. } => {
+                requirements.iter().flat_map(|one| one.members.clone()).collect()
+            }
+            When::Requested => Vec::new(),
+        };
+        let named = self.grants.iter().flat_map(|grant| [grant.to.clone(), approvers(grant)].concat());
+        let named = named.chain(self.denies.iter().flat_map(|rule| rule.to.clone()));
+        let all = named.chain(self.operators.iter().cloned()).chain(self.groups.values().cloned());
+        all.filter_map(|subject| match subject {
+            Subject::Group { provider: of, id, .. } if of == *provider => Some(id),
+            _ => None,
+        })
+        .collect()
     }
 
     pub(super) fn is_operator(&self, facts: &IdentityFacts) -> Match {
@@ -196,6 +215,12 @@ pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
 }
 
 impl Grants {
+    /// The groups of a provider that matter here, whoever asks and for whatever target: what a caller's provider is asked for must not
+    /// depend on the target, or the time that it takes would say which ones there are.
+    pub fn groups_of(&self, provider: &ProviderName) -> BTreeSet<String> {
+        self.inner.policy.load().groups_of(provider)
+    }
+
     /// Puts another policy in the place of today's. Live permits that it would not give again end at once; so does what was
     /// asked for and is not asked of the same people any more, as soon as somebody would approve it.
     ///

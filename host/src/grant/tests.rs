@@ -17,6 +17,7 @@ mod denials;
 mod explain;
 mod matrix;
 mod policy;
+mod silent;
 mod windows;
 
 static DB: LazyLock<TargetName> = LazyLock::new(|| target("db"));

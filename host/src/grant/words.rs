@@ -1,5 +1,6 @@
 //! What clients are told by this module. The texts are part of the interface: agents act on them.
 
+use crate::identity::{Completeness, Identity};
 use crate::state::StateError;
 use chaperone_core::denial::Denial;
 use chaperone_core::grant::{Deny, Grant};
@@ -110,6 +111,22 @@ pub(super) fn no_place(most: u16) -> Refusal {
     Refusal::new(RefusalCode::LimitReached, "your window on this target has as many sessions as it may have")
         .detail(format!("The grant allows {sessions} at one time."))
         .hint("Close one and connect again.")
+}
+
+/// The same to a caller of whom all is known that could be. Of another it may be wrong: still no, but told to come back (fails
+/// closed). Either way the text is one for all targets.
+pub(super) fn not_granted_to(identity: &Identity) -> Refusal {
+    match identity.completeness() {
+        Completeness::Complete => not_granted(),
+        Completeness::Open => provider_silent(),
+    }
+}
+
+/// Nothing that the token proves is enough, and the provider did not say the rest.
+pub(super) fn provider_silent() -> Refusal {
+    Refusal::new(RefusalCode::ProviderUnavailable, "the identity provider does not answer now")
+        .detail("Your token alone does not give you this, and which groups you are in cannot be looked up.")
+        .hint("Try again in a few seconds; tell the operator if it stays so.")
 }
 
 /// On the deny list. Why is for operators: the denied may be who attacks.

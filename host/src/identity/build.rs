@@ -6,11 +6,11 @@ use super::config::{
     MIN_TOKEN_AGE, ProviderConfig, ProviderKind, ProviderProblem, UnmarkedUsers,
 };
 use super::fetch::{DocumentUrl, Fetcher, authorities};
+use super::graph::{self, Graph};
 use super::keys::{KeySource, KeyStore};
 use chaperone_core::approval::NO_TENANT;
 use chaperone_core::name::ProviderName;
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The tenant of personal Microsoft accounts: anyone in the world can get a token there.
@@ -26,6 +26,7 @@ pub(super) struct Issuer {
 pub(super) struct Built {
     pub(super) issuers: HashMap<String, Issuer>,
     pub(super) stores: Vec<Arc<KeyStore>>,
+    pub(super) graphs: HashMap<ProviderName, Graph>,
 }
 
 /// The issuers that share one source of keys.
@@ -36,9 +37,8 @@ struct Part {
 
 /// A provider that is right, apart from files.
 struct Planned {
-    name: ProviderName,
+    config: ProviderConfig,
     parts: Vec<Part>,
-    jwks_ca: Option<PathBuf>,
 }
 
 /// Whether [`build`] would take these: all but the files that they name.
@@ -59,8 +59,11 @@ fn plan(configs: Vec<ProviderConfig>) -> Result<Vec<Planned>, IdentityConfigErro
         if !names.insert(name.clone()) {
             return Err(IdentityConfigError::NameTwice(name));
         }
-        let jwks_ca = config.jwks_ca.clone();
-        let parts = parts(config)
+        if config.graph.is_some() && !matches!(config.kind, ProviderKind::Entra { .. }) {
+            let problem = ProviderProblem::Graph("only Microsoft Entra has it");
+            return Err(IdentityConfigError::Provider { provider: name, problem });
+        }
+        let parts = parts(&config)
             .map_err(|problem| IdentityConfigError::Provider { provider: name.clone(), problem })?;
         for rules in parts.iter().flat_map(|part| &part.rules) {
             if !issuers.insert(rules.issuer.clone()) {
@@ -68,7 +71,7 @@ fn plan(configs: Vec<ProviderConfig>) -> Result<Vec<Planned>, IdentityConfigErro
                 return Err(IdentityConfigError::IssuerTwice { provider: name, issuer });
             }
         }
-        planned.push(Planned { name, parts, jwks_ca });
+        planned.push(Planned { config, parts });
     }
     Ok(planned)
 }
@@ -76,12 +79,23 @@ fn plan(configs: Vec<ProviderConfig>) -> Result<Vec<Planned>, IdentityConfigErro
 /// Checks and builds all providers.
 pub(super) fn build(configs: Vec<ProviderConfig>) -> Result<Built, IdentityConfigError> {
     let planned = plan(configs)?;
-    let public = fetcher(None)?;
-    let mut built = Built { issuers: HashMap::new(), stores: Vec::new() };
-    for Planned { name, parts, jwks_ca } in planned {
-        let fetcher = match jwks_ca {
-            Some(path) => fetcher(Some((&path, &name)))?,
+    let client_error = |error: reqwest::Error| IdentityConfigError::Client(error.to_string());
+    let public = Arc::new(Fetcher::new().map_err(client_error)?);
+    let mut built = Built { issuers: HashMap::new(), stores: Vec::new(), graphs: HashMap::new() };
+    for Planned { config, parts } in planned {
+        let name = config.name.clone();
+        let graph = graph(&config, &public)
+            .map_err(|problem| IdentityConfigError::Provider { provider: name.clone(), problem })?;
+        built.graphs.extend(graph.map(|graph| (name.clone(), graph)));
+        let fetcher = match &config.jwks_ca {
             None => Arc::clone(&public),
+            Some(path) => {
+                let own = authorities(path).map_err(|why| IdentityConfigError::Provider {
+                    provider: name.clone(),
+                    problem: ProviderProblem::Authority { path: path.clone(), why },
+                })?;
+                Arc::new(Fetcher::trusting(own).map_err(client_error)?)
+            }
         };
         for Part { rules, source } in parts {
             let store = Arc::new(KeyStore::new(name.clone(), source, Arc::clone(&fetcher)));
@@ -95,19 +109,19 @@ pub(super) fn build(configs: Vec<ProviderConfig>) -> Result<Built, IdentityConfi
     Ok(built)
 }
 
-/// What fetches keys: for everybody, or for the one provider that has authorities of its own.
-fn fetcher(own: Option<(&Path, &ProviderName)>) -> Result<Arc<Fetcher>, IdentityConfigError> {
-    let read = |(path, provider): (&Path, &ProviderName)| {
-        authorities(path).map_err(|why| IdentityConfigError::Provider {
-            provider: provider.clone(),
-            problem: ProviderProblem::Authority { path: path.to_owned(), why },
-        })
-    };
-    let fetcher = Fetcher::new(own.map(read).transpose()?);
-    fetcher.map(Arc::new).map_err(|error| IdentityConfigError::Client(error.to_string()))
+fn graph(config: &ProviderConfig, fetcher: &Arc<Fetcher>) -> Result<Option<Graph>, ProviderProblem> {
+    match (&config.graph, &config.kind) {
+        (None, _) => Ok(None),
+        (Some(graph), ProviderKind::Entra { cloud, tenants }) => {
+            graph::build(&config.name, graph, (*cloud, tenants), config.loopback_http, fetcher).map(Some)
+        }
+        (Some(_), ProviderKind::Oidc | ProviderKind::Mapped(_)) => {
+            Err(ProviderProblem::Graph("only Microsoft Entra has it"))
+        }
+    }
 }
 
-fn parts(mut config: ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
+fn parts(config: &ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
     if config.name.as_str().contains('/') || config.name.as_str().len() > MAX_PROVIDER_NAME_BYTES {
         return Err(ProviderProblem::Name);
     }
@@ -118,17 +132,17 @@ fn parts(mut config: ProviderConfig) -> Result<Vec<Part>, ProviderProblem> {
     let provider = Arc::new(Provider {
         name: config.name.clone(),
         audiences: audiences(&config.audiences)?,
-        approvers: registration(&config)?,
+        approvers: registration(config)?,
         max_age_seconds: i64::try_from(max_age.as_secs()).unwrap_or(0),
         human_clients: human_clients(&config.unmarked_users)?,
     });
-    match std::mem::replace(&mut config.kind, ProviderKind::Oidc) {
-        ProviderKind::Oidc => Ok(vec![oidc(&config, provider, Form::AccessTokenProfile)?]),
+    match &config.kind {
+        ProviderKind::Oidc => Ok(vec![oidc(config, provider, Form::AccessTokenProfile)?]),
         ProviderKind::Mapped(mapping) => {
             mapping.check()?;
-            Ok(vec![oidc(&config, provider, Form::Mapped(mapping))?])
+            Ok(vec![oidc(config, provider, Form::Mapped(mapping.clone()))?])
         }
-        ProviderKind::Entra { cloud, tenants } => entra(&config, &provider, cloud, &tenants),
+        ProviderKind::Entra { cloud, tenants } => entra(config, &provider, *cloud, tenants),
     }
 }
 

@@ -216,7 +216,7 @@ fn roles(claims: &Object) -> Result<BTreeSet<String>, TokenProblem> {
 }
 
 /// A name for people to read, made safe to print. It decides nothing, so a wrong type only means that there is none.
-fn display_name(claims: &Object, claim: &str) -> Option<String> {
+pub(super) fn display_name(claims: &Object, claim: &str) -> Option<String> {
     let name = claims.optional_text(claim).ok().flatten()?;
     let name: String = name.chars().filter(|letter| is_printable(*letter)).take(MAX_DISPLAY_CHARS).collect();
     if name.is_empty() { None } else { Some(name) }

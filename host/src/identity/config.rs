@@ -4,6 +4,7 @@
 //! Microsoft fixes (the forms of issuers and the addresses of keys per cloud) is generated from cloud and tenant.
 
 use super::fetch::UrlError;
+use super::graph::GraphConfig;
 use super::mapping::{ClaimMapping, MappingProblem};
 use chaperone_core::name::ProviderName;
 use std::path::PathBuf;
@@ -42,6 +43,25 @@ impl Cloud {
             Cloud::Public => "login.microsoftonline.com",
             Cloud::UsGov => "login.microsoftonline.us",
             Cloud::China => "login.partner.microsoftonline.cn",
+        }
+    }
+
+    /// Microsoft Graph ("Microsoft Graph national cloud deployments", learn.microsoft.com/graph/deployments). The host of the US
+    /// Department of Defense is another one, which is not asked.
+    pub fn graph(self) -> &'static str {
+        match self {
+            Cloud::Public => "https://graph.microsoft.com",
+            Cloud::UsGov => "https://graph.microsoft.us",
+            Cloud::China => "https://microsoftgraph.chinacloudapi.cn",
+        }
+    }
+
+    /// Where tokens for Graph are got (the same page).
+    pub fn token_server(self) -> &'static str {
+        match self {
+            Cloud::Public => "https://login.microsoftonline.com",
+            Cloud::UsGov => "https://login.microsoftonline.us",
+            Cloud::China => "https://login.chinacloudapi.cn",
         }
     }
 
@@ -135,6 +155,8 @@ pub struct ProviderConfig {
     pub loopback_http: LoopbackHttp,
     /// What a `user` token without agent markers proves.
     pub unmarked_users: UnmarkedUsers,
+    /// How Microsoft Graph is asked for what tokens leave open. Entra only; without it nothing is asked.
+    pub graph: Option<GraphConfig>,
 }
 
 impl ProviderConfig {
@@ -152,6 +174,7 @@ impl ProviderConfig {
             max_token_age: MAX_TOKEN_LIFETIME,
             loopback_http: LoopbackHttp::default(),
             unmarked_users: UnmarkedUsers::default(),
+            graph: None,
         }
     }
 }
@@ -255,4 +278,7 @@ pub enum ProviderProblem {
         /// Why not.
         why: String,
     },
+    /// Microsoft Graph cannot be asked like that.
+    #[error("`graph`: {0}")]
+    Graph(&'static str),
 }

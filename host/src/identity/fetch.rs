@@ -8,7 +8,7 @@
 //! providers work, and every fetch over HTTPS then says what is missing.
 
 use super::config::LoopbackHttp;
-use reqwest::{Certificate, Client, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
 use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
@@ -61,11 +61,19 @@ pub(super) enum FetchError {
 
 /// The longest file of authorities, in bytes: all public ones together have about 200 kB.
 const MAX_AUTHORITIES_BYTES: u64 = 1 << 20;
+/// What a server answered, whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// `Retry-After` in seconds (RFC 9110 section 10.2.3); a date counts as none.
+    pub(super) retry_after: Option<u32>,
+    pub(super) document: Vec<u8>,
+}
 
 /// Whether servers' certificates can be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Roots {
-    Known,
+    System,
     None,
 }
 
@@ -91,6 +99,17 @@ impl DocumentUrl {
         Ok(DocumentUrl(url))
     }
 
+    /// The address of a path on the same server, one segment each, so that none of them can lead to another.
+    pub(super) fn with_path(&self, segments: &[&str], query: Option<&str>) -> DocumentUrl {
+        let mut url = self.0.clone();
+        // An error says that there can be no path, which `parse` has ruled out: http and https have one.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().extend(segments);
+        }
+        url.set_query(query);
+        DocumentUrl(url)
+    }
+
     /// Whether both addresses are on one server.
     pub(super) fn same_server(&self, other: &DocumentUrl) -> bool {
         self.0.origin() == other.0.origin()
@@ -105,9 +124,18 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 impl Fetcher {
-    /// Builds both clients. With authorities of its own it trusts those and no other: a public one has no business to sign for a
-    /// cluster's API server. Fails only if the TLS library itself cannot start, or cannot use an authority.
-    pub(super) fn new(authorities: Option<Vec<Certificate>>) -> Result<Self, reqwest::Error> {
+    /// Builds both clients. Fails only if the TLS library itself cannot start.
+    pub(super) fn new() -> Result<Self, reqwest::Error> {
+        Fetcher::build(None)
+    }
+
+    /// As [`Fetcher::new`], but trusts these authorities and no other: a public one has no business to sign for a cluster's
+    /// API server. Fails also if one of them cannot be used.
+    pub(super) fn trusting(authorities: Vec<reqwest::Certificate>) -> Result<Self, reqwest::Error> {
+        Fetcher::build(Some(authorities))
+    }
+
+    fn build(authorities: Option<Vec<reqwest::Certificate>>) -> Result<Self, reqwest::Error> {
         // `reqwest` takes the process-wide provider. An error says that one is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let builder = || {
@@ -120,29 +148,42 @@ impl Fetcher {
                 .user_agent(concat!("chaperone/", env!("CARGO_PKG_VERSION")))
         };
         let loopback = builder().no_proxy().tls_certs_only([]).build()?;
-        let secure = || builder().https_only(true);
-        let (https, roots) = match (authorities, secure().build()) {
-            (Some(own), _) => (secure().tls_certs_only(own).build()?, Roots::Known),
-            (None, Ok(client)) => (client, Roots::Known),
-            (None, Err(_)) => (secure().tls_certs_only([]).build()?, Roots::None),
+        let (https, roots) = match (authorities, builder().https_only(true).build()) {
+            (Some(own), _) => (builder().https_only(true).tls_certs_only(own).build()?, Roots::System),
+            (None, Ok(client)) => (client, Roots::System),
+            (None, Err(_)) => (builder().https_only(true).tls_certs_only([]).build()?, Roots::None),
         };
         Ok(Fetcher { https, loopback, roots })
     }
 
     /// The document at the address.
     pub(super) async fn get(&self, url: &DocumentUrl) -> Result<Vec<u8>, FetchError> {
+        let answer = self.ask(Method::GET, url, |request| request).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.document),
+            status => Err(FetchError::Status(status)),
+        }
+    }
+
+    /// Sends a request, to which `fill` adds headers and a body.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        url: &DocumentUrl,
+        fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Answer, FetchError> {
         let client = match (url.0.scheme(), self.roots) {
             ("http", _) => &self.loopback,
             (_, Roots::None) => return Err(FetchError::NoRoots),
-            (_, Roots::Known) => &self.https,
+            (_, Roots::System) => &self.https,
         };
-        let mut answer = client.get(url.0.clone()).send().await.map_err(transport)?;
-        if answer.status().is_redirection() {
+        let mut answer = fill(client.request(method, url.0.clone())).send().await.map_err(transport)?;
+        let status = answer.status();
+        if status.is_redirection() {
             return Err(FetchError::Redirect);
         }
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
-        }
+        let retry_after = answer.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let mut document = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(transport)? {
             if document.len() + chunk.len() > MAX_DOCUMENT_BYTES {
@@ -150,12 +191,12 @@ impl Fetcher {
             }
             document.extend_from_slice(&chunk);
         }
-        Ok(document)
+        Ok(Answer { status, retry_after, document })
     }
 }
 
 /// The certificates of a PEM file, at least one; or why there are none.
-pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+pub(super) fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
     let mut pem = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_AUTHORITIES_BYTES + 1).read_to_end(&mut pem))
@@ -163,7 +204,7 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     if pem.len() as u64 > MAX_AUTHORITIES_BYTES {
         return Err(format!("it is longer than {MAX_AUTHORITIES_BYTES} bytes"));
     }
-    match Certificate::from_pem_bundle(&pem) {
+    match reqwest::Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err("there is no certificate in it".to_owned()),
         Err(_) => Err("it is not PEM".to_owned()),

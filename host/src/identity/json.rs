@@ -14,7 +14,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Json {
     Null,
-    Bool,
+    Bool(bool),
     /// A number written as an integer that fits.
     Integer(i64),
     /// Any other number: no claim has one.
@@ -89,6 +89,15 @@ impl Object {
         }
     }
 
+    /// A truth value that must be there.
+    pub(super) fn truth(&self, name: &str) -> Result<bool, MemberError> {
+        match self.get(name) {
+            None => Err(MemberError::Missing),
+            Some(Json::Bool(value)) => Ok(*value),
+            Some(_) => Err(MemberError::WrongType),
+        }
+    }
+
     /// A list of texts that may be absent.
     pub(super) fn optional_texts(&self, name: &str) -> Result<Option<Vec<&str>>, MemberError> {
         self.get(name).map(Json::texts).transpose()
@@ -149,8 +158,8 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Json, E> {

@@ -237,7 +237,7 @@ impl Kept {
 }
 
 /// Waits until the fetch has ended, however it ended.
-async fn landed(mut flight: watch::Receiver<()>) {
+pub(super) async fn landed(mut flight: watch::Receiver<()>) {
     while flight.changed().await.is_ok() {}
 }
 

@@ -32,6 +32,7 @@ impl From<&Provider> for ProviderConfig {
             jwks_url: provider.jwks_url.clone(),
             discovery_url: provider.discovery_url.clone(),
             jwks_ca: provider.jwks_ca.clone(),
+            graph: provider.graph.as_ref().map(graph),
             max_token_age: provider.max_token_age,
             loopback_http: loopback_http(provider.allow_http_loopback),
             unmarked_users: match &provider.human_clients {
@@ -41,6 +42,12 @@ impl From<&Provider> for ProviderConfig {
             ..ProviderConfig::new(provider.name.clone(), kind, provider.audiences.clone())
         }
     }
+}
+
+fn graph(graph: &super::Graph) -> identity::GraphConfig {
+    let super::Graph { client_id, secret, cache, url } = graph.clone();
+    let secret = identity::ClientSecret::new(move || secret.read_again());
+    identity::GraphConfig { cache, url, ..identity::GraphConfig::new(client_id, secret) }
 }
 
 pub(super) fn loopback_http(allowed: bool) -> LoopbackHttp {

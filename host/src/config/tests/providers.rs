@@ -224,6 +224,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "audiences: a\n    human_clients: [web]\n",
         "error `web` is not a client's GUID | the Entra portal shows it as \"Application (client) ID\"",
     ),
+    (
+        CLAIMS,
+        "    claims: { preset: github-actions, require: { repository_owner_id: 65 } }\n    approvers: { audience: b, clients: [c] }\n",
+        "error `approvers` means nothing beside `claims`: a mapping never makes a person, and people approve | delete one of them",
+    ),
     // What the gateway would refuse at its start.
     (
         "issuers: https://token.actions.githubusercontent.com\n",

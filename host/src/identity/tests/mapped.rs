@@ -220,11 +220,16 @@ async fn a_subject_with_a_slash_is_refused_and_never_replaced() {
         let problem = TokenProblem::ClaimMalformed(SUBJECT);
         refused(&scene(GITLAB, mapping).await, vec![(subject, token, problem, IMPOSSIBLE)]).await;
     }
-    let with = |subject: &str| github_token().claim("repository_id", subject);
     let long = "7".repeat(256);
-    let cases = ["", "7 4", "7\n4", "7\u{202e}4", long.as_str()]
-        .map(|subject| (subject, with(subject), TokenProblem::ClaimMalformed(SUBJECT), IMPOSSIBLE));
-    refused(&github().await, cases.into()).await;
+    for value in ["", "7 4", "7\n4", "7\u{202e}4", long.as_str()] {
+        let with = |claim: &str| github_token().claim(claim, value);
+        let malformed = TokenProblem::ClaimMalformed;
+        let cases = vec![
+            (value, with("repository_id"), malformed(SUBJECT), IMPOSSIBLE),
+            (value, with("workflow_ref"), malformed("claims.actor"), IMPOSSIBLE),
+        ];
+        refused(&github().await, cases).await;
+    }
 }
 
 /// GitLab signs in people with the same issuer and the same keys.

@@ -1,0 +1,176 @@
+//! Microsoft Graph: what a token leaves open about its caller.
+//!
+//! Entra puts no groups into the tokens of applications and leaves them out where they are too many, and its markers of agents
+//! can be missing. Where a provider has `graph`, its tenant's own directory is asked. This is the second module that makes an
+//! [`Identity`], beside the reading of tokens, and only out of one that a token has proved: it adds to it.
+//!
+//! What may go wrong: Graph is slow, or down. Then nothing is added, and the identity says so ([`Completeness::Open`]): it may do
+//! what its token alone proves, and is told to come back where that is not enough.
+//!
+//! Whoever asks for a target must not learn from the time an answer takes whether it exists. So the groups of the whole policy
+//! are asked for at once, whatever the target is.
+
+mod client;
+mod config;
+mod known;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+pub use config::{ClientSecret, GraphConfig};
+pub(crate) use known::Silent;
+pub(crate) use seen::{Lost, Seen};
+
+use super::config::{Cloud, LoopbackHttp, ProviderProblem};
+use super::fetch::Fetcher;
+use super::{Completeness, Identities, Identity, claims};
+use chaperone_core::Timestamp;
+use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
+use chaperone_core::name::ProviderName;
+use chaperone_core::refusal::{Refusal, RefusalCode};
+use client::{Client, Place};
+use known::{Known, Question, Whom};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// How long a look-up may take, with all its calls.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many groups are asked for: 20 calls for a caller whose answer has run out. Groups past that are held by nobody whose token
+/// does not list them; `check` refuses such a file.
+pub const MAX_ASKED: usize = 400;
+
+/// The groups of a provider that the policy of the moment names.
+pub type PolicyGroups<'a> = &'a (dyn Fn(&ProviderName) -> BTreeSet<String> + Send + Sync);
+
+/// The Graph of one provider.
+pub(super) struct Graph {
+    known: Arc<Known>,
+    cache_seconds: i64,
+    /// What was asked last: the same for everybody until the policy changes, and kept once.
+    asked: Mutex<Arc<BTreeSet<String>>>,
+}
+
+/// Checks and builds what asks for a provider's tenants.
+pub(super) fn build(
+    provider: &ProviderName,
+    config: &GraphConfig,
+    (cloud, tenants): (Cloud, &[String]),
+    loopback: LoopbackHttp,
+    fetcher: &Arc<Fetcher>,
+) -> Result<Graph, ProviderProblem> {
+    if !claims::is_guid(&config.client_id.to_ascii_lowercase()) {
+        return Err(ProviderProblem::Client(config.client_id.clone()));
+    }
+    let (graph, tokens) = config.addresses(cloud, loopback)?;
+    let client = |tenant: &String| {
+        let tenant = tenant.to_ascii_lowercase();
+        let client = Client {
+            fetcher: Arc::clone(fetcher),
+            token_url: tokens.with_path(&[&tenant, "oauth2", "v2.0", "token"], None),
+            graph: graph.clone(),
+            scope: format!("{}/.default", cloud.graph()),
+            client_id: config.client_id.clone(),
+            secret: config.secret.clone(),
+            token: tokio::sync::Mutex::default(),
+            quiet_until: AtomicI64::new(i64::MIN),
+        };
+        (tenant, client)
+    };
+    let clients: HashMap<String, Client> = tenants.iter().map(client).collect();
+    Ok(Graph {
+        known: Arc::new(Known::new(provider.clone(), clients, config.patience)),
+        cache_seconds: i64::try_from(config.cache.as_secs()).unwrap_or(0),
+        asked: Mutex::default(),
+    })
+}
+
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// As old as the configuration says.
+    Cached,
+}
+
+impl Graph {
+    async fn look(
+        &self,
+        facts: &IdentityFacts,
+        groups: BTreeSet<String>,
+        age: Age,
+        now: Timestamp,
+        runtime: &Handle,
+    ) -> Result<Arc<Seen>, Silent> {
+        let oldest = match age {
+            // Exclusive: an answer counts for less than the whole time.
+            Age::Cached => now.as_second() - self.cache_seconds + 1,
+        };
+        let whom = Whom { tenant: facts.tenant.clone(), object_id: facts.object_id.clone() };
+        let not_before = Timestamp::from_second(oldest).map_err(|_| Silent)?;
+        let question = Question { whom, place: place(facts.kind), groups: self.once(groups), not_before };
+        self.known.ask(&question, now, runtime).await
+    }
+
+    /// One copy of what is asked, however many answers there are.
+    fn once(&self, groups: BTreeSet<String>) -> Arc<BTreeSet<String>> {
+        // A group by name, which `check` warns about, is none that Graph could be asked about.
+        let groups: BTreeSet<String> =
+            groups.into_iter().filter(|id| claims::is_guid(id)).take(MAX_ASKED).collect();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if **asked != groups {
+            *asked = Arc::new(groups);
+        }
+        Arc::clone(&asked)
+    }
+}
+
+/// Where a caller's object is.
+fn place(kind: CallerKind) -> Place {
+    match kind {
+        CallerKind::Human | CallerKind::HumanThroughAgent | CallerKind::AgentUser => Place::Users,
+        CallerKind::Agent | CallerKind::Workload => Place::Applications,
+        CallerKind::Unknown => Place::Either,
+    }
+}
+
+/// Whether a token leaves open what Graph can say.
+fn leaves_open(facts: &IdentityFacts) -> bool {
+    facts.groups == Groups::Unknown || matches!(facts.kind, CallerKind::Workload | CallerKind::Unknown)
+}
+
+impl Identities {
+    /// Adds what the token left open, as the provider's Graph says it: whether the caller is in the policy's `groups`, and whether an
+    /// application is an agent. No address out of a token is called for it, and no target has a part in it.
+    ///
+    /// Waits for one look-up at most, ten seconds. Where Graph does not answer the identity is what its token proves.
+    ///
+    /// # Errors
+    /// The account is gone or disabled, or its sign-ins were revoked.
+    pub async fn complete(
+        &self,
+        identity: Identity,
+        groups: PolicyGroups<'_>,
+        now: Timestamp,
+    ) -> Result<Identity, Refusal> {
+        let facts = identity.facts();
+        let Some(graph) = self.graphs.get(&facts.provider).filter(|_| leaves_open(facts)) else {
+            return Ok(identity);
+        };
+        let seen = graph.look(facts, groups(&facts.provider), Age::Cached, now, &self.runtime()).await;
+        match seen.map(|seen| seen.complete(facts)) {
+            Ok(Ok(facts)) => Ok(Identity { facts: Arc::new(facts), completeness: Completeness::Complete }),
+            Ok(Err(lost)) => Err(no_longer_counts(lost)),
+            Err(Silent) => Ok(Identity { completeness: Completeness::Open, ..identity }),
+        }
+    }
+}
+
+fn no_longer_counts(lost: Lost) -> Refusal {
+    tracing::info!(why = lost.as_str(), "a valid token does not count any more");
+    Refusal::new(RefusalCode::CredentialInvalid, "the token does not count any more")
+        .detail(chaperone_core::refusal::sentence(lost.as_str()))
+        .hint("Sign in again if you may; ask your administrator otherwise.")
+}

@@ -1,0 +1,123 @@
+//! What Graph said of an object, and what follows from it.
+
+use chaperone_core::Timestamp;
+use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccountKind {
+    /// A member of the tenant. Not proof of a person: other programs than known agents have user accounts, too.
+    Member,
+    /// A guest, or a user of a kind that is not known.
+    OtherUser,
+    /// An agent's user account.
+    AgentUser,
+    /// An agent.
+    Agent,
+    /// Any other service principal.
+    Application,
+}
+
+/// An object of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) kind: AccountKind,
+    pub(super) enabled: bool,
+    /// Tokens from before this moment were taken back.
+    pub(super) sessions_from: Option<Timestamp>,
+    /// Those of the groups asked about that it is in.
+    pub(super) held: BTreeSet<String>,
+}
+
+/// An answer, with what was asked and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(super) at: Timestamp,
+    pub(super) asked: Arc<BTreeSet<String>>,
+    /// `None`: the tenant has no such object.
+    pub(super) account: Option<Account>,
+}
+
+/// Why a token does not count any more, although it is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The object is gone.
+    Gone,
+    /// The account is disabled.
+    Disabled,
+    /// All sign-ins before some moment were taken back, and the token is from before it.
+    SignedOut,
+}
+
+impl Lost {
+    /// The end of a sentence.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Lost::Gone => "your account is gone",
+            Lost::Disabled => "your account is disabled",
+            Lost::SignedOut => "your sign-ins were revoked after your token was issued",
+        }
+    }
+}
+
+impl Seen {
+    /// Why tokens of this object do not count any more.
+    pub(crate) fn lost(&self, facts: &IdentityFacts) -> Option<Lost> {
+        let Some(account) = &self.account else { return Some(Lost::Gone) };
+        match account.sessions_from {
+            _ if !account.enabled => Some(Lost::Disabled),
+            Some(from) if facts.issued_at < from => Some(Lost::SignedOut),
+            _ => None,
+        }
+    }
+
+    /// The facts with what the token left open. Nothing that the token did say is taken from Graph, but for one thing: a user
+    /// without markers that Graph knows to be an agent's is no person.
+    pub(super) fn complete(&self, facts: &IdentityFacts) -> Result<IdentityFacts, Lost> {
+        if let Some(lost) = self.lost(facts) {
+            return Err(lost);
+        }
+        let Some(account) = &self.account else { return Err(Lost::Gone) };
+        let mut facts = facts.clone();
+        facts.kind = settled(facts.kind, account.kind);
+        if facts.groups == Groups::Unknown {
+            facts.groups = Groups::Asked { held: account.held.clone(), asked: self.asked.as_ref().clone() };
+        }
+        Ok(facts)
+    }
+}
+
+/// The kind of a caller whose token says `told`. Never a person where the token proved none.
+fn settled(told: CallerKind, found: AccountKind) -> CallerKind {
+    match (told, found) {
+        (CallerKind::Workload | CallerKind::Unknown, AccountKind::Agent) => CallerKind::Agent,
+        (CallerKind::Human | CallerKind::HumanThroughAgent, AccountKind::AgentUser) => CallerKind::AgentUser,
+        // Also what is half marked and no agent: a contradiction stays unknown.
+        _ => told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn graph_settles_agents_and_never_concludes_a_person() {
+        use AccountKind as A;
+        use CallerKind as C;
+        for told in C::ALL {
+            for found in [A::Member, A::OtherUser, A::AgentUser, A::Agent, A::Application] {
+                let settled = settled(told, found);
+                let expected = match (told, found) {
+                    (C::Workload | C::Unknown, A::Agent) => C::Agent,
+                    (C::Human | C::HumanThroughAgent, A::AgentUser) => C::AgentUser,
+                    _ => told,
+                };
+                assert_eq!(settled, expected, "{told} {found:?}");
+                assert!(!settled.may_approve() || told == C::Human, "{told} {found:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Agents whose tokens list no groups, and a Microsoft Graph that knows which ones they are in.
+
+use chaperone::demo::graph::{Account, AccountKind, Graph, GraphBehaviour};
+use chaperone::demo::issuer::TokenSpec;
+use chaperone_core::Timestamp;
+use chaperone_core::identity::CallerKind;
+use chaperone_tests::raw::{Wire, rows};
+use chaperone_tests::stage::{AGENTS, ASKERS, AUDIENCE, Setting, Stage, TENANT, object_id};
+
+/// The gateway's own application at the directory.
+const CLIENT: &str = "7e570000-0000-4000-8000-0000000000d0";
+
+/// A gateway that asks a Graph, and more keys of `graph` in its file.
+async fn stage(more: &str) -> (Stage, Graph) {
+    let graph = Graph::start(CLIENT, "s3cret").await.unwrap();
+    let (mut stage, file) = Stage::prepare(Setting::default()).await.unwrap();
+    std::fs::write(stage.path("graph.secret"), "s3cret\n").unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let asking = format!(
+        "allow_http_loopback: yes\n    graph: {{ client_id: {CLIENT}, secret: file:graph.secret, url: \"{}\"{more} }}",
+        graph.url()
+    );
+    let with = text.replace("allow_http_loopback: yes", &asking);
+    assert_ne!(text, with);
+    std::fs::write(&file, with).unwrap();
+    stage.restart().await.unwrap();
+    (stage, graph)
+}
+
+/// A token without groups, of an agent that the directory has in these groups.
+fn agent(stage: &Stage, graph: &Graph, number: u8, groups: &[&str]) -> String {
+    graph.put(TENANT, &object_id(number), Account::new(AccountKind::Agent, groups));
+    let spec = TokenSpec::new(CallerKind::Agent, &object_id(number), AUDIENCE, Timestamp::now());
+    stage.issuer.token(&spec).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_groups_in_its_token_gets_in_by_a_grant_to_its_group() {
+    let (stage, graph) = stage("").await;
+    let member = agent(&stage, &graph, 1, &[AGENTS]);
+    stage.open_window(&member, None).unwrap();
+    let mut wire = Wire::connect(&stage, &member).await.unwrap();
+    assert_eq!(rows(&wire.query("select 7").await.unwrap()), ["7"]);
+    assert_eq!(stage.psql(&member).unwrap().run("select 8").unwrap().success().unwrap(), "8\n");
+    assert_eq!(graph.calls("checkMemberGroups"), 1, "the API's look-up counts for the connections, too");
+    let head = stage.recorded_of(1).unwrap()[0].head();
+    assert!(
+        head.contains(&format!(r#""groups":{{"state":"asked","ids":{{"held":["{AGENTS}"],"asked":["#)),
+        "{head}"
+    );
+
+    // Of another group, and of none.
+    let other = agent(&stage, &graph, 2, &[ASKERS]);
+    let asked = stage.chaperone(&other, &["request", "shop", "--reason", "x", "--json"]).unwrap();
+    assert!(asked.success().unwrap().contains("pending"));
+    let stranger = agent(&stage, &graph, 3, &[]);
+    let refused = stage.psql(&stranger).unwrap().run("select 1").unwrap();
+    assert!(refused.stderr.contains("access to this target is not granted to you"), "{}", refused.stderr);
+
+    // Graph is down: who is in goes on, and nobody new is let in by a group.
+    graph.behave(GraphBehaviour::Fails(500, None));
+    let late = agent(&stage, &graph, 4, &[AGENTS]);
+    let refused = stage.psql(&late).unwrap().run("select 1").unwrap();
+    assert!(refused.stderr.contains("the identity provider does not answer now"), "{}", refused.stderr);
+    let asked = stage.chaperone(&late, &["request", "shop", "--reason", "x"]).unwrap();
+    assert!(asked.stderr.contains("The identity provider does not answer now"), "{}", asked.stderr);
+    assert_eq!(rows(&wire.query("select 9").await.unwrap()), ["9"]);
+}
