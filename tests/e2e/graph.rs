@@ -29,7 +29,9 @@ async fn stage(more: &str) -> (Stage, Graph) {
 
 /// A token without groups, of an agent that the directory has in these groups.
 fn agent(stage: &Stage, graph: &Graph, number: u8, groups: &[&str]) -> String {
-    graph.put(TENANT, &object_id(number), Account::new(AccountKind::Agent, groups));
+    // No sponsors, but the right to ask for them.
+    let account = Account { sponsors: Some(Vec::new()), ..Account::new(AccountKind::Agent, groups) };
+    graph.put(TENANT, &object_id(number), account);
     let spec = TokenSpec::new(CallerKind::Agent, &object_id(number), AUDIENCE, Timestamp::now());
     stage.issuer.token(&spec).unwrap()
 }
@@ -51,8 +53,15 @@ async fn an_agent_without_groups_in_its_token_gets_in_by_a_grant_to_its_group() 
 
     // Of another group, and of none.
     let other = agent(&stage, &graph, 2, &[ASKERS]);
+    let ann = ("7e570000-0000-4000-8000-0000000000e0".to_owned(), "Annabel".to_owned());
+    graph.change(TENANT, &object_id(2), |agent| agent.sponsors = Some(vec![ann]));
     let asked = stage.chaperone(&other, &["request", "shop", "--reason", "x", "--json"]).unwrap();
     assert!(asked.success().unwrap().contains("pending"));
+    let approver = stage.approver().unwrap();
+    let list = stage.chaperone(&approver, &["approvals"]).unwrap().success().unwrap();
+    assert!(list.contains("SPONSORS") && list.contains("Annabel"), "{list}");
+    let list = stage.chaperone(&approver, &["approvals", "--json"]).unwrap().success().unwrap();
+    assert!(list.contains(r#""display_name": "Annabel""#) && list.contains(r#""seen": ""#), "{list}");
     let stranger = agent(&stage, &graph, 3, &[]);
     let refused = stage.psql(&stranger).unwrap().run("select 1").unwrap();
     assert!(refused.stderr.contains("access to this target is not granted to you"), "{}", refused.stderr);

@@ -177,6 +177,7 @@ mod tests {
             actor: "client-1".into(),
             blueprint: Some("print-1".into()),
             display_name: Some("oid-2".into()),
+            sponsors: Vec::new(),
             credential_id: "uti-1".into(),
             issued_at: at(0),
             expires_at: at(3600),

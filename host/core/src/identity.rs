@@ -137,12 +137,27 @@ pub struct IdentityFacts {
     pub blueprint: Option<String>,
     /// For display only; never decides anything.
     pub display_name: Option<String>,
+    /// Who answers for an agent, where its provider was asked and said so. Decides nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sponsors: Vec<Sponsor>,
     /// The credential's own id (`uti`), for the deny list and the record.
     pub credential_id: String,
     /// When the credential was issued.
     pub issued_at: Timestamp,
     /// When the credential expires: no session outlives it.
     pub expires_at: Timestamp,
+}
+
+/// A person or a group that answers for an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sponsor {
+    /// Its object id.
+    pub id: String,
+    /// For display only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// When the provider said so.
+    pub seen: Timestamp,
 }
 
 /// Who asks, and through what: the part of a caller's facts that approvers see, and that what is opened for them is bound to.
@@ -160,6 +175,9 @@ pub struct Caller {
     /// As they call themselves; never decides anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+    /// Who answers for an agent, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sponsors: Vec<Sponsor>,
 }
 
 impl From<&IdentityFacts> for Caller {
@@ -170,6 +188,7 @@ impl From<&IdentityFacts> for Caller {
             actor: facts.actor.clone(),
             blueprint: facts.blueprint.clone(),
             display_name: facts.display_name.clone(),
+            sponsors: facts.sponsors.clone(),
         }
     }
 }
@@ -210,7 +229,8 @@ mod tests {
         let provider = ProviderName::new("corp").unwrap();
         let chain = |kind, actor: &str| {
             let principal = Principal::of(&provider, "t", "ann").unwrap();
-            Caller { principal, kind, actor: actor.into(), blueprint: None, display_name: None }.chain()
+            let (blueprint, display_name, sponsors) = (None, None, Vec::new());
+            Caller { principal, kind, actor: actor.into(), blueprint, display_name, sponsors }.chain()
         };
         for one in CallerKind::ALL {
             for other in CallerKind::ALL {

@@ -155,7 +155,7 @@ pub(crate) async fn windows(client: &Client, audience: Audience) -> Result<Exit,
 
 /// `chaperone approvals`.
 pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exit, Failure> {
-    const COLUMNS: [Column; 9] = [
+    const COLUMNS: [Column; 10] = [
         Column { title: "ID", pointer: "/id" },
         Column { title: "TARGET", pointer: "/target" },
         Column { title: "ASKED BY", pointer: "/requester" },
@@ -165,10 +165,19 @@ pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exi
         Column { title: "WHAT", pointer: "/matter/summary" },
         Column { title: "WHY", pointer: "/matter/reason" },
         Column { title: "UNTIL", pointer: "/deadline" },
+        Column { title: "SPONSORS", pointer: "/sponsors" },
     ];
+    let mut columns = COLUMNS.as_slice();
     let mut answer = client.get("/api/v1/approvals").await?;
     if audience == Audience::People {
-        for one in answer.get_mut("approvals").and_then(Value::as_array_mut).into_iter().flatten() {
+        let mut all = answer.get_mut("approvals").and_then(Value::as_array_mut).into_iter().flatten();
+        let mut sponsored = false;
+        for one in all.by_ref() {
+            let sponsors = sponsors(one);
+            sponsored |= !sponsors.is_empty();
+            if let Some(one) = one.as_object_mut() {
+                one.insert("sponsors".into(), json!(sponsors));
+            }
             // A window has no summary: what is asked for is its length.
             let length = cell(one.get("duration"));
             let matter = one.get_mut("matter").and_then(Value::as_object_mut);
@@ -176,8 +185,18 @@ pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exi
                 matter.insert("summary".into(), json!(format!("a window of {length}")));
             }
         }
+        if let Some((_, others)) = COLUMNS.split_last().filter(|_| !sponsored) {
+            columns = others;
+        }
     }
-    list(&answer, "approvals", &COLUMNS, "Nothing waits for you.", audience)
+    list(&answer, "approvals", columns, "Nothing waits for you.", audience)
+}
+
+/// Who answers for the agent that asks: by name, or else by id.
+fn sponsors(approval: &Value) -> String {
+    let all = approval.pointer("/caller/sponsors").and_then(Value::as_array);
+    let named = all.into_iter().flatten().map(|one| cell(one.get("display_name").or_else(|| one.get("id"))));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// `chaperone sessions --live`.

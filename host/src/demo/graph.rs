@@ -28,7 +28,7 @@ pub enum GraphBehaviour {
     /// It answers.
     #[default]
     Works,
-    /// It answers with this status, and this `Retry-After`.
+    /// It gives tokens, and answers whatever else it is asked with this status, and this `Retry-After`.
     Fails(u16, Option<u32>),
     /// It answers with something that is no document.
     Babbles,
@@ -180,6 +180,10 @@ async fn answer(
     let behaviour = behaviour.borrow().clone();
     let path: Vec<&str> = uri.path().split('/').skip(1).collect();
     match (behaviour, path.as_slice()) {
+        // Tokens are another server's business.
+        (GraphBehaviour::Fails(..) | GraphBehaviour::Says(_), [tenant, "oauth2", "v2.0", "token"]) => {
+            return token(&shared, tenant, &body);
+        }
         (GraphBehaviour::Fails(status, retry), _) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let retry = retry.map(|seconds| (header::RETRY_AFTER, seconds.to_string()));
@@ -206,6 +210,12 @@ async fn answer(
         ("GET", ["v1.0", place, id]) => directory.object(place, id),
         ("POST", ["v1.0", place, id, "checkMemberGroups"]) => {
             return member_groups(directory, (place, id), &body, inner.unknown_groups);
+        }
+        ("GET", ["v1.0", "servicePrincipals", id, "microsoft.graph.agentIdentity", "sponsors"]) => {
+            match directory.sponsors(id) {
+                Some(None) => return problem(StatusCode::FORBIDDEN, "Authorization_RequestDenied"),
+                found => found.flatten(),
+            }
         }
         _ => None,
     };

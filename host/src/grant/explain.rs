@@ -129,6 +129,7 @@ impl Policy {
             actor: String::new(),
             blueprint: None,
             display_name: None,
+            sponsors: Default::default(),
             audience: Audience::Agents,
             credential_id: String::new(),
             issued_at: Timestamp::MIN,

@@ -77,6 +77,7 @@ pub(super) fn build(
             secret: config.secret.clone(),
             token: tokio::sync::Mutex::default(),
             quiet_until: AtomicI64::new(i64::MIN),
+            no_sponsors_until: AtomicI64::new(i64::MIN),
         };
         (tenant, client)
     };

@@ -42,6 +42,7 @@ fn head(number: u128) -> SessionHead {
         actor: "a".into(),
         blueprint: None,
         display_name: Some("Søren 🦀".into()),
+        sponsors: Vec::new(),
         credential_id: "u".into(),
         issued_at: timestamp(),
         expires_at: timestamp(),

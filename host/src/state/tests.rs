@@ -75,6 +75,7 @@ pub(crate) fn person(object: &str, kind: CallerKind, groups: &[&str]) -> Identit
         actor: "client".into(),
         blueprint: None,
         display_name: None,
+        sponsors: Vec::new(),
         credential_id: "uti".into(),
         issued_at: at(0),
         expires_at: at(3600),

@@ -20,6 +20,7 @@ pub(crate) fn facts(provider: &str, object: &str, kind: CallerKind, groups: &[&s
         actor: "client".into(),
         blueprint: None,
         display_name: None,
+        sponsors: Vec::new(),
         credential_id: "uti".into(),
         issued_at: Timestamp::UNIX_EPOCH,
         expires_at: Timestamp::MAX,

@@ -29,13 +29,15 @@ pub struct Account {
     pub groups: BTreeSet<String>,
     /// `signInSessionsValidFromDateTime`, for users.
     pub sessions_from: Option<String>,
+    /// Ids and names of those who answer for an agent; `None` when the application may not know.
+    pub sponsors: Option<Vec<(String, String)>>,
 }
 
 impl Account {
     /// An account that may sign in and is in these groups.
     pub fn new(kind: AccountKind, groups: &[&str]) -> Self {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        Account { kind, enabled: true, groups, sessions_from: None }
+        Account { kind, enabled: true, groups, sessions_from: None, sponsors: None }
     }
 
     fn place(&self) -> &'static str {
@@ -103,6 +105,17 @@ impl Directory {
             set("signInSessionsValidFromDateTime", account.sessions_from.clone().into());
         }
         Some(shown)
+    }
+
+    /// An agent's sponsors as Graph shows them; `None` for what is no agent.
+    pub(super) fn sponsors(&self, id: &str) -> Option<Option<Value>> {
+        let agent = |account: &&Account| account.kind == AccountKind::Agent;
+        let account = self.at("servicePrincipals", id).filter(agent)?;
+        let shown = |sponsors: &Vec<(String, String)>| {
+            let one = |(id, name): &(String, String)| json!({ "@odata.type": "#microsoft.graph.user", "id": id, "displayName": name });
+            json!({ "@odata.context": "…", "value": sponsors.iter().map(one).collect::<Vec<_>>() })
+        };
+        Some(account.sponsors.as_ref().map(shown))
     }
 
     fn at(&self, place: &str, id: &str) -> Option<&Account> {

@@ -45,6 +45,7 @@ pub(super) fn facts(rules: &Rules, claims: &Object, times: Times) -> Result<Iden
         actor: client.to_owned(),
         blueprint: blueprint(claims)?,
         display_name: display_name(claims, name_claim),
+        sponsors: Vec::new(),
         credential_id: plain_text(claims, "uti")?.to_owned(),
         issued_at: times.issued_at,
         expires_at: times.expires_at,

@@ -59,6 +59,7 @@ pub(super) fn facts(
         actor: actor.into_owned(),
         blueprint: None,
         display_name: None,
+        sponsors: Vec::new(),
         audience: Default::default(),
         credential_id: credential_id(token)?,
         issued_at: times.issued_at,

@@ -39,6 +39,7 @@ pub(super) fn facts(
         actor: client.to_owned(),
         blueprint: None,
         display_name: display_name(claims, "name"),
+        sponsors: Vec::new(),
         credential_id: plain_text(claims, "jti")?.to_owned(),
         issued_at: times.issued_at,
         expires_at: times.expires_at,

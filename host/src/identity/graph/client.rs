@@ -8,16 +8,19 @@
 //! What may go wrong: somebody else's answer. So the answer's id has to be the one that was asked about, and its groups
 //! have to be among those that were.
 
+use super::super::claims;
 use super::super::fetch::{Answer, DocumentUrl, FetchError, Fetcher};
 use super::super::json::{Json, Object};
 use super::ClientSecret;
 use super::seen::{Account, AccountKind};
 use chaperone_core::Timestamp;
+use chaperone_core::identity::Sponsor;
 use reqwest::{Method, StatusCode, Url, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// How many groups one call may be about ("directoryObject: checkMemberGroups", learn.microsoft.com/graph/api/directoryobject-checkmembergroups).
@@ -35,6 +38,15 @@ const QUIET_SECONDS: u32 = 10;
 
 /// The longest time that such an answer may silence us, in seconds.
 const MAX_QUIET_SECONDS: u32 = 300;
+
+/// How many sponsors of an agent are kept; it may have 100 ("agentIdentity: Add sponsors", learn.microsoft.com/graph/api/agentidentity-post-sponsors).
+const MAX_SPONSORS: usize = 5;
+
+/// How long the question for sponsors may take. It is asked last, and nothing waits for its answer but this.
+const SPONSORS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long nobody is asked for sponsors after Graph said that we may not know, in seconds.
+const NO_SPONSORS_SECONDS: i64 = 3600;
 
 /// Where an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +97,8 @@ pub(super) struct Client {
     pub(super) token: Mutex<Option<Token>>,
     /// Nothing is asked before this second.
     pub(super) quiet_until: AtomicI64,
+    /// No sponsors are asked for before this second.
+    pub(super) no_sponsors_until: AtomicI64,
 }
 
 /// A token for Graph.
@@ -113,7 +127,27 @@ impl Client {
         };
         let Some((place, mut account)) = found else { return Ok(None) };
         account.held = self.groups(id, place, groups, now).await?;
+        if account.kind == AccountKind::Agent {
+            account.sponsors = self.sponsors(id, now).await;
+        }
         Ok(Some(account))
+    }
+
+    /// Who answers for an agent ("List sponsors", learn.microsoft.com/graph/api/agentidentity-list-sponsors). It takes a right that the
+    /// gateway need not have, and decides nothing, so that no answer is as good as none of them.
+    async fn sponsors(&self, id: &str, now: Timestamp) -> Vec<Sponsor> {
+        if now.as_second() < self.no_sponsors_until.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let path = ["v1.0", "servicePrincipals", id, "microsoft.graph.agentIdentity", "sponsors"];
+        let call = self.call(Method::GET, &path, Some("$select=id,displayName"), None, now);
+        let Ok(Ok(answer)) = tokio::time::timeout(SPONSORS_PATIENCE, call).await else { return Vec::new() };
+        if answer.status == StatusCode::FORBIDDEN {
+            self.no_sponsors_until.store(now.as_second() + NO_SPONSORS_SECONDS, Ordering::Relaxed);
+        }
+        let Ok(document) = document(&answer) else { return Vec::new() };
+        let Some(Json::List(found)) = document.get("value") else { return Vec::new() };
+        found.iter().filter_map(|one| sponsor(one, now)).take(MAX_SPONSORS).collect()
     }
 
     /// The object itself. Only derived types have an `@odata.type` (OData JSON Format 4.01, section 4.6.3).
@@ -141,6 +175,7 @@ impl Client {
             enabled: found.truth("accountEnabled").map_err(|_| GraphError::Answer("no `accountEnabled`"))?,
             sessions_from: sessions_from(&found)?,
             held: BTreeSet::new(),
+            sponsors: Vec::new(),
         }))
     }
 
@@ -304,6 +339,12 @@ fn application_kind(found: &Object) -> AccountKind {
         Ok(Some("#microsoft.graph.agentIdentity")) => AccountKind::Agent,
         _ => AccountKind::Application,
     }
+}
+
+fn sponsor(found: &Json, seen: Timestamp) -> Option<Sponsor> {
+    let Json::Object(found) = found else { return None };
+    let id = found.text("id").ok().filter(|id| claims::is_guid(id))?;
+    Some(Sponsor { id: id.to_owned(), display_name: claims::display_name(found, "displayName"), seen })
 }
 
 /// Since when the user's sign-ins count; applications have none.

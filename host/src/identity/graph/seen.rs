@@ -1,7 +1,7 @@
 //! What Graph said of an object, and what follows from it.
 
 use chaperone_core::Timestamp;
-use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
+use chaperone_core::identity::{CallerKind, Groups, IdentityFacts, Sponsor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(super) struct Account {
     pub(super) sessions_from: Option<Timestamp>,
     /// Those of the groups asked about that it is in.
     pub(super) held: BTreeSet<String>,
+    /// Who answers for it, where it is an agent and they are known.
+    pub(super) sponsors: Vec<Sponsor>,
 }
 
 /// An answer, with what was asked and when.
@@ -82,6 +84,7 @@ impl Seen {
         let Some(account) = &self.account else { return Err(Lost::Gone) };
         let mut facts = facts.clone();
         facts.kind = settled(facts.kind, account.kind);
+        facts.sponsors = account.sponsors.clone();
         if facts.groups == Groups::Unknown {
             facts.groups = Groups::Asked { held: account.held.clone(), asked: self.asked.as_ref().clone() };
         }

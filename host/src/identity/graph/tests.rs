@@ -200,6 +200,45 @@ async fn an_account_that_is_gone_disabled_or_signed_out_does_not_get_in() {
 }
 
 #[tokio::test]
+async fn an_agents_sponsors_are_shown_where_the_gateway_may_know_them() {
+    let scene = Scene::new().await;
+    let sponsor =
+        |number: u8| (format!("{number:08x}-0000-4000-8000-000000000000"), format!("Ann {number}\u{202e}\n"));
+    let agent = Object::new(AccountKind::Agent, &[GROUP]);
+    scene.graph.put(
+        TENANT,
+        OBJECT,
+        Object { sponsors: Some((0..9).map(sponsor).collect()), ..agent.clone() },
+    );
+    let identity = scene.identify(&spec(CallerKind::Workload)).await;
+    let sponsors = async |seconds| scene.complete(&identity, seconds).await.unwrap().facts().sponsors.clone();
+    let seen = sponsors(0).await;
+    assert_eq!(seen.len(), 5);
+    assert_eq!((seen[1].id.as_str(), seen[1].seen), ("00000001-0000-4000-8000-000000000000", later(0)));
+    assert_eq!(seen[1].display_name.as_deref(), Some("Ann 1"), "nothing in it steers a terminal");
+
+    let strange = vec![("not-a-guid".to_owned(), "Eve".to_owned()), sponsor(3)];
+    scene.graph.put(TENANT, OBJECT, Object { sponsors: Some(strange), ..agent.clone() });
+    assert_eq!(sponsors(60).await.len(), 1);
+
+    // Without the right everything else is as before, and nobody is asked again soon.
+    scene.graph.put(TENANT, OBJECT, agent.clone());
+    assert_eq!(sponsors(120).await, []);
+    assert_eq!(scene.holds(&identity, 120).await, HOLDS);
+    let asked = scene.graph.calls("/sponsors");
+    scene.graph.put(TENANT, OBJECT, Object { sponsors: Some(vec![sponsor(4)]), ..agent });
+    assert_eq!(sponsors(180).await, []);
+    assert_eq!(scene.graph.calls("/sponsors"), asked);
+    assert_eq!(sponsors(120 + 3600).await.len(), 1);
+
+    // Nobody but agents has any.
+    scene.graph.put(TENANT, OBJECT, Object::new(AccountKind::Application, &[GROUP]));
+    let asked = scene.graph.calls("/sponsors");
+    assert_eq!(sponsors(5000).await, []);
+    assert_eq!(scene.graph.calls("/sponsors"), asked);
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_is_said_at_the_start() {
     let client = "not-a-guid".to_owned();
     let secret = || ClientSecret::new(|| Err("nowhere".into()));

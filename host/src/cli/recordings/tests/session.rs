@@ -65,6 +65,7 @@ fn head(number: u128) -> SessionHead {
         actor: "app-1".into(),
         blueprint: None,
         display_name: Some("Triage bot".into()),
+        sponsors: Vec::new(),
         credential_id: "u".into(),
         issued_at: now(),
         expires_at: now(),

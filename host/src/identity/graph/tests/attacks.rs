@@ -106,6 +106,7 @@ async fn while_graph_is_down_an_identity_is_what_its_token_proves() {
     for behaviour in [
         GraphBehaviour::Fails(500, None),
         GraphBehaviour::Fails(403, None),
+        // Not Graph's words for "no such object".
         GraphBehaviour::Fails(404, None),
         GraphBehaviour::Babbles,
         GraphBehaviour::Floods,
