@@ -5,6 +5,7 @@
 
 mod notify;
 mod policy;
+mod recheck;
 mod reload;
 mod roles;
 pub mod run;

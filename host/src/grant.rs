@@ -34,6 +34,7 @@ mod hold;
 mod pace;
 mod permit;
 mod policy;
+mod recheck;
 #[cfg(test)]
 pub(crate) mod tests;
 mod words;

@@ -4,7 +4,7 @@ use chaperone::demo::graph::{Account, AccountKind, Graph, GraphBehaviour};
 use chaperone::demo::issuer::TokenSpec;
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
-use chaperone_tests::raw::{Wire, rows};
+use chaperone_tests::raw::{Out, Wire, errors, rows, shape};
 use chaperone_tests::stage::{AGENTS, ASKERS, AUDIENCE, Setting, Stage, TENANT, object_id};
 
 /// The gateway's own application at the directory.
@@ -74,4 +74,35 @@ async fn an_agent_without_groups_in_its_token_gets_in_by_a_grant_to_its_group() 
     let asked = stage.chaperone(&late, &["request", "shop", "--reason", "x"]).unwrap();
     assert!(asked.stderr.contains("The identity provider does not answer now"), "{}", asked.stderr);
     assert_eq!(rows(&wire.query("select 9").await.unwrap()), ["9"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_cut_when_its_group_is_taken_away_and_goes_on_while_graph_is_down() {
+    let (stage, graph) = stage(", recheck: 5s").await;
+    let (cut, stays) = (agent(&stage, &graph, 1, &[AGENTS]), agent(&stage, &graph, 2, &[AGENTS]));
+    stage.open_window(&cut, None).unwrap();
+    stage.open_window(&stays, None).unwrap();
+    let mut cut_wire = Wire::connect(&stage, &cut).await.unwrap();
+    let mut stays_wire = Wire::connect(&stage, &stays).await.unwrap();
+
+    // A round that is not answered takes nothing from anybody.
+    graph.behave(GraphBehaviour::Fails(500, None));
+    let asked = graph.asked().len();
+    stage.until("a round", |_| Ok(graph.asked().len() >= asked + 2)).await.unwrap();
+    assert_eq!(rows(&cut_wire.query("select 7").await.unwrap()), ["7"]);
+    graph.behave(GraphBehaviour::Works);
+
+    cut_wire.send(Out::new().query("select pg_sleep(600)")).await.unwrap();
+    graph.change(TENANT, &object_id(1), |agent| agent.groups.clear());
+    let last = cut_wire.answer().await.unwrap();
+    assert!(shape(&last).ends_with("E:57P01"), "{}", shape(&last));
+    assert!(errors(&last).contains("your identity provider no longer vouches for you"), "{}", errors(&last));
+    assert!(errors(&last).contains("You are no longer in a group"), "{}", errors(&last));
+    assert_eq!(rows(&stays_wire.query("select 8").await.unwrap()), ["8"]);
+    let sealed = |stage: &Stage| Ok(stage.recorded_of(1)?[0].end().contains(r#""reason":"revoked""#));
+    stage.until("the recording's end", sealed).await.unwrap();
+
+    // The look that cut it counts at the door, too.
+    let again = stage.psql(&cut).unwrap().run("select 1").unwrap();
+    assert!(again.stderr.contains("access to this target is not granted to you"), "{}", again.stderr);
 }

@@ -10,6 +10,12 @@ use std::time::Duration;
 /// How long an answer may count, both ends included.
 const CACHE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
 
+/// How often callers who are in may be looked at again, both ends included.
+const RECHECK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
+
+/// How often they are unless the file says otherwise.
+const DEFAULT_RECHECK: Duration = Duration::from_secs(300);
+
 /// Microsoft Graph of an Entra provider.
 #[derive(Clone)]
 pub struct Graph {
@@ -19,6 +25,8 @@ pub struct Graph {
     pub secret: Secret,
     /// How long an answer counts.
     pub cache: Duration,
+    /// How often callers who are in are looked at again.
+    pub recheck: Duration,
     /// Another address than the cloud's, on loopback: for tests.
     pub url: Option<String>,
 }
@@ -32,7 +40,7 @@ impl fmt::Debug for Graph {
 /// By the secret's reference, not by its value.
 impl PartialEq for Graph {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |graph: &Graph| (graph.client_id.clone(), graph.cache, graph.url.clone());
+        let parts = |graph: &Graph| (graph.client_id.clone(), graph.cache, graph.recheck, graph.url.clone());
         parts(self) == parts(other) && self.secret.reference() == other.secret.reference()
     }
 }
@@ -47,6 +55,7 @@ impl Graph {
             fields.need("client_id", "the client id of an application that may read Microsoft Graph");
         let secret = fields.need("secret", "a reference to that application's client secret");
         let cache = fields.get("cache");
+        let recheck = fields.get("recheck");
         let address = fields.get("url");
         fields.finish();
 
@@ -54,11 +63,13 @@ impl Graph {
         let secret = secret.and_then(|item| vault.secret(&item));
         let [shortest, longest] = CACHE;
         let cache = cache.map_or(Some(shortest), |item| item.duration(shortest, longest));
+        let [soonest, latest] = RECHECK;
+        let recheck = recheck.map_or(Some(DEFAULT_RECHECK), |item| item.duration(soonest, latest));
         let url = match address {
             None => Some(None),
             Some(item) => test_url(&item, loopback).map(Some),
         };
-        Some(Graph { client_id: client_id?, secret: secret?, cache: cache?, url: url? })
+        Some(Graph { client_id: client_id?, secret: secret?, cache: cache?, recheck: recheck?, url: url? })
     }
 }
 

@@ -7,7 +7,7 @@
 use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, notify, policy, serve_metrics, store};
+use super::{Gateway, LiveRegistry, notify, policy, recheck, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::Grants;
@@ -137,6 +137,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
     reloader.loaded().await;
+    recheck::spawn(&identities, &grants, &accepting, &stop);
     // Until there is somebody who can look up a person's groups without a token of theirs.
     let hooks = notifier.hooks(grants.clone(), Arc::new(VouchForNobody));
     let router = crate::api::router(identities, grants, live, reloader.clone()).merge(hooks);

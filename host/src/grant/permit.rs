@@ -96,6 +96,11 @@ pub enum PermitEnd {
     },
     /// The policy was replaced, and would not give it again.
     PolicyChanged,
+    /// Its holder's provider no longer says what it was given for.
+    NoLongerProved {
+        /// What is not so any more: the words for its holder.
+        what: &'static str,
+    },
 }
 
 impl PermitEnd {
@@ -122,6 +127,11 @@ impl PermitEnd {
             PermitEnd::PolicyChanged => {
                 Refusal::new(RefusalCode::Revoked, "the policy that let you onto this target was changed")
                     .hint("Connect again: you are told then what you may ask for.")
+            }
+            PermitEnd::NoLongerProved { what } => {
+                Refusal::new(RefusalCode::Revoked, "your identity provider no longer vouches for you")
+                    .detail(sentence(what))
+                    .hint("Sign in again and connect again if you may; ask your administrator otherwise.")
             }
         }
     }
@@ -336,6 +346,13 @@ impl Live {
         if news {
             self.changed.send_replace(());
         }
+    }
+
+    /// Whose permits have not ended, once for each permit.
+    pub(super) fn identities(&self) -> Vec<Identity> {
+        let permits = self.permits();
+        let live = permits.by_number.values().filter(|watched| watched.end.is_none());
+        live.map(|watched| watched.identity.clone()).collect()
     }
 
     /// The same for one permit, before anybody holds it.

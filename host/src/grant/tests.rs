@@ -17,6 +17,7 @@ mod denials;
 mod explain;
 mod matrix;
 mod policy;
+mod recheck;
 mod silent;
 mod windows;
 

@@ -18,8 +18,8 @@ mod seen;
 mod tests;
 
 pub use config::{ClientSecret, GraphConfig};
-pub(crate) use known::Silent;
-pub(crate) use seen::{Lost, Seen};
+use known::Silent;
+use seen::{Lost, Seen};
 
 use super::config::{Cloud, LoopbackHttp, ProviderProblem};
 use super::fetch::Fetcher;
@@ -50,6 +50,7 @@ pub type PolicyGroups<'a> = &'a (dyn Fn(&ProviderName) -> BTreeSet<String> + Sen
 pub(super) struct Graph {
     known: Arc<Known>,
     cache_seconds: i64,
+    recheck: Duration,
     /// What was asked last: the same for everybody until the policy changes, and kept once.
     asked: Mutex<Arc<BTreeSet<String>>>,
 }
@@ -85,6 +86,7 @@ pub(super) fn build(
     Ok(Graph {
         known: Arc::new(Known::new(provider.clone(), clients, config.patience)),
         cache_seconds: i64::try_from(config.cache.as_secs()).unwrap_or(0),
+        recheck: config.recheck,
         asked: Mutex::default(),
     })
 }
@@ -94,6 +96,8 @@ pub(super) fn build(
 enum Age {
     /// As old as the configuration says.
     Cached,
+    /// From now on.
+    Fresh,
 }
 
 impl Graph {
@@ -105,12 +109,13 @@ impl Graph {
         now: Timestamp,
         runtime: &Handle,
     ) -> Result<Arc<Seen>, Silent> {
-        let oldest = match age {
+        let not_before = match age {
             // Exclusive: an answer counts for less than the whole time.
-            Age::Cached => now.as_second() - self.cache_seconds + 1,
+            Age::Cached => Timestamp::from_second(now.as_second() - self.cache_seconds + 1),
+            Age::Fresh => Ok(now),
         };
+        let not_before = not_before.map_err(|_| Silent)?;
         let whom = Whom { tenant: facts.tenant.clone(), object_id: facts.object_id.clone() };
-        let not_before = Timestamp::from_second(oldest).map_err(|_| Silent)?;
         let question = Question { whom, place: place(facts.kind), groups: self.once(groups), not_before };
         self.known.ask(&question, now, runtime).await
     }
@@ -166,6 +171,37 @@ impl Identities {
             Ok(Err(lost)) => Err(no_longer_counts(lost)),
             Err(Silent) => Ok(Identity { completeness: Completeness::Open, ..identity }),
         }
+    }
+}
+
+/// What a provider says now of a caller who is in.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing(Arc<Seen>);
+
+impl Standing {
+    /// What is no longer as it was when these facts let somebody in.
+    pub(crate) fn lost(&self, facts: &IdentityFacts) -> Option<&'static str> {
+        self.0.no_longer(facts).map(Lost::as_str)
+    }
+}
+
+impl Identities {
+    /// The providers whose callers are looked at again while they are in, and how often.
+    pub(crate) fn rechecks(&self) -> impl Iterator<Item = (ProviderName, Duration)> {
+        self.graphs.iter().map(|(provider, graph)| (provider.clone(), graph.recheck))
+    }
+
+    /// What the provider says now of somebody who is in; no answer from before counts. `None` while it does not answer: then
+    /// nothing has changed (IDENTITY: sessions go on until their own end).
+    pub(crate) async fn standing(
+        &self,
+        facts: &IdentityFacts,
+        groups: PolicyGroups<'_>,
+        now: Timestamp,
+    ) -> Option<Standing> {
+        let graph = self.graphs.get(&facts.provider)?;
+        let seen = graph.look(facts, groups(&facts.provider), Age::Fresh, now, &self.runtime()).await;
+        seen.ok().map(Standing)
     }
 }
 

@@ -45,9 +45,9 @@ impl From<&Provider> for ProviderConfig {
 }
 
 fn graph(graph: &super::Graph) -> identity::GraphConfig {
-    let super::Graph { client_id, secret, cache, url } = graph.clone();
+    let super::Graph { client_id, secret, cache, recheck, url } = graph.clone();
     let secret = identity::ClientSecret::new(move || secret.read_again());
-    identity::GraphConfig { cache, url, ..identity::GraphConfig::new(client_id, secret) }
+    identity::GraphConfig { cache, recheck, url, ..identity::GraphConfig::new(client_id, secret) }
 }
 
 pub(super) fn loopback_http(allowed: bool) -> LoopbackHttp {

@@ -15,7 +15,8 @@ fn graph_has_a_client_a_secret_and_answers_that_count_for_a_minute() {
     let (config, _) = decode(&good(), Purpose::Serve);
     let graph = config.unwrap().providers[0].graph.clone().unwrap();
     assert_eq!(graph.secret.expose(), "value of GRAPH");
-    assert_eq!((graph.cache, graph.url.as_deref()), (Duration::from_secs(60), None));
+    assert_eq!((graph.cache, graph.recheck), (Duration::from_secs(60), Duration::from_secs(300)));
+    assert_eq!(graph.url, None);
     assert!(!format!("{graph:?}").contains("GRAPH"), "{graph:?}");
 }
 
@@ -46,6 +47,11 @@ fn a_mistake_in_graph_is_said() {
             "env:GRAPH",
             "env:GRAPH, cache: 301s",
             "8:89 error `301s` is out of range | write a duration from 1m to 5m",
+        ),
+        (
+            "env:GRAPH",
+            "env:GRAPH, recheck: 4s",
+            "8:91 error `4s` is out of range | write a duration from 5s to 1h",
         ),
         (
             "env:GRAPH",

@@ -51,6 +51,8 @@ pub struct GraphConfig {
     pub secret: ClientSecret,
     /// How long an answer counts, up to 5 minutes: so long may somebody go on who was taken out of a group.
     pub cache: Duration,
+    /// How often callers who are in are looked at again.
+    pub recheck: Duration,
     /// How long a look-up may take. Callers wait for it.
     pub patience: Duration,
     /// Where Graph and the token endpoint are instead of where the cloud has them, for tests; loopback only.
@@ -58,10 +60,10 @@ pub struct GraphConfig {
 }
 
 impl GraphConfig {
-    /// Answers that count for a minute.
+    /// Answers that count for a minute, and a look at who is in every five minutes.
     pub fn new(client_id: String, secret: ClientSecret) -> Self {
-        let (cache, patience) = (Duration::from_secs(60), super::PATIENCE);
-        GraphConfig { client_id, secret, cache, patience, url: None }
+        let (cache, recheck) = (Duration::from_secs(60), Duration::from_secs(300));
+        GraphConfig { client_id, secret, cache, recheck, patience: super::PATIENCE, url: None }
     }
 
     /// Graph's address and that of the token endpoint's server.

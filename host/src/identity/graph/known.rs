@@ -45,7 +45,7 @@ pub(super) struct Question {
 
 /// Graph has not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Silent;
+pub(super) struct Silent;
 
 /// The memory of one provider.
 pub(super) struct Known {

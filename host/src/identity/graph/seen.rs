@@ -35,7 +35,7 @@ pub(super) struct Account {
 
 /// An answer, with what was asked and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(super) struct Seen {
     pub(super) at: Timestamp,
     pub(super) asked: Arc<BTreeSet<String>>,
     /// `None`: the tenant has no such object.
@@ -44,35 +44,58 @@ pub(crate) struct Seen {
 
 /// Why a token does not count any more, although it is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(super) enum Lost {
     /// The object is gone.
     Gone,
     /// The account is disabled.
     Disabled,
     /// All sign-ins before some moment were taken back, and the token is from before it.
     SignedOut,
+    /// A group that was held is not any more.
+    Group,
+    /// What it was taken for it is not.
+    Kind,
 }
 
 impl Lost {
     /// The end of a sentence.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Lost::Gone => "your account is gone",
             Lost::Disabled => "your account is disabled",
             Lost::SignedOut => "your sign-ins were revoked after your token was issued",
+            Lost::Group => "you are no longer in a group that you were in when you were let in",
+            Lost::Kind => "your account is of another kind than it was taken for when you were let in",
         }
     }
 }
 
 impl Seen {
     /// Why tokens of this object do not count any more.
-    pub(crate) fn lost(&self, facts: &IdentityFacts) -> Option<Lost> {
+    fn lost(&self, facts: &IdentityFacts) -> Option<Lost> {
         let Some(account) = &self.account else { return Some(Lost::Gone) };
         match account.sessions_from {
             _ if !account.enabled => Some(Lost::Disabled),
             Some(from) if facts.issued_at < from => Some(Lost::SignedOut),
             _ => None,
         }
+    }
+
+    /// What is no longer as it was when these facts let somebody in. Any group that the policy names counts, not only the one that a
+    /// grant was matched by: plugins were told of it when the session began.
+    pub(super) fn no_longer(&self, facts: &IdentityFacts) -> Option<Lost> {
+        if let Some(lost) = self.lost(facts) {
+            return Some(lost);
+        }
+        let Some(account) = &self.account else { return Some(Lost::Gone) };
+        let held = match &facts.groups {
+            Groups::Known(held) | Groups::Asked { held, .. } => held,
+            Groups::Unknown => &BTreeSet::new(),
+        };
+        if held.iter().any(|id| self.asked.contains(id) && !account.held.contains(id)) {
+            return Some(Lost::Group);
+        }
+        (settled(facts.kind, account.kind) != facts.kind).then_some(Lost::Kind)
     }
 
     /// The facts with what the token left open. Nothing that the token did say is taken from Graph, but for one thing: a user

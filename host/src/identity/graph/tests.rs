@@ -1,6 +1,7 @@
 //! Tokens of a local issuer, completed by a local Graph.
 
 mod attacks;
+mod standing;
 
 use super::*;
 use crate::demo::graph::{
