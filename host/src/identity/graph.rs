@@ -2,7 +2,8 @@
 //!
 //! Entra puts no groups into the tokens of applications and leaves them out where they are too many, and its markers of agents
 //! can be missing. Where a provider has `graph`, its tenant's own directory is asked. This is the second module that makes an
-//! [`Identity`], beside the reading of tokens, and only out of one that a token has proved: it adds to it.
+//! [`Identity`], beside the reading of tokens: it adds to one that a token has proved, and vouches for persons who have no token
+//! here ([`Identities::vouched`]).
 //!
 //! What may go wrong: Graph is slow, or down. Then nothing is added, and the identity says so ([`Completeness::Open`]): it may do
 //! what its token alone proves, and is told to come back where that is not enough.
@@ -25,8 +26,8 @@ use super::config::{Cloud, LoopbackHttp, ProviderProblem};
 use super::fetch::Fetcher;
 use super::{Completeness, Identities, Identity, claims};
 use chaperone_core::Timestamp;
-use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
-use chaperone_core::name::ProviderName;
+use chaperone_core::identity::{Audience, CallerKind, Groups, IdentityFacts};
+use chaperone_core::name::{Principal, ProviderName};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use client::{Client, Place};
 use known::{Known, Question, Whom};
@@ -43,6 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// does not list them; `check` refuses such a file.
 pub const MAX_ASKED: usize = 400;
 
+/// What stands in the place of a token's id where there is none.
+const VOUCHED: &str = "vouched-for-by-the-directory";
+
 /// The groups of a provider that the policy of the moment names.
 pub type PolicyGroups<'a> = &'a (dyn Fn(&ProviderName) -> BTreeSet<String> + Send + Sync);
 
@@ -51,6 +55,8 @@ pub(super) struct Graph {
     known: Arc<Known>,
     cache_seconds: i64,
     recheck: Duration,
+    /// The gateway's own application.
+    client_id: String,
     /// What was asked last: the same for everybody until the policy changes, and kept once.
     asked: Mutex<Arc<BTreeSet<String>>>,
 }
@@ -87,6 +93,7 @@ pub(super) fn build(
         known: Arc::new(Known::new(provider.clone(), clients, config.patience)),
         cache_seconds: i64::try_from(config.cache.as_secs()).unwrap_or(0),
         recheck: config.recheck,
+        client_id: config.client_id.clone(),
         asked: Mutex::default(),
     })
 }
@@ -109,14 +116,26 @@ impl Graph {
         now: Timestamp,
         runtime: &Handle,
     ) -> Result<Arc<Seen>, Silent> {
+        let whom = Whom { tenant: facts.tenant.clone(), object_id: facts.object_id.clone() };
+        self.look_at(whom, place(facts.kind), groups, age, now, runtime).await
+    }
+
+    async fn look_at(
+        &self,
+        whom: Whom,
+        place: Place,
+        groups: BTreeSet<String>,
+        age: Age,
+        now: Timestamp,
+        runtime: &Handle,
+    ) -> Result<Arc<Seen>, Silent> {
         let not_before = match age {
             // Exclusive: an answer counts for less than the whole time.
             Age::Cached => Timestamp::from_second(now.as_second() - self.cache_seconds + 1),
             Age::Fresh => Ok(now),
         };
         let not_before = not_before.map_err(|_| Silent)?;
-        let whom = Whom { tenant: facts.tenant.clone(), object_id: facts.object_id.clone() };
-        let question = Question { whom, place: place(facts.kind), groups: self.once(groups), not_before };
+        let question = Question { whom, place, groups: self.once(groups), not_before };
         self.known.ask(&question, now, runtime).await
     }
 
@@ -203,6 +222,76 @@ impl Identities {
         let seen = graph.look(facts, groups(&facts.provider), Age::Fresh, now, &self.runtime()).await;
         seen.ok().map(Standing)
     }
+}
+
+impl Identities {
+    /// An identity for a person who is not here with a token, of whom another channel has proved that it is this principal: a
+    /// decision by a signed message, for one.
+    ///
+    /// A second maker of [`Identity`], because such a decision has to go through the same rules as any other, and they ask for one. Its
+    /// proof is the directory's own word, not older than any other answer of it: the principal is spelled as a token would
+    /// spell it, its tenant is one that is configured, and the account is an enabled member's, no guest's and no agent's. It says
+    /// nothing of who sent the message: that is the caller's to prove. It has no app roles, lasts as long as the answer counts, and
+    /// is in those of the policy's groups that the directory says.
+    ///
+    /// # Errors
+    /// Anything else, and while Graph does not answer: fails closed.
+    #[allow(dead_code, reason = "for decisions that come without a token")]
+    pub(crate) async fn vouched(
+        &self,
+        principal: &Principal,
+        groups: PolicyGroups<'_>,
+        now: Timestamp,
+    ) -> Result<Identity, Refusal> {
+        let (provider, tenant, object_id) = parts(principal).ok_or_else(nobody)?;
+        let graph =
+            self.graphs.get(&provider).filter(|graph| graph.known.asks_in(tenant)).ok_or_else(nobody)?;
+        let whom = Whom { tenant: tenant.to_owned(), object_id: object_id.to_owned() };
+        let asked = groups(&provider);
+        let seen = graph.look_at(whom, Place::Users, asked, Age::Cached, now, &self.runtime()).await;
+        let seen = seen.map_err(|Silent| silent())?;
+        let account = seen.member().ok_or_else(nobody)?;
+        let ends = seen.at.as_second() + graph.cache_seconds;
+        let facts = IdentityFacts {
+            principal: principal.clone(),
+            tenant: tenant.to_owned(),
+            object_id: object_id.to_owned(),
+            kind: CallerKind::Human,
+            groups: Groups::Asked { held: account.held.clone(), asked: seen.asked.as_ref().clone() },
+            roles: BTreeSet::new(),
+            // No application acts for them; the gateway has asked.
+            actor: graph.client_id.clone(),
+            blueprint: None,
+            display_name: None,
+            sponsors: Vec::new(),
+            // It decides, and opens nothing.
+            audience: Audience::Approvers,
+            credential_id: VOUCHED.to_owned(),
+            issued_at: seen.at,
+            expires_at: Timestamp::from_second(ends).map_err(|_| nobody())?,
+            provider,
+        };
+        Ok(Identity { facts: Arc::new(facts), completeness: Completeness::Complete })
+    }
+}
+
+/// A principal of this module's providers, taken apart; none in another spelling than tokens have.
+fn parts(principal: &Principal) -> Option<(ProviderName, &str, &str)> {
+    let mut parts = principal.as_str().split('/');
+    let (provider, tenant, object_id) = (parts.next()?, parts.next()?, parts.next()?);
+    let whole = parts.next().is_none() && claims::is_guid(tenant) && claims::is_guid(object_id);
+    Some((ProviderName::new(provider).ok().filter(|_| whole)?, tenant, object_id))
+}
+
+/// The same words for every reason: who sends such a message may try any principal.
+fn nobody() -> Refusal {
+    Refusal::new(RefusalCode::CredentialInvalid, "the directory knows no enabled member under this principal")
+        .hint("Check how the person is named in the configuration, and their account.")
+}
+
+fn silent() -> Refusal {
+    Refusal::new(RefusalCode::ProviderUnavailable, "the identity provider does not answer now")
+        .hint("Try again in a few seconds; tell the operator if it stays so.")
 }
 
 fn no_longer_counts(lost: Lost) -> Refusal {

@@ -83,6 +83,11 @@ impl Known {
         Known { provider, clients, patience, entries: Mutex::default(), places }
     }
 
+    /// Whether it is about this tenant.
+    pub(super) fn asks_in(&self, tenant: &str) -> bool {
+        self.clients.contains_key(tenant)
+    }
+
     /// The answer from memory, or a new one.
     pub(super) async fn ask(
         self: &Arc<Self>,

@@ -81,6 +81,11 @@ impl Seen {
         }
     }
 
+    /// The account, if it is an enabled member's.
+    pub(super) fn member(&self) -> Option<&Account> {
+        self.account.as_ref().filter(|account| account.enabled && account.kind == AccountKind::Member)
+    }
+
     /// What is no longer as it was when these facts let somebody in. Any group that the policy names counts, not only the one that a
     /// grant was matched by: plugins were told of it when the session began.
     pub(super) fn no_longer(&self, facts: &IdentityFacts) -> Option<Lost> {

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod standing;
+mod vouched;
 
 use super::*;
 use crate::demo::graph::{
