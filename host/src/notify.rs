@@ -32,7 +32,7 @@ mod tests;
 mod webhook;
 
 pub use message::Page;
-pub use slack::hook::{Vouch, VouchForNobody, Vouched};
+pub use slack::hook::{Vouch, Vouched};
 
 /// How often each channel looks for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

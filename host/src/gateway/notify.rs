@@ -3,11 +3,29 @@
 use super::run::{Reference, StartError};
 use crate::config::{self, Config};
 use crate::grant::Grants;
+use crate::identity::Identities;
 use crate::metrics::Metrics;
-use crate::notify::{ChannelConfig, Content, Kind, LoopbackHttp, Notifier, Page};
+use crate::notify::{ChannelConfig, Content, Kind, LoopbackHttp, Notifier, Page, Vouch, Vouched};
 use crate::state::Route;
 use crate::target::SecretSource;
+use chaperone_core::Timestamp;
+use chaperone_core::name::Principal;
 use std::sync::Arc;
+
+/// The directories of the configured providers, for people who press a button instead of sending a token.
+pub(super) struct Directories {
+    pub(super) identities: Arc<Identities>,
+    pub(super) grants: Grants,
+}
+
+impl Vouch for Directories {
+    fn vouch<'a>(&'a self, principal: &'a Principal, now: Timestamp) -> Vouched<'a> {
+        Box::pin(async move {
+            let groups = |provider: &_| self.grants.groups_of(provider);
+            self.identities.vouched(principal, &groups, now).await
+        })
+    }
+}
 
 /// What each channel is told of.
 pub(super) fn routes(config: &Config) -> Vec<Route> {

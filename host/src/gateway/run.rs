@@ -14,7 +14,6 @@ use crate::grant::Grants;
 use crate::identity::{Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
 use crate::metrics::Metrics;
-use crate::notify::VouchForNobody;
 use crate::protocol::postgres::{Discovery, Postgres};
 use crate::recorder::{Caps, Recorder, RecorderConfig};
 use crate::target::{SecretSource, Target, TargetTls};
@@ -138,8 +137,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
     reloader.loaded().await;
     recheck::spawn(&identities, &grants, &accepting, &stop);
-    // Until there is somebody who can look up a person's groups without a token of theirs.
-    let hooks = notifier.hooks(grants.clone(), Arc::new(VouchForNobody));
+    let directories = notify::Directories { identities: Arc::clone(&identities), grants: grants.clone() };
+    let hooks = notifier.hooks(grants.clone(), Arc::new(directories));
     let router = crate::api::router(identities, grants, live, reloader.clone()).merge(hooks);
     let api_places = serve_http::API_CONNECTIONS;
     let transport = Transport::Tls(Arc::clone(&tls));

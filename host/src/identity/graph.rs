@@ -236,7 +236,6 @@ impl Identities {
     ///
     /// # Errors
     /// Anything else, and while Graph does not answer: fails closed.
-    #[allow(dead_code, reason = "for decisions that come without a token")]
     pub(crate) async fn vouched(
         &self,
         principal: &Principal,
@@ -244,8 +243,10 @@ impl Identities {
         now: Timestamp,
     ) -> Result<Identity, Refusal> {
         let (provider, tenant, object_id) = parts(principal).ok_or_else(nobody)?;
-        let graph =
-            self.graphs.get(&provider).filter(|graph| graph.known.asks_in(tenant)).ok_or_else(nobody)?;
+        let graph = self.graphs.get(&provider).ok_or_else(no_directory)?;
+        if !graph.known.asks_in(tenant) {
+            return Err(nobody());
+        }
         let whom = Whom { tenant: tenant.to_owned(), object_id: object_id.to_owned() };
         let asked = groups(&provider);
         let seen = graph.look_at(whom, Place::Users, asked, Age::Cached, now, &self.runtime()).await;
@@ -287,6 +288,13 @@ fn parts(principal: &Principal) -> Option<(ProviderName, &str, &str)> {
 fn nobody() -> Refusal {
     Refusal::new(RefusalCode::CredentialInvalid, "the directory knows no enabled member under this principal")
         .hint("Check how the person is named in the configuration, and their account.")
+}
+
+/// Of a provider whose directory is not asked nobody is vouched for: fails closed.
+fn no_directory() -> Refusal {
+    let what =
+        "this gateway cannot look up which groups you are in, so nobody decides without a token of theirs";
+    Refusal::new(RefusalCode::ProviderUnavailable, what).hint("Open the page to decide.")
 }
 
 fn silent() -> Refusal {

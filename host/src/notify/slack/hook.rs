@@ -26,7 +26,7 @@ use axum::routing::post;
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{ApprovalId, State as Standing, Verdict};
 use chaperone_core::name::Principal;
-use chaperone_core::refusal::{Refusal, RefusalCode};
+use chaperone_core::refusal::Refusal;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::pin::Pin;
@@ -53,21 +53,6 @@ pub trait Vouch: Send + Sync {
     /// # Errors
     /// What the person is told instead.
     fn vouch<'a>(&'a self, principal: &'a Principal, now: Timestamp) -> Vouched<'a>;
-}
-
-/// Vouches for nobody: fails closed.
-pub struct VouchForNobody;
-
-impl Vouch for VouchForNobody {
-    fn vouch<'a>(&'a self, _: &'a Principal, _: Timestamp) -> Vouched<'a> {
-        Box::pin(async {
-            Err(Refusal::new(
-                RefusalCode::ProviderUnavailable,
-                "this gateway cannot look up which groups you are in, so nobody decides from Slack",
-            )
-            .hint("Open the page to decide."))
-        })
-    }
 }
 
 /// What the hook stands on.

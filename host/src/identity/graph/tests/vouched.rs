@@ -1,6 +1,7 @@
 //! Persons without a token, for whom the directory vouches.
 
 use super::*;
+use chaperone_core::identity::Audience;
 use chaperone_core::name::Principal;
 
 impl Scene {
@@ -22,6 +23,8 @@ async fn the_directory_vouches_for_an_enabled_member_with_its_groups() {
     let by_token = scene.identify(&token).await;
     let by_token = scene.complete(&by_token, 0).await.unwrap();
     let expected = IdentityFacts {
+        // It decides, and opens nothing.
+        audience: Audience::Approvers,
         credential_id: VOUCHED.to_owned(),
         issued_at: later(0),
         expires_at: later(60),
@@ -69,10 +72,11 @@ async fn nobody_else_is_vouched_for() {
         format!("corp/{TENANT}"),
         format!("corp/{TENANT}/ann"),
         format!("corp/{OTHER_TENANT}/{OBJECT}"),
-        format!("other/{TENANT}/{OBJECT}"),
     ] {
         assert_eq!(scene.vouched(&principal, 2000).await.unwrap_err(), nobody(), "{principal}");
     }
+    let elsewhere = format!("other/{TENANT}/{OBJECT}");
+    assert_eq!(scene.vouched(&elsewhere, 2000).await.unwrap_err(), no_directory());
     assert_eq!(scene.graph.asked().len(), asked, "nothing was asked about them");
 
     scene.graph.behave(GraphBehaviour::Fails(500, None));
