@@ -26,6 +26,7 @@ mod problem;
 mod provider;
 mod report;
 mod secret;
+mod signin;
 mod source;
 mod subject;
 mod target;
@@ -50,6 +51,7 @@ pub(crate) use provider::is_loopback;
 pub use provider::{Cloud, Provider, ProviderKind};
 pub use report::{Outcome, Report};
 pub use secret::{Secret, SecretReference};
+pub use signin::SignIn;
 pub use source::Source;
 pub use subject::{Group, Subject};
 pub use target::{Credential, Protocol, Target, TargetTls};
@@ -225,6 +227,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     check_approvers(&providers, &groups, &grants, &names);
     let around = notify::Around { providers: &providers, targets: &targets, vault, names: &mut names };
     let notify = decode_notify(&mut fields, around);
+    check_sign_in(listen.as_ref(), &providers, &names);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
     let recording = recording.and_then(|item| Recording::decode(item, vault));
@@ -326,6 +329,22 @@ fn decode_people<'a>(fields: &mut Fields<'a>, providers: &[Provider], names: &mu
     });
     person::check_repeats(&people);
     people.into_iter().map(|(_, person)| person).collect()
+}
+
+/// Browsers come back to the address that is registered, so it has to be said.
+fn check_sign_in(listen: Option<&Listen>, providers: &[Provider], names: &Names<'_>) {
+    if listen.is_none_or(|listen| listen.public_url.is_some()) {
+        return;
+    }
+    let signs_in = |one: &&Provider| one.approvers.as_ref().is_some_and(|own| own.sign_in.is_some());
+    for provider in providers.iter().filter(signs_in) {
+        if let Some(item) = names.definition(names::Kind::Provider, provider.name.as_str()) {
+            item.invalid(
+                "people sign in here, and `listen.public_url` is not set",
+                "set it: browsers come back to `/console/callback` there, as it is registered",
+            );
+        }
+    }
 }
 
 /// Warns where what agents are given could approve, if a person got hold of it or an agent passed for one.

@@ -4,6 +4,7 @@
 //! out: no permit without an identity, no lease without a permit and an open recording, no session without all of them.
 
 mod notify;
+mod pages;
 mod policy;
 mod recheck;
 mod reload;

@@ -24,6 +24,7 @@ mod keys;
 mod mapping;
 mod presets;
 mod problem;
+pub mod signin;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -53,7 +54,7 @@ use keys::{BACKGROUND_INTERVAL, BACKGROUND_RETRY, KeyStore, NoKey, Outcome};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use token::Unverified;
+use token::{Unverified, Verified};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -175,6 +176,17 @@ impl Identities {
 
     /// As [`Identities::identify`], with the exact problem: for records and the audit trail, not for clients.
     pub async fn check(&self, credential: &Credential, now: Timestamp) -> Result<Identity, TokenProblem> {
+        let (verified, issuer) = self.verified(credential, now).await?;
+        let facts = Arc::new(issuer.rules.facts(&verified, now)?);
+        Ok(Identity { facts, completeness: Completeness::Complete })
+    }
+
+    /// What a configured provider has signed, whatever it says.
+    async fn verified<'a>(
+        &'a self,
+        credential: &'a Credential,
+        now: Timestamp,
+    ) -> Result<(Verified<'a>, &'a Issuer), TokenProblem> {
         let token = Unverified::read(credential.text())?;
         let issuer = self.issuers.get(token.issuer()).ok_or(TokenProblem::IssuerUnknown)?;
         let key =
@@ -187,9 +199,7 @@ impl Identities {
         if !key.is_for(&issuer.rules.key_issuers, &issuer.rules.tenant) {
             return Err(TokenProblem::KeyOfOtherIssuer);
         }
-        let verified = token.verify(&key)?;
-        let facts = Arc::new(issuer.rules.facts(&verified, now)?);
-        Ok(Identity { facts, completeness: Completeness::Complete })
+        Ok((token.verify(&key)?, issuer))
     }
 
     /// What carries fetches: the control runtime, once it is known.

@@ -6,6 +6,7 @@ pub mod api;
 pub mod builtin;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod demo;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

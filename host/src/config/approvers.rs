@@ -3,22 +3,39 @@
 use super::decode::Item;
 use super::problem::quote;
 use super::provider::{MAX_PER_PROVIDER, audience, guid, texts, word};
+use super::secret::Vault;
+use super::signin::{Fits, SignIn};
 
 /// The registration that approvers sign in with: its tokens approve, and open nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Approvers {
     /// Accepted audiences, exact; none of them one of the provider's. Never empty.
     pub audiences: Vec<String>,
     /// The client applications that people sign in with. Never empty.
     pub clients: Vec<String>,
+    /// How they sign in with a browser, if they do here.
+    pub sign_in: Option<SignIn>,
+}
+
+/// What of its provider a registration has to fit to.
+pub(super) struct Around<'a> {
+    /// The provider's other audiences.
+    pub(super) agents: &'a [String],
+    /// Whether clients are GUIDs.
+    pub(super) entra: bool,
+    /// Whether http on loopback is accepted.
+    pub(super) allow_http_loopback: Option<bool>,
+    /// Whether the provider's discovery document is known.
+    pub(super) discovered: bool,
 }
 
 impl Approvers {
-    /// `agents`: the provider's other audiences. `entra`: whether clients are GUIDs.
-    pub(super) fn decode(item: &Item<'_>, agents: &[String], entra: bool) -> Option<Self> {
+    pub(super) fn decode(item: &Item<'_>, around: &Around<'_>, vault: &Vault<'_>) -> Option<Self> {
+        let &Around { agents, entra, allow_http_loopback, discovered } = around;
         let mut fields = item.fields()?;
         let audiences = fields.need("audience", "the exact `aud` of the tokens that approvers sign in with");
         let clients = fields.need("clients", "the ids of the applications that people sign in with");
+        let sign_in = fields.get("sign_in");
         fields.finish();
         for item in [&audiences, &clients].into_iter().flatten().filter(|item| item.is_empty_list()) {
             item.no_effect(format!("nobody could approve: `{}` is empty", item.name()), "list at least one");
@@ -36,12 +53,17 @@ impl Approvers {
         };
         let audiences = texts(audiences.as_ref(), MAX_PER_PROVIDER, &audience);
         let clients = texts(clients.as_ref(), MAX_PER_PROVIDER, &|item| client(item, entra));
-        (!audiences.is_empty() && !clients.is_empty()).then_some(Approvers { audiences, clients })
+        let fits = Fits { entra, clients: &clients, allow_http_loopback, discovered };
+        let sign_in = match sign_in {
+            None => Some(None),
+            Some(item) => SignIn::decode(&item, &fits, vault).map(Some),
+        }?;
+        (!audiences.is_empty() && !clients.is_empty()).then_some(Approvers { audiences, clients, sign_in })
     }
 }
 
 /// A client application's id.
-fn client(item: &Item<'_>, entra: bool) -> Option<String> {
+pub(super) fn client(item: &Item<'_>, entra: bool) -> Option<String> {
     let text = word(item, "a client's id")?;
     if !entra {
         return Some(text);

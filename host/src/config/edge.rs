@@ -62,7 +62,7 @@ fn public_url(item: &Item<'_>) -> Option<String> {
 }
 
 /// RFC 6749, section 3.3: words parted by single spaces.
-fn scope_of(item: &Item<'_>) -> Option<String> {
+pub(super) fn scope_of(item: &Item<'_>) -> Option<String> {
     let text = item.text("the scopes to ask for")?;
     let may_stand = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     let fits =

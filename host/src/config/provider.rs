@@ -4,7 +4,7 @@
 //! stand for anyone (the "nOAuth" class of take-overs). Bounds are those of [`crate::identity`], so that what is accepted here
 //! is what the gateway starts with.
 
-use super::approvers::Approvers;
+use super::approvers::{Approvers, Around};
 use super::claims;
 use super::decode::Item;
 use super::graph::Graph;
@@ -44,7 +44,7 @@ pub enum Cloud {
 }
 
 /// One provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Provider {
     /// Its name in principals.
     pub name: ProviderName,
@@ -79,6 +79,18 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// The discovery document that browsers are sent by, if it is known.
+    pub fn discovery(&self) -> Option<String> {
+        let entra = || match (self.kind, self.tenants.as_slice()) {
+            (ProviderKind::Entra, [tenant]) => {
+                let authority = identity::Cloud::from(self.cloud).authority();
+                Some(format!("https://{authority}/{tenant}/v2.0/.well-known/openid-configuration"))
+            }
+            _ => None,
+        };
+        self.discovery_url.clone().or_else(entra)
+    }
+
     pub(crate) fn decode<'a>(item: &Item<'a>, vault: &Vault<'_>, names: &mut Names<'a>) -> Option<Self> {
         let mut fields = item.fields()?;
         let name_item = fields.need("name", "a short name; it is the first part of principals");
@@ -115,7 +127,9 @@ impl Provider {
         let issuers =
             texts(given.issuers.as_ref(), MAX_PER_PROVIDER, &|item| issuer(item, allow, known.as_deref()));
         let audiences = texts(given.audiences.as_ref(), MAX_PER_PROVIDER, &audience);
-        let approvers = given.approvers.as_ref().map(|item| Approvers::decode(item, &audiences, entra));
+        let discovered = given.discovery.is_some() || (entra && tenants.len() == 1);
+        let around = Around { agents: &audiences, entra, allow_http_loopback: allow, discovered };
+        let approvers = given.approvers.as_ref().map(|item| Approvers::decode(item, &around, vault));
         let human_clients =
             given.human_clients.as_ref().map(|item| texts(Some(item), MAX_PER_PROVIDER, &client));
         let jwks_url = given.jwks.as_ref().and_then(|item| document_url(item, allow));

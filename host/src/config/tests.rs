@@ -114,6 +114,11 @@ fn every_key_is_understood() {
     let approvers = config.providers[0].approvers.as_ref().unwrap();
     assert_eq!(approvers.audiences, ["3d1f0e2c-0000-4000-8000-00000000000b"]);
     assert_eq!(approvers.clients, ["3d1f0e2c-0000-4000-8000-00000000000c"]);
+    let sign_in = approvers.sign_in.as_ref().unwrap();
+    assert_eq!(sign_in.client_id, approvers.clients[0]);
+    assert_eq!(sign_in.secret.as_ref().unwrap().expose(), "value of SIGN_IN_SECRET");
+    assert_eq!(sign_in.scope, "api://chaperone-approvers/approve");
+    assert!(sign_in.discovery_url.as_ref().is_some_and(|url| url.ends_with("/openid-configuration")));
     let ann: Vec<&str> = config.people[0].principals.iter().map(|principal| principal.as_str()).collect();
     assert_eq!(ann[1], "ci/-/ann");
     assert_eq!((ann.len(), config.people[0].name.as_str()), (2, "Ann Smith"));

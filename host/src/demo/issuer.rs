@@ -9,16 +9,17 @@
 //! on one machine and never part of a served gateway. Keys live in memory only.
 
 mod ci;
+mod signin;
 mod spec;
 
 pub use ci::CiToken;
+pub use signin::{Account, Application, Wrong};
 pub use spec::{GroupsClaim, TokenForm, TokenSpec};
 
 use crate::identity::{Cloud, LoopbackHttp, ProviderConfig, ProviderKind};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
@@ -90,6 +91,7 @@ struct Shared {
     keys: Mutex<Vec<Key>>,
     behaviour: Mutex<Behaviour>,
     fetches: AtomicUsize,
+    sign_ins: Mutex<signin::SignIns>,
 }
 
 /// A running issuer of one tenant. Its server ends when this is dropped.
@@ -114,8 +116,9 @@ impl Issuer {
             keys: Mutex::default(),
             behaviour: Mutex::default(),
             fetches: AtomicUsize::new(0),
+            sign_ins: Mutex::default(),
         });
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let router = signin::router().fallback(answer).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             // Serving on an open listener goes on until the task is aborted.
             let _ = axum::serve(listener, router).await;
@@ -175,14 +178,7 @@ impl Issuer {
 
     /// Signs any two texts with this key, whatever they say.
     pub fn sign_by(&self, key_id: &str, header: &str, claims: &str) -> Result<String, IssuerError> {
-        let keys = self.keys();
-        let key = keys.iter().find(|key| key.id == key_id).ok_or(IssuerError::Key)?;
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let mut signature = vec![0; key.pair.public_modulus_len()];
-        key.pair
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
-            .map_err(|_| IssuerError::Key)?;
-        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        self.shared.sign_by(key_id, header, claims)
     }
 
     /// Makes and publishes a new key, which signs from now on; the old ones stay published. Returns the new key's id.
@@ -211,7 +207,7 @@ impl Issuer {
 
     /// The id of the key that signs.
     pub fn newest_key_id(&self) -> String {
-        self.keys().last().map(|key| key.id.clone()).unwrap_or_default()
+        self.shared.newest_key_id()
     }
 
     /// The DER form of the signing key's public half (RFC 8017 `RSAPublicKey`), for tests of key confusion.
@@ -234,7 +230,32 @@ impl Issuer {
     }
 
     fn keys(&self) -> MutexGuard<'_, Vec<Key>> {
-        self.shared.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.keys()
+    }
+}
+
+impl Shared {
+    fn keys(&self) -> MutexGuard<'_, Vec<Key>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sign_ins(&self) -> MutexGuard<'_, signin::SignIns> {
+        self.sign_ins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn newest_key_id(&self) -> String {
+        self.keys().last().map(|key| key.id.clone()).unwrap_or_default()
+    }
+
+    fn sign_by(&self, key_id: &str, header: &str, claims: &str) -> Result<String, IssuerError> {
+        let keys = self.keys();
+        let key = keys.iter().find(|key| key.id == key_id).ok_or(IssuerError::Key)?;
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let mut signature = vec![0; key.pair.public_modulus_len()];
+        key.pair
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
+            .map_err(|_| IssuerError::Key)?;
+        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }
 
@@ -261,18 +282,23 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
 
 fn discovery(shared: &Shared) -> Value {
     let Shared { tenant, address, .. } = shared;
-    json!({
+    let mut document = json!({
         "issuer": Cloud::Public.issuer_v2(tenant),
         "jwks_uri": format!("http://{address}/{tenant}/discovery/v2.0/keys"),
         "token_endpoint": format!("http://{address}/{tenant}/oauth2/v2.0/token"),
         "id_token_signing_alg_values_supported": ["RS256"],
         "tenant_region_scope": "EU",
         "cloud_instance_name": "microsoftonline.com",
-    })
+    });
+    if let Some(document) = document.as_object_mut() {
+        let more = signin::discovered(&format!("http://{address}/{tenant}"));
+        document.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    }
+    document
 }
 
 fn key_document(shared: &Shared) -> Value {
-    let keys = shared.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    let keys = shared.keys();
     let shown = keys.iter().filter(|key| key.publication == Publication::Shown);
     json!({ "keys": shown.map(jwk).collect::<Vec<_>>() })
 }

@@ -7,7 +7,7 @@
 use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, notify, policy, recheck, serve_metrics, store};
+use super::{Gateway, LiveRegistry, notify, pages, policy, recheck, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::Grants;
@@ -134,12 +134,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         };
         listener::accept(postgres.0, &limits, accept_threads, metrics, accept_stop, serve).await;
     });
+    let pages = pages::router(&config, &url, &identities, &grants)?;
     let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
     reloader.loaded().await;
     recheck::spawn(&identities, &grants, &accepting, &stop);
     let directories = notify::Directories { identities: Arc::clone(&identities), grants: grants.clone() };
     let hooks = notifier.hooks(grants.clone(), Arc::new(directories));
-    let router = crate::api::router(identities, grants, live, reloader.clone()).merge(hooks);
+    let router = crate::api::router(identities, grants, live, reloader.clone()).merge(hooks).merge(pages);
     let api_places = serve_http::API_CONNECTIONS;
     let transport = Transport::Tls(Arc::clone(&tls));
     accepting.spawn(serve_http::serve(api.0, transport, api_places, router, stop.clone()));

@@ -261,6 +261,9 @@ pub enum ProviderProblem {
     /// Not a client's id.
     #[error("the client `{0}` is not a GUID")]
     Client(String),
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client for sign-in cannot start: {0}")]
+    HttpClient(String),
     /// Approvers without a client.
     #[error("list at least one client that approvers sign in with")]
     NoClient,

@@ -55,6 +55,8 @@ pub(super) enum FetchError {
     Redirect,
     #[error("the answer has status {0}")]
     Status(StatusCode),
+    #[error("the secret cannot stand in a header")]
+    Secret,
     #[error("the answer is longer than {MAX_DOCUMENT_BYTES} bytes")]
     TooLarge,
 }
@@ -84,6 +86,14 @@ pub(super) struct Fetcher {
     roots: Roots,
 }
 
+/// A body of the type `application/x-www-form-urlencoded` (WHATWG URL standard, section 5.2).
+pub(super) fn form(pairs: &[(&str, &str)]) -> String {
+    // The serializer is the query's; the address around it is nobody's.
+    let Ok(mut url) = Url::parse("https://form.invalid/") else { return String::new() };
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
+}
+
 impl DocumentUrl {
     /// Checks an address.
     pub(super) fn parse(text: &str, loopback: LoopbackHttp) -> Result<Self, UrlError> {
@@ -108,6 +118,11 @@ impl DocumentUrl {
         }
         url.set_query(query);
         DocumentUrl(url)
+    }
+
+    /// The address itself, to send a browser to.
+    pub(super) fn into_url(self) -> Url {
+        self.0
     }
 
     /// Whether both addresses are on one server.
@@ -163,6 +178,33 @@ impl Fetcher {
             StatusCode::OK => Ok(answer.document),
             status => Err(FetchError::Status(status)),
         }
+    }
+
+    /// Posts a form, and gives the answer whatever its status. Neither form nor answer is logged.
+    pub(super) async fn post(
+        &self,
+        url: &DocumentUrl,
+        form: String,
+        authorization: Option<&str>,
+    ) -> Result<(StatusCode, Vec<u8>), FetchError> {
+        let secret = |value: &str| {
+            let mut value = header::HeaderValue::from_str(value).map_err(|_| FetchError::Secret)?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let secret = authorization.map(secret).transpose()?;
+        let fill = |request: RequestBuilder| {
+            let request = request
+                .body(form)
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(header::ACCEPT, "application/json");
+            match secret {
+                None => request,
+                Some(secret) => request.header(header::AUTHORIZATION, secret),
+            }
+        };
+        let answer = self.ask(Method::POST, url, fill).await?;
+        Ok((answer.status, answer.document))
     }
 
     /// Sends a request, to which `fill` adds headers and a body.

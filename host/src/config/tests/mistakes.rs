@@ -377,6 +377,52 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// A provider with approvers who sign in with a browser, and where to.
+fn signing_in(sign_in: &str, listen: &str) -> Vec<String> {
+    let client = "3d1f0e2c-0000-4000-8000-00000000000c";
+    let own = format!(
+        "audiences: [a]\n    approvers: {{ audience: b, clients: {client}, sign_in: {{ {sign_in} }} }}"
+    );
+    found(&format!("{}{listen}\n", GOOD.replace("audiences: [api://chaperone]", &own)))
+}
+
+#[test]
+fn who_signs_in_with_a_browser_needs_a_client_a_scope_and_an_address_to_come_back_to() {
+    let good = "client_id: 3d1f0e2c-0000-4000-8000-00000000000c, scope: api://b/approve";
+    let listen = "listen: { public_url: https://gateway.example }";
+    assert_eq!(signing_in(good, listen), [""; 0]);
+    assert_eq!(signing_in(&format!("{good}, secret: env:SECRET"), listen), [""; 0]);
+    for (sign_in, listen, expected) in [
+        (
+            good.to_owned(),
+            "",
+            "3:11 error people sign in here, and `listen.public_url` is not set | set it: browsers come back to `/console/callback` there, as it is registered",
+        ),
+        (
+            good.replace("00c,", "00d,"),
+            listen,
+            "is none of the approvers' `clients`, so its tokens would be refused | add it there, or write one of them",
+        ),
+        (format!("{good}, secret: hunter2"), listen, "secrets do not stand in this file"),
+        // Never a public client instead.
+        (format!("{good}, secret: env:UNSET"), listen, "`env:UNSET` cannot be read"),
+        (good.replace("scope: api://b/approve", "scope: \"a  b\""), listen, "is no list of scopes"),
+        (format!("{good}, discovery_url: http://127.0.0.1/d"), listen, "http is refused"),
+        ("scope: x".into(), listen, "`client_id` is missing"),
+    ] {
+        let found = signing_in(&sign_in, listen);
+        assert!(matches!(found.as_slice(), [one] if one.contains(expected)), "{sign_in}: {found:#?}");
+    }
+    let tenants = "[8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001, 8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a002]";
+    let own = format!(
+        "audiences: [a]\n    approvers: {{ audience: b, clients: 3d1f0e2c-0000-4000-8000-00000000000c, sign_in: {{ {good} }} }}"
+    );
+    let source = GOOD.replace("audiences: [api://chaperone]", &own);
+    let source = source.replace("[8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001]", tenants);
+    let found = found(&format!("{source}{listen}\n"));
+    assert!(matches!(found.as_slice(), [one] if one.contains("`discovery_url` is missing")), "{found:#?}");
+}
+
 /// What agents are given would approve: said once for each provider, where somebody of it is asked.
 #[test]
 fn approvers_without_a_registration_of_their_own_are_questioned() {

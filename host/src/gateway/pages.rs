@@ -1,0 +1,47 @@
+//! The approvers' pages as they are configured.
+
+use super::run::StartError;
+use crate::config::{self, Config};
+use crate::console;
+use crate::grant::Grants;
+use crate::identity::signin::{SecretReader, SignIn, SignInConfig};
+use crate::identity::{Identities, LoopbackHttp};
+use std::sync::Arc;
+
+/// The approvers' pages; without anybody who could sign in there are none.
+pub(super) fn router(
+    config: &Config,
+    url: &str,
+    identities: &Arc<Identities>,
+    grants: &Grants,
+) -> Result<axum::Router, StartError> {
+    let advice = "check `sign_in` of the provider's `approvers`";
+    let mut sign_ins = Vec::new();
+    for provider in &config.providers {
+        let Some(own) = provider.approvers.as_ref().and_then(|approvers| approvers.sign_in.as_ref()) else {
+            continue;
+        };
+        let what = |why: &dyn std::fmt::Display| format!("provider `{}`: {why}", provider.name);
+        let discovery_url = own.discovery_url.clone().or_else(|| provider.discovery());
+        let discovery_url =
+            discovery_url.ok_or_else(|| StartError::new(what(&"it has no discovery document"), advice))?;
+        let read = |secret: config::Secret| -> SecretReader { Box::new(move || secret.read_again()) };
+        let sign_in = SignIn::new(SignInConfig {
+            provider: provider.name.clone(),
+            client_id: own.client_id.clone(),
+            secret: own.secret.clone().map(read),
+            scope: own.scope.clone(),
+            discovery_url,
+            redirect_uri: console::redirect_uri(url),
+            loopback_http: match provider.allow_http_loopback {
+                true => LoopbackHttp::Allowed,
+                false => LoopbackHttp::Refused,
+            },
+        });
+        sign_ins.push(sign_in.map_err(|problem| StartError::new(what(&problem), advice))?);
+    }
+    if sign_ins.is_empty() {
+        return Ok(axum::Router::new());
+    }
+    Ok(console::router(Arc::clone(identities), sign_ins, grants.clone(), url))
+}
