@@ -30,6 +30,7 @@ mod deliveries;
 mod denials;
 mod explain;
 mod handlers;
+pub mod login;
 mod problem;
 mod reload;
 #[cfg(test)]

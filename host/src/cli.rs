@@ -10,6 +10,7 @@ mod deliveries;
 mod denials;
 mod explain;
 mod failure;
+mod login;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
     //! What the fuzz targets call of the replay.
@@ -34,7 +35,6 @@ pub use wiring::DemoArgs;
 
 use chaperone_core::name::SessionId;
 use clap::{Parser, Subcommand};
-use client::Client;
 use print::Audience;
 use recordings::{Pace, What};
 use remote::Verdict;
@@ -50,7 +50,7 @@ Exit codes:
   4  a recording does not verify
 
 Environment:
-  CHAPERONE_TOKEN    your token; or name a file with --token-file
+  CHAPERONE_TOKEN    your token; or name a file with --token-file, or sign in with `chaperone login`
   CHAPERONE_GATEWAY  the gateway's URL
   CHAPERONE_CA       the authority of the gateway's certificate
   CHAPERONE_CONFIG   the configuration file
@@ -101,6 +101,10 @@ pub enum Command {
     },
     /// Try everything on this machine: a PostgreSQL, a token issuer, agents and an approver
     Demo(DemoArgs),
+    /// Sign in at the gateway's identity provider; later commands use, and renew, the token that it gives
+    Login,
+    /// Forget the token of `login`
+    Logout,
     /// Ask for a window on a target
     Request(RequestArgs),
     /// List your windows
@@ -208,7 +212,8 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
-    let connect = || Client::new(&cli.gateway, &|name| std::env::var(name).ok());
+    let variable = |name: &str| std::env::var(name).ok();
+    let connect = || login::connect(&cli.gateway, &variable);
     let folder = |place: Place| match place.recordings {
         Some(folder) => Ok(folder),
         None => check::recordings_folder(&cli.config, audience),
@@ -223,24 +228,26 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
             let warnings = if strict { check::Warnings::Refused } else { check::Warnings::Allowed };
             check::run(&file.unwrap_or(cli.config), warnings, audience)
         }
-        Command::Request(args) => remote::request(&connect()?, &args, audience).await,
-        Command::Windows => remote::windows(&connect()?, audience).await,
-        Command::Approvals => remote::approvals(&connect()?, audience).await,
+        Command::Login => login::login(&cli.gateway, &variable, audience).await,
+        Command::Logout => login::logout(&cli.gateway, &variable, audience),
+        Command::Request(args) => remote::request(&connect().await?, &args, audience).await,
+        Command::Windows => remote::windows(&connect().await?, audience).await,
+        Command::Approvals => remote::approvals(&connect().await?, audience).await,
         Command::Approve { id, comment } => {
-            remote::decide(&connect()?, &id, Verdict::Approve, comment.as_deref(), audience).await
+            remote::decide(&connect().await?, &id, Verdict::Approve, comment.as_deref(), audience).await
         }
         Command::Reject { id, comment } => {
-            remote::decide(&connect()?, &id, Verdict::Reject, comment.as_deref(), audience).await
+            remote::decide(&connect().await?, &id, Verdict::Reject, comment.as_deref(), audience).await
         }
-        Command::Revoke { id } => remote::revoke(&connect()?, &id, audience).await,
-        Command::Deny(args) => denials::deny(&connect()?, &args, audience).await,
-        Command::Deliveries => deliveries::deliveries(&connect()?, audience).await,
-        Command::Denials => denials::denials(&connect()?, audience).await,
-        Command::Reload => remote::reload(&connect()?, audience).await,
-        Command::Explain(args) if args.live => explain::by_gateway(&connect()?, &args, audience).await,
+        Command::Revoke { id } => remote::revoke(&connect().await?, &id, audience).await,
+        Command::Deny(args) => denials::deny(&connect().await?, &args, audience).await,
+        Command::Deliveries => deliveries::deliveries(&connect().await?, audience).await,
+        Command::Denials => denials::denials(&connect().await?, audience).await,
+        Command::Reload => remote::reload(&connect().await?, audience).await,
+        Command::Explain(args) if args.live => explain::by_gateway(&connect().await?, &args, audience).await,
         Command::Explain(args) => explain::by_file(&cli.config, &args, audience),
-        Command::Lift { id } => denials::lift(&connect()?, &id, audience).await,
-        Command::Sessions { live: true, .. } => remote::sessions(&connect()?, audience).await,
+        Command::Lift { id } => denials::lift(&connect().await?, &id, audience).await,
+        Command::Sessions { live: true, .. } => remote::sessions(&connect().await?, audience).await,
         Command::Sessions { limit, place, .. } => {
             recordings::sessions(&folder(place)?, limit.into(), audience)
         }

@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod grant;
 mod graph;
 mod labels;
+mod login;
 mod names;
 mod node;
 mod notify;
@@ -42,6 +43,7 @@ pub use edge::{Limits, Listen, Oauth, Recording, State, Tls};
 pub use grant::{Grant, When};
 pub use graph::Graph;
 pub use labels::Labels;
+pub use login::Login;
 pub(crate) use notify::post_url;
 pub use notify::{Channel, ChannelKind, Content};
 pub use person::Person;
@@ -198,10 +200,11 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     let mut names = Names::default();
     let gateway = fields.get("gateway");
     let named = gateway.as_ref().and_then(|item| item.plain_name("a gateway's name").map(str::to_owned));
-    let listen = Listen::decode(fields.get("listen"));
+    let (mut listen, login) = Listen::decode(fields.get("listen"));
     let tls = fields.need("tls", "`self-signed` for a trial, or `certificate` and `key`");
-    let tls = tls.and_then(|item| Tls::decode(item, listen.as_ref()?, vault));
+    let tls = tls.and_then(|item| Tls::decode(item, &listen, vault));
     let providers = decode_providers(&mut fields, vault, &mut names);
+    listen.login = login.and_then(|item| Login::decode(&item, &providers, &mut names));
     let groups = decode_groups(&mut fields, &providers, &mut names);
     let operators = fields.get("operators");
     let operators =
@@ -227,7 +230,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     check_approvers(&providers, &groups, &grants, &names);
     let around = notify::Around { providers: &providers, targets: &targets, vault, names: &mut names };
     let notify = decode_notify(&mut fields, around);
-    check_sign_in(listen.as_ref(), &providers, &names);
+    check_sign_in(&listen, &providers, &names);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
     let recording = recording.and_then(|item| Recording::decode(item, vault));
@@ -248,7 +251,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     Some(Config {
         source,
         gateway: named,
-        listen: listen?,
+        listen,
         tls: tls?,
         providers,
         groups,
@@ -332,8 +335,8 @@ fn decode_people<'a>(fields: &mut Fields<'a>, providers: &[Provider], names: &mu
 }
 
 /// Browsers come back to the address that is registered, so it has to be said.
-fn check_sign_in(listen: Option<&Listen>, providers: &[Provider], names: &Names<'_>) {
-    if listen.is_none_or(|listen| listen.public_url.is_some()) {
+fn check_sign_in(listen: &Listen, providers: &[Provider], names: &Names<'_>) {
+    if listen.public_url.is_some() {
         return;
     }
     let signs_in = |one: &&Provider| one.approvers.as_ref().is_some_and(|own| own.sign_in.is_some());

@@ -14,6 +14,7 @@ mod build;
 mod caller;
 mod claims;
 mod config;
+pub mod device;
 mod fetch;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

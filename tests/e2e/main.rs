@@ -11,6 +11,7 @@ mod graph;
 mod holds;
 mod leaks;
 mod limits;
+mod login;
 mod logs;
 mod main_job;
 mod masking;

@@ -3,9 +3,15 @@
 //! The configuration is a file and is loaded like any operator's. A test changes what it is about with [`Setting`], and
 //! gets tokens for whoever it needs from a local issuer.
 
+mod minting;
+mod signin;
+
+pub use minting::{MINTER, Minting, documented_set_up};
+pub use signin::{APPROVERS, CONSOLE, SignIn};
+
 use crate::process::{Ran, run};
 use crate::psql::Psql;
-use crate::{sources, tools};
+use crate::tools;
 use anyhow::{Context, Result, bail, ensure};
 use chaperone::config;
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
@@ -63,53 +69,8 @@ pub struct Setting {
     pub minting: Option<Minting>,
     /// More targets, each with a grant for [`AGENTS`].
     pub more_targets: Vec<OtherTarget>,
-}
-
-/// A target whose server is set up as `host/docs/minting.md` says.
-#[derive(Debug, Clone)]
-pub struct Minting {
-    /// The gateway's name.
-    pub gateway: String,
-    /// Who gets what sessions have made.
-    pub owned_to: Option<String>,
-    /// The roles of both grants.
-    pub roles: String,
-    /// What else is set up at the server, as superuser.
-    pub more_sql: String,
-}
-
-impl Default for Minting {
-    fn default() -> Self {
-        Minting {
-            gateway: "one".into(),
-            owned_to: None,
-            roles: "logs_reader".into(),
-            more_sql: String::new(),
-        }
-    }
-}
-
-/// The role of [`Minting`] that makes roles.
-pub const MINTER: &str = "chaperone";
-
-/// The SQL that the documentation tells an administrator to run.
-pub fn documented_set_up() -> Result<String> {
-    let page = sources::read(Path::new("host/docs/minting.md"))?;
-    let block = page.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next());
-    block.map(str::to_owned).context("host/docs/minting.md has no SQL")
-}
-
-/// Sets a server up for minting; the password of [`MINTER`].
-fn set_up_minting(postgres: &Postgres, minting: &Minting) -> Result<String> {
-    let mut password = [0u8; 16];
-    aws_lc_rs::rand::fill(&mut password)?;
-    let password: String = password.iter().map(|byte| format!("{byte:02x}")).collect();
-    postgres.sql("shop", &documented_set_up()?)?;
-    // As `\password` does it, nothing of the password is in the server's log.
-    let quiet = format!("set log_statement = 'none'; alter role {MINTER} password '{password}';");
-    postgres.sql("shop", &quiet)?;
-    postgres.sql("shop", &minting.more_sql)?;
-    Ok(password)
+    /// Whether people sign in at the gateway. Then approvers have a registration of their own.
+    pub sign_in: SignIn,
 }
 
 /// A target beside `shop`, with the same database, role and plugins.
@@ -142,6 +103,7 @@ impl Default for Setting {
             server_tls: ServerTls::Off,
             minting: None,
             more_targets: Vec::new(),
+            sign_in: SignIn::Nowhere,
         }
     }
 }
@@ -189,7 +151,7 @@ impl Stage {
         let (postgres, login, minter_password) = tokio::task::spawn_blocking(move || {
             let postgres = Postgres::start(options)?;
             let login = postgres.load_shop()?;
-            let minter = minting.map(|minting| set_up_minting(&postgres, &minting)).transpose()?;
+            let minter = minting.map(|minting| minting::set_up_minting(&postgres, &minting)).transpose()?;
             anyhow::Ok((postgres, login, minter))
         })
         .await??;
@@ -208,7 +170,11 @@ impl Stage {
         std::fs::write(folder.path().join("gateway.pem"), own.cert.pem())?;
         std::fs::write(folder.path().join("gateway.key"), own.signing_key.serialize_pem())?;
         let file = folder.path().join("chaperone.yaml");
-        std::fs::write(&file, configuration(&setting, &issuer, &login, postgres.address()))?;
+        let mut text = configuration(&setting, &issuer, &login, postgres.address());
+        if setting.sign_in == SignIn::Here {
+            text = signin::configured(&text, &issuer)?;
+        }
+        std::fs::write(&file, text)?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (running, address, api, metrics) = (None, nowhere, nowhere, None);
         let stage =
@@ -277,7 +243,7 @@ impl Stage {
             .groups(GroupsClaim::Listed(vec![group.to_owned()]))
             .lifetime(lifetime);
         let spec = match kind {
-            CallerKind::Human => spec.client("7e570000-0000-4000-8000-0000000000c0"),
+            CallerKind::Human => spec.client(CONSOLE),
             _ => spec,
         };
         Ok(self.issuer.token(&spec)?)

@@ -24,6 +24,7 @@ pub struct GatewayArgs {
     /// The gateway's URL
     #[arg(
         long,
+        visible_alias = "url",
         global = true,
         env = "CHAPERONE_GATEWAY",
         default_value = "https://127.0.0.1:8443",
@@ -42,7 +43,7 @@ pub struct GatewayArgs {
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
-    token: secrecy::SecretString,
+    token: Option<secrecy::SecretString>,
 }
 
 impl Client {
@@ -51,8 +52,22 @@ impl Client {
         args: &GatewayArgs,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let base = base(&args.gateway)?;
         let token = token(args.token_file.as_deref(), variable)?;
+        Client::with(args, Some(token))
+    }
+
+    /// With a token that is at hand.
+    pub(super) fn with_token(args: &GatewayArgs, token: secrecy::SecretString) -> Result<Self, Failure> {
+        Client::with(args, Some(token))
+    }
+
+    /// Without a token, for what everybody may ask.
+    pub(super) fn anonymous(args: &GatewayArgs) -> Result<Self, Failure> {
+        Client::with(args, None)
+    }
+
+    fn with(args: &GatewayArgs, token: Option<secrecy::SecretString>) -> Result<Self, Failure> {
+        let base = base(&args.gateway)?;
         // One crypto library in the process; that it is installed already is fine.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
@@ -102,11 +117,10 @@ impl Client {
         use secrecy::ExposeSecret;
         let url =
             self.base.join(path).map_err(|_| self.strange("its URL cannot be joined with the API's path"))?;
-        let mut request = self
-            .http
-            .request(method, url)
-            .bearer_auth(self.token.expose_secret())
-            .timeout(ANSWER_TIMEOUT + wait);
+        let mut request = self.http.request(method, url).timeout(ANSWER_TIMEOUT + wait);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -192,7 +206,9 @@ fn ended(sentence: &str) -> String {
 
 fn advice_for(code: &str, status: StatusCode) -> &'static str {
     match code {
-        "credential-expired" => "get a new token, and put it into CHAPERONE_TOKEN or the token file",
+        "credential-expired" => {
+            "sign in again with `chaperone login`; or get a new token for CHAPERONE_TOKEN or the token file"
+        }
         "credential-missing" | "credential-invalid" => {
             "check that the token is whole, and was issued for the audience that this gateway accepts"
         }
@@ -202,7 +218,9 @@ fn advice_for(code: &str, status: StatusCode) -> &'static str {
         "denies-itself" => "ask another operator",
         "not-granted" => "check the target's name, or ask an operator for a grant",
         "no-window" => "request one: `chaperone request TARGET --reason TEXT`",
-        "not-for-approving" => "get a token of the application that approvers sign in with",
+        "not-for-approving" => {
+            "get a token of the application that approvers sign in with, or decide in the browser"
+        }
         "own-request" | "not-a-person" => "ask another member of the approvers' group",
         "already-settled" | "already-decided" | "too-late" => {
             "`chaperone approvals` lists what is still open"
@@ -217,7 +235,7 @@ fn advice_for(code: &str, status: StatusCode) -> &'static str {
     }
 }
 
-fn base(text: &str) -> Result<Url, Failure> {
+pub(super) fn base(text: &str) -> Result<Url, Failure> {
     let wrong =
         |why: &str| Failure::usage(format!("the gateway's URL {why}"), "write `--gateway https://host:8443`");
     let url = Url::parse(text).map_err(|error| wrong(&format!("is not a URL: {error}")))?;
@@ -238,8 +256,7 @@ pub(super) fn token(
     file: Option<&Path>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<secrecy::SecretString, Failure> {
-    const HOW: &str =
-        "set CHAPERONE_TOKEN to your token, or name a file that holds it with `--token-file FILE`";
+    const HOW: &str = "sign in with `chaperone login`; or set CHAPERONE_TOKEN, or name a file that holds your token with `--token-file FILE`";
     let text = match file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
             Failure::usage(format!("cannot read the token file {}: {}", path.display(), error.kind()), HOW)

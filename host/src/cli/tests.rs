@@ -202,7 +202,7 @@ async fn a_problem_becomes_one_line_what_and_one_line_what_to_do() {
         (
             401,
             json!({ "title": "The token is past its time.\u{1b}[2J", "code": "credential-expired" }),
-            "error: The token is past its time. [2J\n help: get a new token, and put it into CHAPERONE_TOKEN or the token file\n",
+            "error: The token is past its time. [2J\n help: sign in again with `chaperone login`; or get a new token for CHAPERONE_TOKEN or the token file\n",
         ),
         (
             500,

@@ -1,6 +1,7 @@
 //! The gateway's own edges: where it listens, its certificate, its recordings, its state and its limits.
 
 use super::decode::Item;
+use super::login::Login;
 use super::problem::{ProblemCode, Severity, quote};
 use super::secret::{Secret, SecretReference, Vault};
 use super::target::Target;
@@ -21,6 +22,8 @@ pub struct Listen {
     pub public_url: Option<String>,
     /// Where clients by OAUTHBEARER are told to get a token; none: they are not.
     pub oauth: Option<Oauth>,
+    /// How command lines sign people in; none: they do not.
+    pub login: Option<Login>,
 }
 
 /// What clients by OAUTHBEARER are told, before they have proved anything.
@@ -84,14 +87,16 @@ impl Default for Listen {
             metrics: None,
             public_url: None,
             oauth: None,
+            login: None,
         }
     }
 }
 
 impl Listen {
-    pub(crate) fn decode(item: Option<Item<'_>>) -> Option<Self> {
+    /// With the item of `login`, which names a provider and is decoded when those are known.
+    pub(crate) fn decode<'a>(item: Option<Item<'a>>) -> (Self, Option<Item<'a>>) {
         let mut listen = Listen::default();
-        let Some(mut fields) = item.and_then(|item| item.fields()) else { return Some(listen) };
+        let Some(mut fields) = item.and_then(|item| item.fields()) else { return (listen, None) };
         const ADDRESS: &str = "an address and a port, such as `127.0.0.1:6432` or `[::]:6432`";
         let (postgres, api, metrics) = (fields.get("postgres"), fields.get("api"), fields.get("metrics"));
         for (item, address) in [(&postgres, &mut listen.postgres), (&api, &mut listen.api)] {
@@ -109,8 +114,9 @@ impl Listen {
         }
         listen.public_url = fields.get("public_url").and_then(|item| public_url(&item));
         listen.oauth = fields.get("oauth").and_then(|item| Oauth::decode(&item));
+        let login = fields.get("login");
         fields.finish();
-        Some(listen)
+        (listen, login)
     }
 
     fn check_metrics(&self, item: &Item<'_>) {

@@ -109,6 +109,8 @@ fn every_key_is_understood() {
     let config = config.unwrap();
     assert_eq!(config.listen.api.to_string(), "[::]:8443");
     assert_eq!(config.listen.public_url.as_deref(), Some("https://chaperone.example"));
+    let login = config.listen.login.as_ref().unwrap();
+    assert_eq!((login.provider.as_str(), login.scope.contains("offline_access")), ("corp", true));
     assert_eq!(config.listen.oauth.unwrap().scope, "api://chaperone/.default offline_access");
     assert_eq!(config.providers[0].tenants, ["8f4c1f0e-6f8e-4a3c-9a51-0c6d3ad0a001"]);
     let approvers = config.providers[0].approvers.as_ref().unwrap();

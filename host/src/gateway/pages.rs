@@ -1,12 +1,25 @@
-//! The approvers' pages as they are configured.
+//! What is served beside the API, as it is configured: the approvers' pages, and where command lines sign people in.
 
 use super::run::StartError;
+use crate::api::{self, login::LoginInfo};
 use crate::config::{self, Config};
 use crate::console;
 use crate::grant::Grants;
 use crate::identity::signin::{SecretReader, SignIn, SignInConfig};
 use crate::identity::{Identities, LoopbackHttp};
 use std::sync::Arc;
+
+/// What command lines are told about signing in, where the configuration says so.
+pub(super) fn login(config: &Config) -> Result<axum::Router, StartError> {
+    let Some(login) = &config.listen.login else { return Ok(axum::Router::new()) };
+    let provider = config.providers.iter().find(|provider| provider.name == login.provider);
+    let discovery_url = login.discovery_url.clone().or_else(|| provider?.discovery());
+    let discovery_url = discovery_url.ok_or_else(|| {
+        StartError::new("`listen.login`: the provider has no discovery document", "set `discovery_url` there")
+    })?;
+    let (client_id, scope) = (login.client_id.clone(), login.scope.clone());
+    Ok(api::login::router(LoginInfo { discovery_url, client_id, scope }))
+}
 
 /// The approvers' pages; without anybody who could sign in there are none.
 pub(super) fn router(

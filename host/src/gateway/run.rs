@@ -134,7 +134,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         };
         listener::accept(postgres.0, &limits, accept_threads, metrics, accept_stop, serve).await;
     });
-    let pages = pages::router(&config, &url, &identities, &grants)?;
+    let pages = pages::router(&config, &url, &identities, &grants)?.merge(pages::login(&config)?);
     let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
     reloader.loaded().await;
     recheck::spawn(&identities, &grants, &accepting, &stop);

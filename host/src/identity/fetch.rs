@@ -120,6 +120,11 @@ impl DocumentUrl {
         DocumentUrl(url)
     }
 
+    /// The address as text.
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// The address itself, to send a browser to.
     pub(super) fn into_url(self) -> Url {
         self.0

@@ -377,6 +377,22 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+#[test]
+fn where_command_lines_sign_in_has_to_be_known() {
+    let login = "client_id: c, scope: openid";
+    let with = |login: &str| found(&format!("{GOOD}listen: {{ login: {{ {login} }} }}\n"));
+    assert_eq!(with(&format!("provider: corp, {login}")), [""; 0]);
+    for (login, expected) in [
+        (format!("provider: crop, {login}"), "there is no provider named `crop`"),
+        (login.to_owned(), "`provider` is missing in `listen.login`"),
+        ("provider: corp, client_id: c".to_owned(), "`scope` is missing in `listen.login`"),
+        (format!("provider: corp, {login}, discovery_url: http://idp.example/d"), "is not an https URL"),
+    ] {
+        let found = with(&login);
+        assert!(matches!(found.as_slice(), [one] if one.contains(expected)), "{login}: {found:#?}");
+    }
+}
+
 /// A provider with approvers who sign in with a browser, and where to.
 fn signing_in(sign_in: &str, listen: &str) -> Vec<String> {
     let client = "3d1f0e2c-0000-4000-8000-00000000000c";

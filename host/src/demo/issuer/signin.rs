@@ -320,7 +320,7 @@ async fn token(
     let refresh_token = random();
     sign_ins.refresh.insert(refresh_token.clone(), granted);
     let mut answer = json!({
-        "token_type": "Bearer", "expires_in": 3600, "access_token": access_token, "refresh_token": refresh_token,
+        "token_type": "Bearer", "expires_in": sign_ins.lifetime.map_or(3600, |lifetime| lifetime.as_secs()), "access_token": access_token, "refresh_token": refresh_token,
     });
     if let (Some(id_token), Some(answer)) = (id_token, answer.as_object_mut()) {
         answer.insert("id_token".into(), id_token.into());
