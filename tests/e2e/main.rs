@@ -4,6 +4,7 @@
 mod attack;
 mod bad_input;
 mod bad_target;
+mod browser;
 mod copying;
 mod drivers;
 mod engine;

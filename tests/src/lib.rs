@@ -2,6 +2,7 @@
 //!
 //! Nothing here asserts. A helper returns what happened, the tests in `e2e/` say what should have.
 
+pub mod browser;
 pub mod cases;
 pub mod guests;
 pub mod process;

@@ -38,6 +38,23 @@ pub fn pgjdbc() -> Option<PathBuf> {
     std::env::var_os("CHAPERONE_TEST_PGJDBC").map(PathBuf::from)
 }
 
+/// Chromium, and the program that leads it.
+pub struct BrowserTools {
+    /// The browser.
+    pub browser: PathBuf,
+    /// ChromeDriver.
+    pub driver: PathBuf,
+}
+
+/// A browser, or `None`: then its tests have nothing to run, and `cargo xtask test` says that they were left out.
+pub fn browser() -> Option<BrowserTools> {
+    let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    Some(BrowserTools {
+        browser: named("CHAPERONE_TEST_CHROMIUM")?,
+        driver: named("CHAPERONE_TEST_CHROMEDRIVER")?,
+    })
+}
+
 /// Servers of other versions than the usual one: their major version and the folder of their programs. Empty where they
 /// cannot be had, which `cargo xtask test` says.
 pub fn other_servers() -> Vec<(String, PathBuf)> {

@@ -1,5 +1,6 @@
 //! What each command needs to have on the machine.
 
+mod browser;
 mod debian;
 mod java;
 mod npm;
@@ -33,6 +34,8 @@ pub(crate) struct TestTools {
     pub(crate) pgjdbc: Option<PathBuf>,
     /// Older servers, as `version=folder` with `:` between them. `None`: they are not tested.
     pub(crate) servers: Option<String>,
+    /// Chromium, and ChromeDriver to lead it. `None`: tests in a browser are left out.
+    pub(crate) browser: Option<(PathBuf, PathBuf)>,
     /// PostgreSQL's own tests. `None`: what compares `sql-guard` with PostgreSQL's parser is left out.
     pub(crate) regression: Option<PathBuf>,
 }
@@ -46,8 +49,9 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
     let node_modules = npm::drivers(workspace);
     let servers = npm::servers(workspace, &postgres);
     let pgjdbc = java::pgjdbc(workspace);
+    let browser = browser::chromium();
     let regression = regression::install(workspace);
-    Ok(TestTools { postgres, postgres_with_tls, python, node_modules, pgjdbc, servers, regression })
+    Ok(TestTools { postgres, postgres_with_tls, python, node_modules, pgjdbc, servers, browser, regression })
 }
 
 /// Where the benchmark finds its peers.

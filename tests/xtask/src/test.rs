@@ -43,6 +43,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
         (tools.postgres_with_tls.is_none(), "tests of a target with TLS: no PostgreSQL server here has it"),
         (tools.node_modules.is_none(), "the test of node-postgres: see `node` above"),
         (tools.pgjdbc.is_none(), "the test of pgjdbc: see above"),
+        (tools.browser.is_none(), "tests of the approvers' pages in a browser: see `browser` above"),
         (tools.servers.is_none(), "PostgreSQL 13 to 17 as targets: see `servers` above"),
         (
             tools.regression.is_none(),
@@ -87,6 +88,11 @@ fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools) ->
         ("CHAPERONE_REGRESSION_SQL", &tools.regression),
     ];
     command.envs(folders.into_iter().filter_map(|(name, folder)| Some((name, folder.as_ref()?))));
+    for (name, program) in tools.browser.iter().flat_map(|(browser, driver)| {
+        [("CHAPERONE_TEST_CHROMIUM", browser), ("CHAPERONE_TEST_CHROMEDRIVER", driver)]
+    }) {
+        command.env(name, program);
+    }
     command.envs(tools.servers.iter().map(|servers| ("CHAPERONE_TEST_SERVERS", servers)));
     command
 }

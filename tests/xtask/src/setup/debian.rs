@@ -103,7 +103,7 @@ fn fetch(package: &str, kind: Kind, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+pub(super) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     folders.map(|folder| folder.join(name)).find(|program| Path::is_file(program))
