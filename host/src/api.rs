@@ -6,12 +6,12 @@
 //!
 //! The router is given to whoever owns the listener and its TLS; it bounds bodies, waits and waiters itself.
 
-use crate::grant::Grants;
+use crate::grant::{Grants, RenewError, Renewal};
 use crate::identity::{Credential, Identities, Identity, PolicyGroups};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::Caller;
 use chaperone_core::name::{Principal, SessionId, TargetName, WindowId};
@@ -33,6 +33,7 @@ mod handlers;
 pub mod login;
 mod problem;
 mod reload;
+mod renewal;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -97,7 +98,7 @@ pub struct LiveSession {
     pub window: WindowId,
     /// When it began.
     pub started: Timestamp,
-    /// When it will end at the latest.
+    /// When it will end at the latest, by the token that it has now.
     pub ends: Timestamp,
 }
 
@@ -116,6 +117,11 @@ pub trait LiveSessions: Send + Sync {
     fn list(&self) -> Vec<LiveSession>;
     /// Cuts one; its client is told who did it.
     fn end(&self, id: SessionId, by: &Principal) -> EndOutcome;
+    /// Lets a newer token of its caller count for one.
+    ///
+    /// # Errors
+    /// Why the token does not count; the session goes on with the one that it had.
+    fn renew(&self, id: SessionId, identity: &Identity) -> Result<Renewal, RenewError>;
 }
 
 /// A policy that was read again.
@@ -168,6 +174,7 @@ pub fn router(
         .route("/api/v1/policy/reload", post(reload::reload))
         .route("/api/v1/sessions", get(handlers::sessions))
         .route("/api/v1/sessions/{id}", delete(handlers::end_session))
+        .route("/api/v1/sessions/{id}/token", put(renewal::renew))
         .route("/healthz", get(handlers::health))
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::no_such_method)

@@ -167,6 +167,11 @@ pub enum Command {
         /// Its id: `win_…` or `ses_…`
         id: String,
     },
+    /// Let a live session of yours go on with the token you have now, past the end of the one it began with
+    Renew {
+        /// The session's id, as `sessions --live` shows it
+        session: SessionId,
+    },
     /// Deny somebody all access now, whatever tokens and grants say; live sessions are cut
     Deny(DenyArgs),
     /// List who is denied access
@@ -240,6 +245,7 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
             remote::decide(&connect().await?, &id, Verdict::Reject, comment.as_deref(), audience).await
         }
         Command::Revoke { id } => remote::revoke(&connect().await?, &id, audience).await,
+        Command::Renew { session } => remote::renew(&connect().await?, session, audience).await,
         Command::Deny(args) => denials::deny(&connect().await?, &args, audience).await,
         Command::Deliveries => deliveries::deliveries(&connect().await?, audience).await,
         Command::Denials => denials::denials(&connect().await?, audience).await,

@@ -1,7 +1,7 @@
 //! Grants: from an identity and a target to a permit.
 //!
 //! A [`Permit`] is the proof that a window was open when a session began; only this module makes one, and it ends by
-//! itself: at the window's end, at the token's end, or when somebody revokes the window, denies the caller (here or on another
+//! itself: at the window's end, at the token's end (a newer token of the same caller moves that, [`Permit::renew`]), or when somebody revokes the window, denies the caller (here or on another
 //! gateway) or changes the policy.
 //! Requests, approvals and holds are answered here too, so that all of them go through the same policy.
 //!
@@ -47,7 +47,7 @@ pub use explain::{About, AboutProblem, Explanation, Outcome, Ruled};
 pub use hold::{HeldOperation, Hold, HoldOutcome, MAX_SUMMARY_BYTES};
 pub use look::Look;
 pub use pace::MAX_REQUESTS_PER_MINUTE;
-pub use permit::{Permit, PermitEnd};
+pub use permit::{MAX_RENEWALS, NewToken, Permit, PermitEnd, RenewError, Renewal};
 use policy::Access;
 pub use policy::Policy;
 pub use words::NextStep;

@@ -5,6 +5,7 @@
 //! before the client sees it. A recorder or a plugin that fails never lets anything through.
 
 mod memo;
+mod news;
 mod operation;
 mod results;
 mod traits;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::recorder::EventKind;
 pub use chaperone_hooks::{Batch, MaskPlan, Masked, UseJudgement};
+pub use news::News;
 pub use operation::{HeldOperation, HeldOutcome, Judged, Reached, Ruling, refused_by};
 pub use results::Planned;
 pub use traits::Traits;
@@ -60,6 +62,7 @@ pub struct Session {
     revoked: CancellationToken,
     operation: u64,
     memo: memo::Memo,
+    noted: news::Noted,
     protocol: &'static str,
 }
 
@@ -99,6 +102,7 @@ impl Session {
             revoked: parts.revoked,
             operation: 0,
             memo: memo::Memo::default(),
+            noted: news::Noted::default(),
             protocol: parts.protocol,
         }
     }
@@ -109,7 +113,9 @@ impl Session {
     }
 
     /// Ends the session: gives the recording back, so that the gateway can seal it.
-    pub fn finish(self) -> Recording {
+    pub fn finish(mut self) -> Recording {
+        // One that came in the last moment.
+        self.note_renewals();
         self.recording
     }
 
@@ -119,7 +125,7 @@ impl Session {
         let shutdown = self.shutdown.clone();
         let revoked = self.revoked.clone();
         let longest = self.longest;
-        Watch::over(async move {
+        let end = async move {
             tokio::select! {
                 end = permit.ended() => end.refusal(),
                 () = revoked.cancelled() => Refusal::new(RefusalCode::Revoked, "an operator ended this session")
@@ -130,16 +136,18 @@ impl Session {
                 }
                 () = shutdown.cancelled() => shutting_down(),
             }
-        })
+        };
+        Watch::over(end, watch::unwatched)
     }
 
     /// Resolves when the gateway wants to stop: the session ends as soon as nothing of it runs.
     pub fn should_end(&self) -> Watch {
         let draining = self.draining.clone();
-        Watch::over(async move {
+        let stop = async move {
             draining.cancelled().await;
             shutting_down()
-        })
+        };
+        Watch::over(stop, watch::unwatched)
     }
 
     /// Numbers the next operation, from 1.

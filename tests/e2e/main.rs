@@ -24,6 +24,7 @@ mod protocol;
 mod recordings;
 mod refusals;
 mod reload;
+mod renewal;
 mod resting;
 mod samples;
 mod soak;

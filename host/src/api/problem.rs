@@ -1,7 +1,7 @@
 //! Problem details (RFC 9457), with the two members that agents act on: `code`, which is stable, and `request`, which is
 //! what to send next.
 
-use crate::grant::{AskError, NextStep};
+use crate::grant::{AskError, NextStep, PermitEnd, RenewError};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -69,6 +69,18 @@ impl Problem {
     /// A body or a parameter that is not what it should be.
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request is not understood.").detail(detail)
+    }
+
+    /// Of a token in the body: the one that the call was made with is fine, and is not challenged.
+    pub(super) fn of_new_token(refusal: Refusal) -> Self {
+        let problem = Problem::from(refusal);
+        let title = format!("The new token: {}", problem.title);
+        match problem.status {
+            StatusCode::UNAUTHORIZED => {
+                Problem { status: StatusCode::UNPROCESSABLE_ENTITY, title, challenge: None, ..problem }
+            }
+            _ => Problem { title, ..problem },
+        }
     }
 
     pub(super) fn not_found() -> Self {
@@ -146,6 +158,27 @@ impl From<AskError> for Problem {
             }
             _ => problem,
         }
+    }
+}
+
+impl From<RenewError> for Problem {
+    fn from(error: RenewError) -> Self {
+        let (status, code) = match &error {
+            RenewError::NotLive => return Problem::not_found(),
+            RenewError::Ended(_) => (StatusCode::CONFLICT, "already-over"),
+            RenewError::OtherCaller => (StatusCode::UNPROCESSABLE_ENTITY, "other-caller"),
+            RenewError::Older => (StatusCode::UNPROCESSABLE_ENTITY, "older-token"),
+            RenewError::Expired => {
+                (StatusCode::UNPROCESSABLE_ENTITY, RefusalCode::CredentialExpired.as_str())
+            }
+            RenewError::Refused(end) => match &**end {
+                PermitEnd::Denied { .. } => (StatusCode::FORBIDDEN, RefusalCode::Denied.as_str()),
+                _ => (StatusCode::FORBIDDEN, RefusalCode::NotGranted.as_str()),
+            },
+            RenewError::FewerGroups => (StatusCode::FORBIDDEN, "fewer-groups"),
+            RenewError::TooMany => (StatusCode::CONFLICT, "limit-reached"),
+        };
+        Problem::new(status, code, error.to_string())
     }
 }
 

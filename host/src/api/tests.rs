@@ -1,6 +1,7 @@
 //! The API over a real loopback listener, spoken to by a real HTTP client.
 
 use super::*;
+use crate::grant::Permit;
 use crate::grant::tests::{Gateway, gateways};
 use crate::state::tests::{at, person};
 use chaperone_core::approval::ApprovalId;
@@ -15,8 +16,9 @@ mod deliveries;
 mod denials;
 mod flood;
 mod reload;
+mod renewal;
 
-/// Tokens are `kind.object.group`.
+/// Tokens are `kind.object.group`, and may go on with the second in which they were issued.
 struct Tokens;
 
 impl Identify for Tokens {
@@ -33,6 +35,11 @@ impl Identify for Tokens {
             };
             let (object, group) = (parts.next().unwrap(), parts.next().unwrap());
             let mut facts = person(object, kind, &[&format!("id-of-{group}")]);
+            if let Some(issued) = parts.next() {
+                facts.credential_id = format!("uti-{issued}");
+                (facts.issued_at, facts.expires_at) =
+                    (at(issued.parse().unwrap()), at(issued.parse::<i64>().unwrap() + 300));
+            }
             Ok(match group {
                 // The provider does not answer.
                 "silent" => Identity::open_for_test(facts),
@@ -65,11 +72,16 @@ impl Identify for Tokens {
 }
 
 #[derive(Default)]
-struct Sessions(Mutex<Vec<LiveSession>>);
+struct Sessions(Mutex<Vec<LiveSession>>, Mutex<Option<Permit>>);
 
 impl LiveSessions for Sessions {
     fn list(&self) -> Vec<LiveSession> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// All of them have one permit.
+    fn renew(&self, _id: SessionId, identity: &Identity) -> Result<Renewal, RenewError> {
+        self.1.lock().unwrap().as_ref().ok_or(RenewError::NotLive)?.renew(identity)
     }
 
     fn end(&self, id: SessionId, _by: &Principal) -> EndOutcome {
@@ -359,18 +371,21 @@ async fn problems_are_problem_details_that_help() {
     }
 }
 
+fn session(number: u128, object: &str) -> LiveSession {
+    LiveSession {
+        id: SessionId::new(uuid::Uuid::from_u128(number)),
+        principal: person(object, CallerKind::Agent, &[]).principal,
+        caller: (&person(object, CallerKind::Agent, &[])).into(),
+        target: TargetName::new("db").unwrap(),
+        window: WindowId::new(uuid::Uuid::from_u128(9)),
+        started: at(0),
+        ends: at(900),
+    }
+}
+
 #[tokio::test]
 async fn sessions_are_listed_and_ended_by_who_may() {
     for served in &serve().await {
-        let session = |number: u128, object: &str| LiveSession {
-            id: SessionId::new(uuid::Uuid::from_u128(number)),
-            principal: person(object, CallerKind::Agent, &[]).principal,
-            caller: (&person(object, CallerKind::Agent, &[])).into(),
-            target: TargetName::new("db").unwrap(),
-            window: WindowId::new(uuid::Uuid::from_u128(9)),
-            started: at(0),
-            ends: at(900),
-        };
         *served.sessions.0.lock().unwrap() = vec![session(1, "a1"), session(2, "a2")];
         for (token, count) in [(AGENT, 1), ("human.oz.ops", 2), ("human.ann.dba", 0)] {
             let live = served.get(token, "/api/v1/sessions").await.body;

@@ -7,6 +7,7 @@ use super::failure::{Exit, Failure};
 use reqwest::{Method, StatusCode, Url, redirect};
 use serde_json::Value;
 use std::error::Error as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub struct GatewayArgs {
     /// A PEM file with the authority of the gateway's certificate [default: the system's authorities]
     #[arg(long, global = true, env = "CHAPERONE_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// A file that holds your token [default: the environment variable CHAPERONE_TOKEN]
+    /// A file that holds your token, `-` for standard input [default: the environment variable CHAPERONE_TOKEN]
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -100,6 +101,14 @@ impl Client {
     /// `POST` with a JSON body.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, Some(body), Duration::ZERO).await
+    }
+
+    /// `PUT` of the token that the calls are made with: for a session that shall go on with it.
+    pub(crate) async fn put_token(&self, path: &str) -> Result<Value, Failure> {
+        use secrecy::ExposeSecret;
+        let token = self.token.as_ref().map(ExposeSecret::expose_secret);
+        let body = serde_json::json!({ "token": token });
+        self.call(Method::PUT, path, Some(&body), Duration::ZERO).await
     }
 
     /// `DELETE`.
@@ -216,6 +225,10 @@ fn advice_for(code: &str, status: StatusCode) -> &'static str {
         "policy-refused" => "mend it on the gateway's machine, and try it with `chaperone check` there",
         "policy-changed" => "let it be asked for again",
         "denies-itself" => "ask another operator",
+        "other-node" => "name that gateway with `--gateway URL`, and try again",
+        "other-caller" | "older-token" => "get a new token as the session's own caller",
+        "fewer-groups" => "get a token with all your groups, or connect again",
+        "already-over" => "connect again; `chaperone windows` lists what is open",
         "not-granted" => "check the target's name, or ask an operator for a grant",
         "no-window" => "request one: `chaperone request TARGET --reason TEXT`",
         "not-for-approving" => {
@@ -258,7 +271,7 @@ pub(super) fn token(
 ) -> Result<secrecy::SecretString, Failure> {
     const HOW: &str = "sign in with `chaperone login`; or set CHAPERONE_TOKEN, or name a file that holds your token with `--token-file FILE`";
     let text = match file {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+        Some(path) => read_token(path).map_err(|error| {
             Failure::usage(format!("cannot read the token file {}: {}", path.display(), error.kind()), HOW)
         })?,
         None => variable("CHAPERONE_TOKEN").ok_or_else(|| Failure::usage("there is no token", HOW))?,
@@ -270,6 +283,17 @@ pub(super) fn token(
         return Err(Failure::usage("the token is empty, too long, or not one word of printable ASCII", HOW));
     }
     Ok(text.to_owned().into())
+}
+
+/// A file's text, or what comes by standard input; of what cannot be a token only as much as shows that.
+fn read_token(path: &Path) -> std::io::Result<String> {
+    let source: Box<dyn Read> = match path.to_str() {
+        Some("-") => Box::new(std::io::stdin()),
+        _ => Box::new(std::fs::File::open(path)?),
+    };
+    let mut text = String::new();
+    source.take(2 * MAX_TOKEN_BYTES as u64).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {

@@ -1,9 +1,10 @@
 //! The commands that ask a gateway: `request`, `windows`, `approvals`, `approve`, `reject`, `revoke`, `reload`,
-//! `sessions --live`.
+//! `renew`, `sessions --live`.
 
 use super::client::Client;
 use super::failure::{Exit, Failure};
 use super::print::{self, Audience, Column, cell};
+use chaperone_core::name::SessionId;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -278,6 +279,19 @@ pub(crate) async fn revoke(client: &Client, id: &str, audience: Audience) -> Res
     match audience {
         Audience::Programs => print::json(&json!({ "revoked": id })),
         Audience::People => print::out(&format!("{id} {said}.\n")),
+    }
+    Ok(Exit::Done)
+}
+
+/// `chaperone renew`: the token that the call is made with is the session's new one.
+pub(crate) async fn renew(client: &Client, session: SessionId, audience: Audience) -> Result<Exit, Failure> {
+    let answer = client.put_token(&format!("/api/v1/sessions/{session}/token")).await?;
+    match audience {
+        Audience::Programs => print::json(&answer),
+        Audience::People => {
+            let ends = cell(answer.get("ends"));
+            print::out(&format!("{session} has your new token and ends at {ends} at the latest.\n"));
+        }
     }
     Ok(Exit::Done)
 }

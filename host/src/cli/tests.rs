@@ -96,10 +96,12 @@ fn commands_parse() {
         assert!(Cli::try_parse_from(std::iter::once("chaperone").chain(words)).is_ok(), "{line}");
     }
     assert!(Cli::try_parse_from(["chaperone", "replay", session, "--speed", "4"]).is_ok());
+    assert!(Cli::try_parse_from(["chaperone", "renew", session, "--token-file", "-"]).is_ok());
     for line in [
         "request prod",
         "request prod --reason x --duration 15",
         "replay ses_x",
+        "renew win_0193452c0f0070008000000000000001",
         "verify",
         "sessions --live --recordings d",
         "sessions --limit 0",
@@ -271,6 +273,16 @@ async fn decisions_and_revocations_name_their_object() {
             "DELETE /api/v1/sessions/ses_1 Bearer t0ken ",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_renewal_sends_the_token_that_it_calls_with() {
+    let stub = Stub::default().answer(200, &json!({ "ends": "2026-11-21T10:00:00Z" }));
+    let client = stub.client().await;
+    let id: SessionId = "ses_00000000000000000000000000000007".parse().unwrap();
+    remote::renew(&client, id, Audience::People).await.unwrap();
+    let path = format!("/api/v1/sessions/{id}/token");
+    assert_eq!(stub.asked(), [format!("PUT {path} Bearer t0ken {{\"token\":\"t0ken\"}}")]);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The sessions that this gateway carries now, and what is written about each when it begins and ends.
 
 use crate::api::{EndOutcome, LiveSession, LiveSessions};
-use crate::grant::Permit;
+use crate::grant::{Permit, RenewError, Renewal};
+use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::recorder::{EndReason, PluginStamp, SessionEnd, SessionHead};
 use crate::session::SessionStop;
@@ -26,6 +27,7 @@ pub struct LiveRegistry {
 
 struct Live {
     session: LiveSession,
+    permit: Permit,
     revoke: CancellationToken,
 }
 
@@ -74,7 +76,7 @@ impl LiveRegistry {
                 tracing::warn!(%error, "a session's start could not be listed");
             }
         });
-        self.lock().insert(head.session, Live { session, revoke: revoke.clone() });
+        self.lock().insert(head.session, Live { session, permit: permit.clone(), revoke: revoke.clone() });
         self.metrics.started.count();
         Entry { id: head.session, revoke, registry: Arc::clone(self), stop: "broken" }
     }
@@ -112,7 +114,8 @@ impl Drop for Entry {
 
 impl LiveSessions for LiveRegistry {
     fn list(&self) -> Vec<LiveSession> {
-        self.lock().values().map(|live| live.session.clone()).collect()
+        let listed = |live: &Live| LiveSession { ends: live.permit.ends_at(), ..live.session.clone() };
+        self.lock().values().map(listed).collect()
     }
 
     fn end(&self, id: SessionId, by: &Principal) -> EndOutcome {
@@ -124,6 +127,11 @@ impl LiveSessions for LiveRegistry {
             }
             None => EndOutcome::NotLive,
         }
+    }
+
+    fn renew(&self, id: SessionId, identity: &Identity) -> Result<Renewal, RenewError> {
+        let permit = self.lock().get(&id).map(|live| live.permit.clone());
+        permit.ok_or(RenewError::NotLive)?.renew(identity)
     }
 }
 

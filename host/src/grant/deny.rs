@@ -59,7 +59,8 @@ impl Inner {
         let reading = self.denials.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let denials = self.state.denials(now).await?;
         if self.denials.replace(reading, denials) {
-            self.live.review(|watched| self.denied(&watched.identity, now));
+            // Also those that came in by a token that no longer counts.
+            self.live.review(|watched| watched.identities().find_map(|one| self.denied(one, now)));
         }
         Ok(())
     }

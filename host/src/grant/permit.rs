@@ -3,15 +3,17 @@
 //! A permit does not need to be told that its time is up: whoever holds one waits for [`Permit::ended`], which looks at the
 //! clock at least every second and hears of revocations at once. What ends permits before their time goes through all
 //! live ones with one question ([`Live::review`]), and a new one is asked it once more when it is listed, so that none is
-//! made past a revocation.
+//! made past a revocation. What may still move is the token that a permit ends with (`permit/renew.rs`), so that stands in
+//! the list, too: whoever judges a permit judges the token that counts now, and an end that was seen once stays.
 
+use super::clock::Clock;
 use super::policy::Backed;
 use super::{Grants, Inner, words};
 use crate::identity::Identity;
 use crate::state::{EndedWindow, PlaceId};
 use chaperone_core::Timestamp;
 use chaperone_core::denial::Denial;
-use chaperone_core::grant::{Grant, Match, Recorded};
+use chaperone_core::grant::{Grant, Recorded};
 use chaperone_core::name::{Principal, RequestId, TargetName, WindowId};
 use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use chaperone_core::window::{Window, between};
@@ -20,6 +22,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+mod renew;
+
+pub use renew::{MAX_RENEWALS, NewToken, RenewError, Renewal};
 
 /// The longest sleep between two looks at the clock: the wall clock may be set at any time.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
@@ -37,12 +43,13 @@ struct Proof {
     grant: Arc<Grant>,
     request: RequestId,
     approved_by: Vec<Principal>,
-    ends_at: Timestamp,
     grants: Arc<Inner>,
     /// Its place in [`Live`].
     number: u64,
     /// Its place in the window, where the grant counts sessions. Given back when the last clone of the permit is gone.
     _place: Option<Place>,
+    /// Moves on when another token has come to count.
+    renewed: watch::Sender<()>,
 }
 
 /// How the window of a permit came to be.
@@ -147,8 +154,6 @@ impl Permit {
         Backed { grant, until }: Backed,
         Asked { request, approved_by, place }: Asked,
     ) -> Self {
-        let ends_at = window.closes().min(identity.facts().expires_at);
-        let ends_at = until.map_or(ends_at, |until| until.min(ends_at));
         let (window, grant) = (Arc::new(window), Arc::new(grant));
         // A revocation between the reading of the window and this line is seen at the next look at the store.
         let watched = Watched {
@@ -156,7 +161,8 @@ impl Permit {
             grant: grant.clone(),
             identity: identity.clone(),
             from,
-            ends_at,
+            before: vec![],
+            until,
             end: None,
         };
         let number = grants.live.enter(watched);
@@ -166,13 +172,13 @@ impl Permit {
             let denied = grants.denied(&watched.identity, now);
             denied.or_else(|| grants.policy.load().no_longer_gives(watched, now))
         });
-        let grants = grants.clone();
+        let (grants, renewed) = (grants.clone(), watch::Sender::new(()));
         let proof =
-            Proof { identity, window, grant, request, approved_by, ends_at, grants, number, _place: place };
+            Proof { identity, window, grant, request, approved_by, grants, number, _place: place, renewed };
         Permit { inner: Arc::new(proof) }
     }
 
-    /// Whose it is.
+    /// Whose it is, by the token that it was given for. A later one is of the same caller.
     pub fn identity(&self) -> &Identity {
         &self.inner.identity
     }
@@ -204,10 +210,8 @@ impl Permit {
 
     /// Aliases of the configured groups that the caller is proved to be in.
     pub fn groups(&self) -> Vec<String> {
-        let facts = self.inner.identity.facts();
         let policy = self.inner.grants.policy.load();
-        let proved = policy.groups.iter().filter(|(_, subject)| subject.matches(facts) == Match::Proved);
-        proved.map(|(alias, _)| alias.to_string()).collect()
+        policy.aliases(self.inner.identity.facts()).into_iter().map(ToString::to_string).collect()
     }
 
     /// Whether its session is recorded.
@@ -215,9 +219,15 @@ impl Permit {
         self.inner.grant.recorded
     }
 
-    /// The first moment at which it no longer holds: the earliest end of the token, of the window, and of the hours.
+    /// The first moment at which it no longer holds: the earliest end of the token that counts now, of the window, and of the
+    /// hours.
     pub fn ends_at(&self) -> Timestamp {
-        self.inner.ends_at
+        self.inner.grants.live.ends_at(self.inner.number)
+    }
+
+    /// The latest moment that any token could move its end to.
+    pub fn ends_at_latest(&self) -> Timestamp {
+        self.inner.grants.live.ends_at_latest(self.inner.number)
     }
 
     /// The time by the clock that it ends by.
@@ -228,19 +238,7 @@ impl Permit {
     /// Whether it has ended, and why.
     pub fn end(&self) -> Option<PermitEnd> {
         let proof = &self.inner;
-        if let Some(end) = proof.grants.live.end_of(proof.number) {
-            return Some(end);
-        }
-        let now = proof.grants.clock.now();
-        if now >= proof.window.closes() {
-            Some(PermitEnd::WindowClosed)
-        } else if now >= proof.identity.facts().expires_at {
-            Some(PermitEnd::TokenExpired)
-        } else if now >= proof.ends_at {
-            Some(PermitEnd::HoursOver)
-        } else {
-            None
-        }
+        proof.grants.live.end_of(proof.number, &*proof.grants.clock)
     }
 
     /// Resolves at the moment it ends. May be called on any runtime with a timer, and any number of times.
@@ -252,7 +250,7 @@ impl Permit {
             if let Some(end) = self.end() {
                 return end;
             }
-            let rest = between(proof.grants.clock.now(), proof.ends_at).min(LOOK_AT_CLOCK);
+            let rest = between(proof.grants.clock.now(), self.ends_at()).min(LOOK_AT_CLOCK);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 // The sender lives in `grants`, which this permit keeps alive.
@@ -294,11 +292,51 @@ pub(super) struct Watched {
     pub(super) window: Arc<Window>,
     /// What it was given by.
     pub(super) grant: Arc<Grant>,
+    /// What the token proved that counts now.
     pub(super) identity: Identity,
     /// The client's address.
     pub(super) from: Option<IpAddr>,
-    pub(super) ends_at: Timestamp,
+    /// What those proved that counted before.
+    before: Vec<Identity>,
+    /// Until when the policy gives it, whatever window and token allow. It never moves later.
+    until: Option<Timestamp>,
     end: Option<PermitEnd>,
+}
+
+impl Watched {
+    /// The same with another token, and until another moment.
+    fn with(&self, identity: Identity, until: Option<Timestamp>) -> Self {
+        let (window, grant) = (self.window.clone(), self.grant.clone());
+        Watched { window, grant, identity, from: self.from, before: vec![], until, end: None }
+    }
+
+    /// What each token proved that it was ever kept alive by, the one that counts now included.
+    pub(super) fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.before.iter().chain([&self.identity])
+    }
+
+    /// The end that no token moves: of the window or of the hours.
+    fn ends_at_latest(&self) -> Timestamp {
+        let closes = self.window.closes();
+        self.until.map_or(closes, |until| until.min(closes))
+    }
+
+    pub(super) fn ends_at(&self) -> Timestamp {
+        self.ends_at_latest().min(self.identity.facts().expires_at)
+    }
+
+    /// Whether it has ended, and why. Once it has, it stays so: a token that comes later changes nothing.
+    fn has_ended(&mut self, now: Timestamp) -> Option<PermitEnd> {
+        if self.end.is_none() {
+            self.end = match () {
+                () if now >= self.window.closes() => Some(PermitEnd::WindowClosed),
+                () if now >= self.identity.facts().expires_at => Some(PermitEnd::TokenExpired),
+                () if now >= self.ends_at() => Some(PermitEnd::HoursOver),
+                () => None,
+            };
+        }
+        self.end.clone()
+    }
 }
 
 impl Default for Live {
@@ -328,12 +366,22 @@ impl Live {
         self.permits().by_number.remove(&number);
     }
 
-    /// A permit that is not listed has no right to live: fails closed.
-    fn end_of(&self, number: u64) -> Option<PermitEnd> {
-        match self.permits().by_number.get(&number) {
-            Some(watched) => watched.end.clone(),
+    /// A permit that is not listed has no right to live: fails closed. The time is asked while the list is locked, so that
+    /// nothing is renewed between the two.
+    fn end_of(&self, number: u64, clock: &dyn Clock) -> Option<PermitEnd> {
+        match self.permits().by_number.get_mut(&number) {
+            Some(watched) => watched.has_ended(clock.now()),
             None => Some(PermitEnd::WindowClosed),
         }
+    }
+
+    /// The same here: what is not listed has ended.
+    fn ends_at(&self, number: u64) -> Timestamp {
+        self.permits().by_number.get(&number).map_or(Timestamp::MIN, Watched::ends_at)
+    }
+
+    fn ends_at_latest(&self, number: u64) -> Timestamp {
+        self.permits().by_number.get(&number).map_or(Timestamp::MIN, Watched::ends_at_latest)
     }
 
     /// Ends every permit that `judge` has a reason for.

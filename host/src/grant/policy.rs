@@ -123,6 +123,12 @@ impl Policy {
         Some(Backed { grant, until: earlier(until, hours) })
     }
 
+    /// The configured groups that a caller is proved to be in.
+    pub(super) fn aliases(&self, facts: &IdentityFacts) -> Vec<&GroupAlias> {
+        let proved = self.groups.iter().filter(|(_, subject)| subject.matches(facts) == Match::Proved);
+        proved.map(|(alias, _)| alias).collect()
+    }
+
     /// Who is meant by a group's alias today; nobody if it is no longer configured.
     pub(super) fn members(&self, approvers: &GroupAlias) -> Vec<Subject> {
         self.groups.get(approvers).cloned().into_iter().collect()
@@ -250,7 +256,7 @@ impl Policy {
             // Who is recorded may be less so by another policy, and goes on as recorded.
             let recorded = had.recorded == Recorded::Yes || grant.recorded == Recorded::No;
             // Hours that end before the permit would are as good as a window that is too long.
-            roles && recorded && until.is_none_or(|until| until >= watched.ends_at)
+            roles && recorded && until.is_none_or(|until| until >= watched.ends_at())
         });
         (!still).then_some(PermitEnd::PolicyChanged)
     }

@@ -18,6 +18,7 @@ mod explain;
 mod matrix;
 mod policy;
 mod recheck;
+mod renewal;
 mod silent;
 mod windows;
 

@@ -104,6 +104,15 @@ impl State {
         Ok(transaction.commit().await?)
     }
 
+    /// A session, wherever it is carried.
+    pub async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, StateError> {
+        let row = sqlx::query("SELECT * FROM sessions WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.read)
+            .await?;
+        row.as_ref().map(stored).transpose()
+    }
+
     /// The newest sessions, of one principal or of all, live ones included.
     pub async fn sessions(&self, of: Option<&Principal>) -> Result<Vec<SessionRow>, StateError> {
         let rows = match of {

@@ -38,7 +38,7 @@ pub struct Order {
     pub session: SessionId,
     /// What it is a member of, and nothing else.
     pub roles: Vec<RoleName>,
-    /// Until when it may log in.
+    /// Until when it may log in. It does so once, at the session's begin: a session that gets a newer token goes on past this.
     pub until: Timestamp,
 }
 

@@ -11,7 +11,7 @@ fn ten_minutes() -> Hours {
     hours(0, 10)
 }
 
-fn hours(from: u16, to: u16) -> Hours {
+pub(super) fn hours(from: u16, to: u16) -> Hours {
     let days = chaperone_core::grant::weekdays(Weekday::Monday, Weekday::Sunday);
     let midnight = TimeZone::fixed(jiff::tz::offset(-8));
     assert_eq!(midnight.to_datetime(at(0)).time(), jiff::civil::Time::midnight());
@@ -19,17 +19,17 @@ fn hours(from: u16, to: u16) -> Hours {
 }
 
 /// The policy, with conditions on the grant of `name`.
-fn only(name: &str, only: Conditions) -> Policy {
+pub(super) fn only(name: &str, only: Conditions) -> Policy {
     let mut policy = policy();
     policy.grants.iter_mut().find(|grant| grant.target == target(name)).unwrap().only = only;
     policy
 }
 
-fn in_hours(name: &str, hours: Hours) -> Policy {
+pub(super) fn in_hours(name: &str, hours: Hours) -> Policy {
     only(name, Conditions { hours: Some(hours), ..Conditions::default() })
 }
 
-fn deny(name: &str, only: Conditions) -> Deny {
+pub(super) fn deny(name: &str, only: Conditions) -> Deny {
     let reason = "no changes today".into();
     Deny { target: target(name), to: vec![], kinds: None, only, reason, line: 9 }
 }

@@ -30,7 +30,7 @@ use super::cancel::CancelEntry;
 use super::catalog::Catalog;
 use super::refuse::{self, Severity};
 use super::stream::TargetStream;
-use crate::session::{HeldOperation, HeldOutcome, Judged, Session, SessionStop, Watch};
+use crate::session::{HeldOperation, HeldOutcome, Judged, News, Session, SessionStop, Watch};
 use crate::tls::ServerTls;
 use chaperone_core::name::HoldId;
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -80,6 +80,8 @@ enum Wake {
     TargetGone,
     MustEnd(Refusal),
     Held(HeldOutcome),
+    /// Something about the session itself.
+    News(News),
     /// Events have waited long enough to be written.
     Record,
     /// Nothing has happened for a while.
@@ -245,6 +247,7 @@ impl Relay<'_> {
     async fn run(&mut self) -> Result<SessionStop, SessionStop> {
         let mut must_end = self.session.must_end();
         let mut should_end = self.session.should_end();
+        let mut news = self.session.news();
         let (mut record, mut rest) = (Timer::new(RECORD_WITHIN), Timer::new(REST_AFTER));
         // Whether anything happened since `rest` rang last.
         let mut busy = true;
@@ -255,6 +258,9 @@ impl Relay<'_> {
                     && let Poll::Ready(refusal) = Pin::new(&mut should_end).poll(cx)
                 {
                     return Poll::Ready(Wake::MustEnd(refusal));
+                }
+                if let Poll::Ready(news) = Pin::new(&mut news).poll(cx) {
+                    return Poll::Ready(Wake::News(news));
                 }
                 let wake = self.poll_wake(cx, &mut must_end);
                 if wake.is_pending() && self.session.has_events() {
@@ -278,6 +284,7 @@ impl Relay<'_> {
             if let Wake::MustEnd(refusal) = wake {
                 return Ok(SessionStop::Cut(refusal));
             }
+            let told = matches!(wake, Wake::News(_));
             // Plugins and catalog look-ups may take their time: the session's end does not wait for them.
             tokio::select! {
                 biased;
@@ -287,6 +294,9 @@ impl Relay<'_> {
                         return Ok(stop);
                     }
                 }
+            }
+            if told {
+                news = self.session.news();
             }
         }
     }
@@ -309,6 +319,7 @@ impl Relay<'_> {
                 self.session.make_room();
             }
             Wake::Rest => {}
+            Wake::News(news) => self.session.note_news(news),
             Wake::Held(outcome) => {
                 if let Some(parked) = self.parked.take() {
                     self.session.note_held(&parked.judged, parked.id, &outcome);
