@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{GrantProblem, Match, Occasion};
 use chaperone_core::identity::{Audience, IdentityFacts};
-use chaperone_core::name::TargetName;
+use chaperone_core::name::{SessionId, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::window::Window;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -47,7 +47,9 @@ pub use explain::{About, AboutProblem, Explanation, Outcome, Ruled};
 pub use hold::{HeldOperation, Hold, HoldOutcome, MAX_SUMMARY_BYTES};
 pub use look::Look;
 pub use pace::MAX_REQUESTS_PER_MINUTE;
-pub use permit::{MAX_RENEWALS, NewToken, Permit, PermitEnd, RenewError, Renewal};
+pub use permit::{
+    ComingEnd, EndsWith, MAX_RENEWALS, NewToken, Permit, PermitEnd, RenewError, Renewal, WARN_BEFORE,
+};
 use policy::Access;
 pub use policy::Policy;
 pub use words::NextStep;
@@ -151,6 +153,11 @@ impl Grants {
     /// What a client has to send to get a window on a target.
     pub fn next_step(&self, target: &TargetName) -> NextStep {
         NextStep::request(&self.inner.policy.load().api_url, target)
+    }
+
+    /// How a session gets a newer token.
+    pub fn how_to_renew(&self, session: SessionId) -> NextStep {
+        NextStep::renewal(&self.inner.policy.load().api_url, session)
     }
 
     /// Whether this caller may see and end what is not theirs.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::recorder::EventKind;
 pub use chaperone_hooks::{Batch, MaskPlan, Masked, UseJudgement};
-pub use news::News;
+pub use news::{News, Warning};
 pub use operation::{HeldOperation, HeldOutcome, Judged, Reached, Ruling, refused_by};
 pub use results::Planned;
 pub use traits::Traits;

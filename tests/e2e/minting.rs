@@ -246,7 +246,7 @@ async fn a_role_goes_when_its_session_is_ended_by_an_operator(case: Case) {
 async fn a_role_goes_when_its_window_ends(case: Case) {
     case.stage.open_window(&case.token, Some("4s")).unwrap();
     let mut wire = sleeping_in(&case).await;
-    assert_eq!(shape(&wire.answer().await.unwrap()), "E:57P01");
+    assert_eq!(shape(&wire.answer().await.unwrap()), "N E:57P01");
     gone(&case.stage, case.number).await;
     assert_eq!(sleepers(&case.stage, case.number).unwrap(), 0);
 }

@@ -284,8 +284,10 @@ async fn a_copy_to_the_client_is_cut_at_the_windows_end(case: Case) {
     let (mut wire, closes) = short(&case, "reader").await;
     wire.send(Out::new().query("copy orders to stdout")).await.unwrap();
     wire.until(b'd').await.unwrap();
-    let last = wire.answer().await.unwrap();
+    let mut last = wire.answer().await.unwrap();
     expect_gone(&case, closes, "reader").await;
+    // Between two rows it is told of the end.
+    last.retain(|message| message.kind != b'N');
     // In the middle of a row there is no place for an error: then the connection just ends.
     assert!(["d", "d E:57P01"].contains(&shape(&last).as_str()), "{}", shape(&last));
 }

@@ -24,8 +24,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 mod renew;
+mod warning;
 
 pub use renew::{MAX_RENEWALS, NewToken, RenewError, Renewal};
+pub use warning::{ComingEnd, EndsWith, WARN_BEFORE};
 
 /// The longest sleep between two looks at the clock: the wall clock may be set at any time.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
@@ -163,6 +165,7 @@ impl Permit {
             from,
             before: vec![],
             until,
+            since: grants.clock.now(),
             end: None,
         };
         let number = grants.live.enter(watched);
@@ -300,14 +303,16 @@ pub(super) struct Watched {
     before: Vec<Identity>,
     /// Until when the policy gives it, whatever window and token allow. It never moves later.
     until: Option<Timestamp>,
+    /// From when on its end by the clock has been what it is.
+    since: Timestamp,
     end: Option<PermitEnd>,
 }
 
 impl Watched {
-    /// The same with another token, and until another moment.
-    fn with(&self, identity: Identity, until: Option<Timestamp>) -> Self {
+    /// The same with another token, and until another moment, from `since` on.
+    fn with(&self, identity: Identity, until: Option<Timestamp>, since: Timestamp) -> Self {
         let (window, grant) = (self.window.clone(), self.grant.clone());
-        Watched { window, grant, identity, from: self.from, before: vec![], until, end: None }
+        Watched { window, grant, identity, from: self.from, before: vec![], until, since, end: None }
     }
 
     /// What each token proved that it was ever kept alive by, the one that counts now included.

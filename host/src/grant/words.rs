@@ -4,7 +4,7 @@ use crate::identity::{Completeness, Identity};
 use crate::state::StateError;
 use chaperone_core::denial::Denial;
 use chaperone_core::grant::{Deny, Grant};
-use chaperone_core::name::{RequestId, TargetName};
+use chaperone_core::name::{RequestId, SessionId, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use serde::Serialize;
 use serde_json::json;
@@ -18,7 +18,7 @@ pub struct NextStep {
     pub method: &'static str,
     /// Where.
     pub url: String,
-    /// The JSON to send; only `reason` is left to fill in.
+    /// The JSON to send; only `reason` or `token` is left to fill in.
     pub body: serde_json::Value,
     /// The same as a command.
     pub command: String,
@@ -32,6 +32,16 @@ impl NextStep {
             url: format!("{}/api/v1/requests", api_url.trim_end_matches('/')),
             body: json!({ "target": target, "reason": "why you need it" }),
             command: format!("chaperone request {} --reason 'why you need it'", shell_word(target.as_str())),
+        }
+    }
+
+    /// How a session gets a newer token.
+    pub fn renewal(api_url: &str, session: SessionId) -> Self {
+        NextStep {
+            method: "PUT",
+            url: format!("{}/api/v1/sessions/{session}/token", api_url.trim_end_matches('/')),
+            body: json!({ "token": "the new token" }),
+            command: format!("chaperone renew {session}"),
         }
     }
 

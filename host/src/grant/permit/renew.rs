@@ -135,7 +135,7 @@ impl Live {
         let backed = policy.backing(identity.facts(), &watched.window, &occasion);
         // Hours that another policy made longer since then are for who connects again.
         let until = earlier(watched.until, backed.and_then(|backed| backed.until));
-        let as_new = watched.with(identity.clone(), until);
+        let as_new = watched.with(identity.clone(), until, now);
         let end = grants.denied(identity, now).or_else(|| policy.no_longer_gives(&as_new, now));
         if let Some(end) = end {
             return Err(RenewError::Refused(Box::new(end)));
@@ -143,6 +143,9 @@ impl Live {
         let (had, has) = (policy.aliases(watched.identity.facts()), policy.aliases(identity.facts()));
         if had.iter().any(|alias| !has.contains(alias)) {
             return Err(RenewError::FewerGroups);
+        }
+        if as_new.ends_at() != watched.ends_at() {
+            watched.since = now;
         }
         let before = std::mem::replace(&mut watched.identity, identity.clone());
         watched.until = until;

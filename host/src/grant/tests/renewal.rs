@@ -215,6 +215,9 @@ async fn a_renewal_never_moves_a_session_past_the_hours_of_its_grant() {
         grants.replace(in_hours("db", hours(0, 10))).unwrap();
         let other = grants.permit(&plain(0, 200), &DB, at(0)).await.unwrap();
         assert_eq!((other.ends_at(), other.ends_at_latest()), (at(200), at(600)));
+        let coming = |permit: &Permit| permit.coming_end().map(|end| (end.at, end.with));
+        assert_eq!(coming(&permit), Some((at(600), EndsWith::Hours)));
+        assert_eq!(coming(&other), Some((at(200), EndsWith::Token)));
         // What ends in the hours of another policy stays, and is not renewed past them, nor later on.
         assert_eq!(permit.renew(&plain(3, 200)), taken(200));
         grants.replace(in_hours("db", hours(0, 5))).unwrap();
@@ -391,5 +394,57 @@ async fn a_hold_keeps_the_end_that_it_was_asked_with() {
         let before = hold(1).await;
         permit.renew(&plain(60, 600)).unwrap();
         assert_eq!((before.deadline(), hold(2).await.deadline()), (at(300), at(600)));
+    }
+}
+
+/// Whether it is time to tell of an end other than that one.
+async fn due(permit: &Permit, told: Option<Timestamp>) -> Option<ComingEnd> {
+    tokio::time::timeout(Duration::ZERO, permit.ends_soon(told)).await.ok()
+}
+
+#[tokio::test]
+async fn each_end_is_told_once_five_minutes_before_and_a_newer_one_again() {
+    for gateway in &gateways().await {
+        let permit = begin(gateway, &plain(0, 700)).await;
+        let pass = |seconds| gateway.clock.pass(Duration::from_secs(seconds));
+        let end = |seconds, with| Some(ComingEnd { at: at(seconds), with });
+        pass(399);
+        assert_eq!(due(&permit, None).await, None);
+        pass(1);
+        let token = end(700, EndsWith::Token);
+        assert_eq!((due(&permit, None).await, permit.coming_end()), (token, token));
+        pass(100);
+        assert_eq!(due(&permit, Some(at(700))).await, None);
+        // At 500 another token: the window's end comes next, in 400 seconds.
+        permit.renew(&plain(60, 3600)).unwrap();
+        pass(99);
+        assert_eq!(due(&permit, Some(at(700))).await, None);
+        pass(1);
+        assert_eq!(due(&permit, Some(at(700))).await, end(900, EndsWith::Window));
+        // A third moves nothing, so there is nothing to tell.
+        permit.renew(&plain(70, 7200)).unwrap();
+        pass(200);
+        assert_eq!(due(&permit, Some(at(900))).await, None);
+        assert_eq!(permit.end(), None);
+    }
+}
+
+/// Who waits hears of a renewal at once, and waits for the new end.
+#[tokio::test]
+async fn who_waits_for_an_end_hears_of_the_next_one() {
+    for gateway in &gateways().await {
+        let permit = begin(gateway, &plain(0, 100)).await;
+        let waiting = tokio::spawn({
+            let permit = permit.clone();
+            // Of this one it was told.
+            async move { permit.ends_soon(Some(at(100))).await }
+        });
+        tokio::task::yield_now().await;
+        gateway.clock.pass(Duration::from_secs(90));
+        // Told in the last fifth of the four seconds that are left then.
+        permit.renew(&plain(1, 94)).unwrap();
+        assert_eq!(due(&permit, Some(at(100))).await, None);
+        gateway.clock.pass(Duration::from_millis(3_500));
+        assert_eq!(soon(waiting).await.unwrap(), ComingEnd { at: at(94), with: EndsWith::Token });
     }
 }

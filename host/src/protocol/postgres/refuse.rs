@@ -9,6 +9,7 @@ use chaperone_core::refusal::{Refusal, RefusalCode};
 pub(super) enum Severity {
     Fatal,
     Error,
+    Warning,
     Notice,
 }
 
@@ -17,6 +18,7 @@ impl Severity {
         match self {
             Severity::Fatal => "FATAL",
             Severity::Error => "ERROR",
+            Severity::Warning => "WARNING",
             Severity::Notice => "NOTICE",
         }
     }
@@ -60,6 +62,11 @@ pub(super) fn error(out: &mut Vec<u8>, severity: Severity, refusal: &Refusal) {
 /// Appends a NoticeResponse.
 pub(super) fn notice(out: &mut Vec<u8>, message: &str, detail: &str, hint: &str) {
     response(out, b'N', Severity::Notice, "01000", [(b'M', message), (b'D', detail), (b'H', hint)]);
+}
+
+/// Appends a NoticeResponse of the severity WARNING.
+pub(super) fn warning(out: &mut Vec<u8>, message: &str, detail: &str, hint: &str) {
+    response(out, b'N', Severity::Warning, "01000", [(b'M', message), (b'D', detail), (b'H', hint)]);
 }
 
 fn response<T: AsRef<str>>(

@@ -30,7 +30,7 @@ use super::cancel::CancelEntry;
 use super::catalog::Catalog;
 use super::refuse::{self, Severity};
 use super::stream::TargetStream;
-use crate::session::{HeldOperation, HeldOutcome, Judged, News, Session, SessionStop, Watch};
+use crate::session::{HeldOperation, HeldOutcome, Judged, News, Session, SessionStop, Warning, Watch};
 use crate::tls::ServerTls;
 use chaperone_core::name::HoldId;
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -259,7 +259,10 @@ impl Relay<'_> {
                 {
                     return Poll::Ready(Wake::MustEnd(refusal));
                 }
-                if let Poll::Ready(news) = Pin::new(&mut news).poll(cx) {
+                // A warning has its place between two messages, and not in one that is passed on in pieces.
+                if self.target.passing == 0
+                    && let Poll::Ready(news) = Pin::new(&mut news).poll(cx)
+                {
                     return Poll::Ready(Wake::News(news));
                 }
                 let wake = self.poll_wake(cx, &mut must_end);
@@ -319,7 +322,13 @@ impl Relay<'_> {
                 self.session.make_room();
             }
             Wake::Rest => {}
-            Wake::News(news) => self.session.note_news(news),
+            Wake::News(news) => {
+                if let Some(warning) = self.session.note_news(news) {
+                    self.session.commit().map_err(SessionStop::Cut)?;
+                    let Warning { message, detail, hint } = warning;
+                    refuse::warning(&mut self.client.output.bytes, &message, &detail, &hint);
+                }
+            }
             Wake::Held(outcome) => {
                 if let Some(parked) = self.parked.take() {
                     self.session.note_held(&parked.judged, parked.id, &outcome);
