@@ -21,6 +21,8 @@ use std::time::Duration;
 
 mod count;
 mod matter;
+#[cfg(test)]
+mod model;
 mod persons;
 #[cfg(test)]
 mod tests;

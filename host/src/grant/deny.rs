@@ -59,10 +59,14 @@ impl Inner {
         let reading = self.denials.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let denials = self.state.denials(now).await?;
         if self.denials.replace(reading, denials) {
-            // Also those that came in by a token that no longer counts.
-            self.live.review(|watched| watched.identities().find_map(|one| self.denied(one, now)));
+            self.review_denied(now);
         }
         Ok(())
+    }
+
+    /// Ends what the list does not suffer; also what came in by a token that no longer counts.
+    pub(super) fn review_denied(&self, now: Timestamp) {
+        self.live.review(|watched| watched.identities().find_map(|one| self.denied(one, now)));
     }
 
     /// How a permit of this caller ends because of the list.

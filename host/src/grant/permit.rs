@@ -23,6 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+#[cfg(test)]
+mod orders;
 mod renew;
 mod warning;
 
@@ -147,8 +149,23 @@ impl PermitEnd {
 }
 
 impl Permit {
-    /// The only constructor: `window` was read as open, and `grant` backs it.
+    /// The only constructor: `window` was read as open, and `backed` stands behind it.
     pub(super) fn new(
+        grants: &Arc<Inner>,
+        identity: Identity,
+        from: Option<IpAddr>,
+        window: Window,
+        backed: Backed,
+        asked: Asked,
+    ) -> Self {
+        let permit = Permit::listed(grants, identity, from, window, backed, asked);
+        permit.judge();
+        permit
+    }
+
+    /// One that whatever ends live permits sees from now on. A window that is ended between being read and this line is
+    /// seen at the next look at the store.
+    fn listed(
         grants: &Arc<Inner>,
         identity: Identity,
         from: Option<IpAddr>,
@@ -157,7 +174,6 @@ impl Permit {
         Asked { request, approved_by, place }: Asked,
     ) -> Self {
         let (window, grant) = (Arc::new(window), Arc::new(grant));
-        // A revocation between the reading of the window and this line is seen at the next look at the store.
         let watched = Watched {
             window: window.clone(),
             grant: grant.clone(),
@@ -169,16 +185,21 @@ impl Permit {
             end: None,
         };
         let number = grants.live.enter(watched);
-        // An entry of the deny list and a policy since they were asked are seen here, or see the permit.
-        grants.live.review_one(number, |watched| {
-            let now = grants.clock.now();
-            let denied = grants.denied(&watched.identity, now);
-            denied.or_else(|| grants.policy.load().no_longer_gives(watched, now))
-        });
         let (grants, renewed) = (grants.clone(), watch::Sender::new(()));
         let proof =
             Proof { identity, window, grant, request, approved_by, grants, number, _place: place, renewed };
         Permit { inner: Arc::new(proof) }
+    }
+
+    /// Asks the deny list and the policy once more, before anybody holds it: what came since they were asked is seen here, or
+    /// sees the permit.
+    fn judge(&self) {
+        let Proof { grants, number, .. } = &*self.inner;
+        grants.live.review_one(*number, |watched| {
+            let now = grants.clock.now();
+            let denied = grants.denied(&watched.identity, now);
+            denied.or_else(|| grants.policy.load().no_longer_gives(watched, now))
+        });
     }
 
     /// Whose it is, by the token that it was given for. A later one is of the same caller.

@@ -4,7 +4,7 @@
 //! good as the grants that stand behind it today, and approvers are those whom their group's name means today.
 
 use super::permit::Watched;
-use super::{Grants, PermitEnd};
+use super::{Grants, Inner, PermitEnd};
 use crate::state::{Opening, StoredApproval};
 use chaperone_core::Timestamp;
 use chaperone_core::approval::{Matter, Persons};
@@ -237,11 +237,17 @@ impl Grants {
         let inner = &self.inner;
         // First the policy and then the permits: one that is being made meanwhile is listed first and then asks the policy.
         inner.policy.store(Arc::new(policy));
-        let policy = inner.policy.load();
-        let now = inner.clock.now();
-        inner.live.review(|watched| policy.no_longer_gives(watched, now));
+        inner.review_policy();
         inner.tell_waiters();
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Ends what today's policy would not give again.
+    pub(super) fn review_policy(&self) {
+        let (policy, now) = (self.policy.load(), self.clock.now());
+        self.live.review(|watched| policy.no_longer_gives(watched, now));
     }
 }
 
