@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Lines of the gateway's log that are kept.
 const KEPT_LINES: usize = 20;
 
-const AGENT: &str = "be9c0000-0000-4000-8000-0000000000a1";
+pub(crate) const AGENT: &str = "be9c0000-0000-4000-8000-0000000000a1";
 
 /// Takes away what [`MORE_WINDOWS`] has made.
 const NO_MORE_WINDOWS: &str = "\
@@ -25,7 +25,7 @@ const NO_MORE_WINDOWS: &str = "\
     AND substr(id, 1, length(id) - 8) = (SELECT substr(id, 1, length(id) - 8) FROM model)";
 
 /// Copies of the first window, for agents and with ids that differ in their last eight digits.
-const MORE_WINDOWS: &str = "\
+pub(crate) const MORE_WINDOWS: &str = "\
     WITH RECURSIVE had(most) AS (SELECT count(*) FROM windows), \
     numbers(n) AS (SELECT most FROM had UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?1), \
     model AS (SELECT * FROM windows ORDER BY opens LIMIT 1) \

@@ -8,6 +8,7 @@ mod configuration;
 mod gateway;
 mod idle;
 mod load;
+mod permits;
 mod pgbouncer;
 mod places;
 mod process;
@@ -110,11 +111,15 @@ fn main() -> Result<ExitCode> {
     if "windows".contains(&options.only) {
         with_windows(&gateway, &plain, &server, &options, &mut report)?;
     }
+    let permits = if "permits".contains(&options.only) { Some(permits::measure()?) } else { None };
     println!("\n{}", report.markdown("pgbouncer"));
     if let Some(Idle { sessions, opened, idle }) = idle {
         println!("{sessions} sessions: {opened} bytes each when opened, {idle} bytes each when idle\n");
     }
-    let (table, kept) = targets::table(&report, idle);
+    if let Some(permits) = permits {
+        println!("{permits}\n");
+    }
+    let (table, kept) = targets::table(&report, idle, permits);
     println!("{table}");
     Ok(if kept || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,6 +3,7 @@
 
 use crate::idle::Idle;
 use crate::load::{Measured, SESSION_START};
+use crate::permits::{MOST_MS, Permits};
 use crate::report::Report;
 use std::fmt::Write;
 
@@ -62,10 +63,10 @@ pub(crate) fn with_windows(load: &'static str, windows: u32) -> &'static str {
 }
 
 /// The table of promises, and whether all that was measured was kept.
-pub(crate) fn table(report: &Report, idle: Option<Idle>) -> (String, bool) {
+pub(crate) fn table(report: &Report, idle: Option<Idle>, permits: Option<Permits>) -> (String, bool) {
     let mut text = String::from("| promise | target | stretch | measured | |\n|---|---|---|---|---|\n");
     let mut kept = true;
-    for target in targets(report, idle) {
+    for target in targets(report, idle, permits) {
         let stretch = target.stretch.map_or("-".to_owned(), |limit| target.wanted.with(limit).in_words());
         let (measured, verdict) = match target.measured {
             None => ("not measured".to_owned(), ""),
@@ -96,7 +97,7 @@ pub(crate) fn table(report: &Report, idle: Option<Idle>) -> (String, bool) {
     (text, kept)
 }
 
-fn targets(report: &Report, idle: Option<Idle>) -> Vec<Target> {
+fn targets(report: &Report, idle: Option<Idle>, permits: Option<Permits>) -> Vec<Target> {
     use Wanted::{AtLeast, AtMost};
     let of =
         |load: &str, route: &str, pick: fn(&Measured) -> Option<f64>| pick(&report.medians(load, route)?);
@@ -178,6 +179,12 @@ fn targets(report: &Report, idle: Option<Idle>) -> Vec<Target> {
         flat("session start, 100,000 windows to 10", grown(SESSION_START, mean)),
         flat("prepared, 100,000 windows to 10: CPU per query", grown("prepared, 1 client", cpu)),
         flat("simple, 1,000 rules to 10: CPU per query", many_rules()),
+        Target {
+            what: "a permit, 100,000 windows and 1,000 requests: ms at p99",
+            measured: permits.map(|permits| permits.p99.as_secs_f64() * 1e3),
+            wanted: AtMost(MOST_MS),
+            stretch: None,
+        },
     ]
 }
 
@@ -197,10 +204,13 @@ mod tests {
         };
         report.add("prepared, 8 clients", "pgbouncer", measured(100.0));
         report.add("prepared, 8 clients", "chaperone", measured(96.0));
-        let (text, kept) = table(&report, None);
+        let (text, kept) = table(&report, None, None);
         assert!(kept, "{text}");
         assert!(text.contains("throughput to pgbouncer's | ≥ 0.95 | ≥ 1.1 | 0.96 | met |"), "{text}");
-        let (text, kept) = table(&report, Some(Idle { sessions: 1, opened: 0, idle: 250_000 }));
+        let (text, kept) = table(&report, Some(Idle { sessions: 1, opened: 0, idle: 250_000 }), None);
         assert!(!kept && text.contains("| ≤ 200 | ≤ 100 | 250.00 | **missed** |"), "{text}");
+        let slow = Permits { p50: Duration::ZERO, p99: Duration::from_micros(1_010) };
+        let (text, kept) = table(&report, None, Some(slow));
+        assert!(!kept && text.contains("ms at p99 | ≤ 1 | - | 1.01 | **missed** |"), "{text}");
     }
 }
