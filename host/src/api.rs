@@ -28,6 +28,7 @@ mod body;
 mod caller;
 mod deliveries;
 mod denials;
+mod events;
 mod explain;
 mod handlers;
 pub mod login;
@@ -161,6 +162,7 @@ pub fn router(
 ) -> Router {
     let api = Api { identities, grants, sessions, policy, waiters: Waiters::default() };
     Router::new()
+        .route("/api/v1/events", get(events::events))
         .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/requests", post(handlers::request).get(handlers::requests))
         .route("/api/v1/requests/{id}", get(handlers::one_request))

@@ -20,6 +20,7 @@ mod print;
 mod recordings;
 mod remote;
 mod samples;
+mod watch;
 mod wiring;
 
 #[cfg(test)]
@@ -110,7 +111,11 @@ pub enum Command {
     /// List your windows
     Windows,
     /// List what waits for your approval
-    Approvals,
+    Approvals {
+        /// What else to do with it.
+        #[command(subcommand)]
+        action: Option<ApprovalsAction>,
+    },
     /// Approve an access request or a held operation
     Approve {
         /// Its id, as `approvals` shows it
@@ -189,6 +194,13 @@ pub enum Command {
     },
 }
 
+/// What to do with what waits.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ApprovalsAction {
+    /// Show each as it is asked for and how it ends, until you stop it
+    Watch,
+}
+
 fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse::<f64>().ok().filter(|speed| *speed > 0.0 && *speed <= 1000.0);
     speed.ok_or_else(|| "a number over 0 and at most 1000".into())
@@ -237,7 +249,10 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Logout => login::logout(&cli.gateway, &variable, audience),
         Command::Request(args) => remote::request(&connect().await?, &args, audience).await,
         Command::Windows => remote::windows(&connect().await?, audience).await,
-        Command::Approvals => remote::approvals(&connect().await?, audience).await,
+        Command::Approvals { action: Some(ApprovalsAction::Watch) } => {
+            watch::watch(&cli.gateway, audience).await
+        }
+        Command::Approvals { action: None } => remote::approvals(&connect().await?, audience).await,
         Command::Approve { id, comment } => {
             remote::decide(&connect().await?, &id, Verdict::Approve, comment.as_deref(), audience).await
         }

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 
 mod ask;
 mod clock;
+mod concerns;
 mod deny;
 mod explain;
 mod hold;

@@ -31,5 +31,6 @@ mod soak;
 mod structure;
 mod target_side;
 mod tour;
+mod watching;
 mod windows;
 mod wording;

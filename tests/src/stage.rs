@@ -352,6 +352,11 @@ impl Stage {
 
     /// Runs the command line against this gateway with somebody's token.
     pub fn chaperone(&self, token: &str, arguments: &[&str]) -> Result<Ran> {
+        run(&mut self.command(token, arguments)?, "")
+    }
+
+    /// The same, to be started.
+    pub fn command(&self, token: &str, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(tools::chaperone()?);
         command
             .args(arguments)
@@ -360,7 +365,7 @@ impl Stage {
             .env("CHAPERONE_CA", self.folder.path().join("gateway.pem"))
             .env("CHAPERONE_CONFIG", self.folder.path().join("chaperone.yaml"))
             .env("NO_COLOR", "1");
-        run(&mut command, "")
+        Ok(command)
     }
 
     /// psql through the gateway; rows come as `a|b`.

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 mod completing;
 mod deliveries;
 mod denials;
+mod events;
 mod flood;
 mod reload;
 mod renewal;

@@ -16,6 +16,8 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// The longest token, in bytes (IDENTITY: groups make 7 to 10 KiB normal).
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A stream that says nothing for so long is gone: it shows that it lives every 15 seconds.
+const SILENCE: Duration = Duration::from_secs(45);
 /// For a whole answer; a long poll gets its own wait on top.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -45,6 +47,37 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<secrecy::SecretString>,
+}
+
+/// Lines of an answer that goes on.
+pub(crate) struct Stream<'a> {
+    client: &'a Client,
+    response: reqwest::Response,
+    bytes: Vec<u8>,
+}
+
+impl Stream<'_> {
+    /// The next line, without its end; none at the end of the answer.
+    pub(crate) async fn line(&mut self, longest: usize) -> Result<Option<String>, Failure> {
+        loop {
+            if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
+                let rest = self.bytes.split_off(end + 1);
+                let line = std::mem::replace(&mut self.bytes, rest);
+                let line = String::from_utf8_lossy(&line);
+                return Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()));
+            }
+            if self.bytes.len() > longest {
+                return Err(self.client.strange("one line of its answer is too long"));
+            }
+            let chunk = tokio::time::timeout(SILENCE, self.response.chunk()).await;
+            let chunk = chunk.map_err(|_| self.client.silent())?;
+            let chunk = chunk.map_err(|error| self.client.unreachable(&error))?;
+            match chunk {
+                Some(chunk) => self.bytes.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+    }
 }
 
 impl Client {
@@ -109,6 +142,39 @@ impl Client {
         let token = self.token.as_ref().map(ExposeSecret::expose_secret);
         let body = serde_json::json!({ "token": token });
         self.call(Method::PUT, path, Some(&body), Duration::ZERO).await
+    }
+
+    /// `GET` of a stream that goes on until one side ends it.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Stream<'_>, Failure> {
+        use secrecy::ExposeSecret;
+        let url =
+            self.base.join(path).map_err(|_| self.strange("its URL cannot be joined with the API's path"))?;
+        let mut request = self.http.get(url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        let response =
+            tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await.map_err(|_| self.silent())?;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Stream { client: self, response, bytes: Vec::new() });
+        }
+        let text = self.text(response).await?;
+        match serde_json::from_slice::<Value>(&text).ok().filter(|body| body.get("title").is_some()) {
+            Some(problem) => Err(refused(status, &problem)),
+            None => Err(self.strange(&format!("it answers HTTP {} in other words", status.as_u16()))),
+        }
+    }
+
+    fn silent(&self) -> Failure {
+        let what = format!("the gateway at {} does not answer", self.base);
+        Failure::new(Exit::Unreachable, "unreachable", what, "check that it runs, and the network between")
+    }
+
+    /// A problem that came within a stream.
+    pub(super) fn refused(&self, problem: &Value) -> Failure {
+        refused(StatusCode::FORBIDDEN, problem)
     }
 
     /// `DELETE`.
@@ -176,7 +242,7 @@ impl Client {
         Failure::new(Exit::Unreachable, "unreachable", what, advice)
     }
 
-    fn strange(&self, what: &str) -> Failure {
+    pub(super) fn strange(&self, what: &str) -> Failure {
         Failure::new(
             Exit::Unreachable,
             "not-a-gateway",

@@ -46,6 +46,12 @@ pub(crate) fn json(value: &Value) {
     let _ = writeln!(stdout, "{text}");
 }
 
+/// Writes JSON in one line, for those who read line by line.
+pub(crate) fn line(value: &Value) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{value}").and_then(|()| stdout.flush());
+}
+
 /// Writes a failure where it belongs: people read standard error, programs parse standard output.
 pub(crate) fn failure(failure: &Failure, audience: Audience) {
     match audience {
