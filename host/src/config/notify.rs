@@ -11,6 +11,7 @@ use super::provider::Provider;
 use super::secret::{Secret, Vault};
 use super::subject::Subject;
 use super::target::Target;
+use crate::notify::{Content, Kind};
 use chaperone_core::approval::Told;
 use chaperone_core::name::{ChannelName, Principal, TargetName};
 use reqwest::Url;
@@ -28,33 +29,13 @@ const MIN_SECRET_BYTES: usize = 16;
 /// Where Slack takes messages; a channel of its kind writes nowhere else.
 const SLACK_HOSTS: [&str; 2] = ["hooks.slack.com", "hooks.slack-gov.com"];
 
-/// What a channel speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelKind {
-    /// Signed JSON.
-    Webhook,
-    /// A card for a workflow of Microsoft Teams.
-    Teams,
-    /// A message of Slack, with buttons.
-    Slack,
-}
-
-/// How much a message says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// Who, what target, until when, and a link.
-    Link,
-    /// Also what agents and people wrote: reasons, statements with their parameters, comments.
-    Full,
-}
-
 /// One channel.
 #[derive(Clone)]
 pub struct Channel {
     /// Its name.
     pub name: ChannelName,
     /// What it speaks.
-    pub kind: ChannelKind,
+    pub kind: Kind,
     /// Where messages go.
     pub url: Secret,
     /// What signs: ours of a webhook, theirs of Slack. Teams has none.
@@ -126,8 +107,7 @@ impl Channel {
     }
 }
 
-const KINDS: [(&str, ChannelKind); 3] =
-    [("webhook", ChannelKind::Webhook), ("teams", ChannelKind::Teams), ("slack", ChannelKind::Slack)];
+const KINDS: [(&str, Kind); 3] = [("webhook", Kind::Webhook), ("teams", Kind::Teams), ("slack", Kind::Slack)];
 
 /// Channels are told apart by their names: in the store, and in the address of Slack's hook.
 pub(crate) fn check_repeats(channels: &[(Item<'_>, Channel)]) {
@@ -158,7 +138,7 @@ pub(crate) fn post_url(text: &str, allow_http_loopback: bool) -> Result<Url, &'s
     Ok(url)
 }
 
-fn decode_url(item: &Item<'_>, kind: ChannelKind, loopback: bool, vault: &Vault<'_>) -> Option<Secret> {
+fn decode_url(item: &Item<'_>, kind: Kind, loopback: bool, vault: &Vault<'_>) -> Option<Secret> {
     let secret = vault.secret(item)?;
     // Only a check goes on without the value.
     if secret.expose().is_empty() {
@@ -171,7 +151,7 @@ fn decode_url(item: &Item<'_>, kind: ChannelKind, loopback: bool, vault: &Vault<
         Ok(url) => {
             let host = url.host_str().unwrap_or_default();
             let tried = loopback && super::is_loopback(host);
-            if kind == ChannelKind::Slack && !SLACK_HOSTS.contains(&host) && !tried {
+            if kind == Kind::Slack && !SLACK_HOSTS.contains(&host) && !tried {
                 wrong("Slack's are on hooks.slack.com", "copy the URL of the app's incoming webhook");
                 return None;
             }
@@ -188,21 +168,19 @@ fn decode_url(item: &Item<'_>, kind: ChannelKind, loopback: bool, vault: &Vault<
 fn decode_secret(
     channel: &Item<'_>,
     secret: Option<&Item<'_>>,
-    kind: Option<ChannelKind>,
+    kind: Option<Kind>,
     vault: &Vault<'_>,
 ) -> Option<Option<Secret>> {
     let Some(item) = secret else {
         let help = match kind? {
-            ChannelKind::Teams => return Some(None),
-            ChannelKind::Webhook => {
-                "a reference to what signs the messages: 16 bytes or more, made at random"
-            }
-            ChannelKind::Slack => "a reference to the app's signing secret",
+            Kind::Teams => return Some(None),
+            Kind::Webhook => "a reference to what signs the messages: 16 bytes or more, made at random",
+            Kind::Slack => "a reference to the app's signing secret",
         };
         channel.missing("secret", help);
         return None;
     };
-    if kind == Some(ChannelKind::Teams) {
+    if kind == Some(Kind::Teams) {
         item.no_effect("`secret` does nothing: a workflow of Teams checks no signature", "delete it");
         return None;
     }
@@ -248,10 +226,10 @@ fn decode_events(item: &Item<'_>, words: &[(&str, Told)]) -> Vec<Told> {
 
 fn decode_people<'a>(
     item: &Item<'a>,
-    kind: Option<ChannelKind>,
+    kind: Option<Kind>,
     around: &mut Around<'a, '_>,
 ) -> BTreeMap<String, Principal> {
-    if kind.is_some_and(|kind| kind != ChannelKind::Slack) {
+    if kind.is_some_and(|kind| kind != Kind::Slack) {
         item.no_effect("`people` does nothing: only Slack's users decide from their channel", "delete it");
     }
     let mut people = BTreeMap::new();

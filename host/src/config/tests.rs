@@ -9,6 +9,7 @@ mod rules;
 mod source;
 
 use super::*;
+use crate::notify::{Content, Kind};
 use chaperone_core::approval::Told;
 use chaperone_core::grant::{Amounts, Ticket};
 use chaperone_core::identity::CallerKind;
@@ -159,11 +160,11 @@ fn every_key_is_understood() {
     let [siem, on_call, dba] = config.notify.as_slice() else { panic!() };
     assert_eq!(
         (siem.kind, siem.content, &siem.events[..]),
-        (ChannelKind::Webhook, Content::Link, &[Told::Asked, Told::Approved][..])
+        (Kind::Webhook, Content::Link, &[Told::Asked, Told::Approved][..])
     );
     assert_eq!((siem.targets.len(), siem.ca.as_deref()), (2, Some(Path::new("/etc/chaperone/siem-ca.pem"))));
     assert_eq!(on_call.people["U012AB3CD"].as_str(), principal);
-    assert_eq!((dba.kind, dba.content, dba.secret.is_none()), (ChannelKind::Teams, Content::Full, true));
+    assert_eq!((dba.kind, dba.content, dba.secret.is_none()), (Kind::Teams, Content::Full, true));
     assert_eq!(config.targets[0].credential, Credential::Static);
     assert_eq!(config.targets[1].credential, Credential::Minted { owned_to: Some(role("orders_owner")) });
     assert_eq!(config.grants[0].roles, []);

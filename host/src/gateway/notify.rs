@@ -5,7 +5,7 @@ use crate::config::{self, Config};
 use crate::grant::Grants;
 use crate::identity::Identities;
 use crate::metrics::Metrics;
-use crate::notify::{ChannelConfig, Content, Kind, LoopbackHttp, Notifier, Page, Vouch, Vouched};
+use crate::notify::{ChannelConfig, LoopbackHttp, Notifier, Page, Vouch, Vouched};
 use crate::state::Route;
 use crate::target::SecretSource;
 use chaperone_core::Timestamp;
@@ -54,17 +54,10 @@ fn channel(channel: &config::Channel) -> ChannelConfig {
     let secret = |secret: &config::Secret| Box::new(Reference(secret.clone())) as Box<dyn SecretSource>;
     ChannelConfig {
         route: route(channel),
-        kind: match channel.kind {
-            config::ChannelKind::Webhook => Kind::Webhook,
-            config::ChannelKind::Teams => Kind::Teams,
-            config::ChannelKind::Slack => Kind::Slack,
-        },
+        kind: channel.kind,
         url: secret(&channel.url),
         secret: channel.secret.as_ref().map(secret),
-        content: match channel.content {
-            config::Content::Link => Content::Link,
-            config::Content::Full => Content::Full,
-        },
+        content: channel.content,
         people: channel.people.clone(),
         ca: channel.ca.clone(),
         loopback_http: match channel.allow_http_loopback {

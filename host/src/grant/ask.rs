@@ -315,12 +315,7 @@ impl Grants {
             .approval(ApprovalId::Request(id))
             .await?
             .ok_or(AskError::NotFound.to(identity))?;
-        let policy = self.inner.policy.load_full();
-        stored.approval.renew_members(|alias| policy.members(alias));
-        let facts = identity.facts();
-        let visible = *stored.approval.requester() == facts.principal
-            || self.is_operator(identity) == Match::Proved
-            || stored.approval.may_decide(facts, &policy.persons).is_ok();
+        let visible = self.inner.policy.load().shows_or_is_of(&mut stored, identity.facts());
         if visible { Ok(stored) } else { Err(AskError::NotFound.to(identity)) }
     }
 
@@ -372,13 +367,8 @@ impl Grants {
 
     /// What waits for people: operators see all of it, an approver what they may decide, anybody else nothing.
     pub async fn approvals(&self, identity: &Identity) -> Result<Vec<StoredApproval>, AskError> {
-        let facts = identity.facts();
-        let operator = self.is_operator(identity);
         let policy = self.inner.policy.load_full();
-        let visible = |stored: &mut StoredApproval| {
-            stored.approval.renew_members(|alias| policy.members(alias));
-            operator == Match::Proved || stored.approval.may_decide(facts, &policy.persons).is_ok()
-        };
+        let visible = |stored: &mut StoredApproval| policy.shows(stored, identity.facts());
         Ok(self.inner.state.pending_approvals(self.inner.clock.now(), visible).await?)
     }
 

@@ -4,7 +4,6 @@ use super::{AskError, Grants, may_ask};
 use crate::identity::Identity;
 use crate::state::StoredApproval;
 use chaperone_core::approval::{ApprovalId, State as Standing};
-use chaperone_core::grant::Match;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
@@ -32,12 +31,7 @@ impl Grants {
         id: ApprovalId,
     ) -> Result<Option<StoredApproval>, AskError> {
         let Some(mut stored) = self.inner.state.approval(id).await? else { return Ok(None) };
-        let policy = self.inner.policy.load_full();
-        stored.approval.renew_members(|alias| policy.members(alias));
-        let facts = identity.facts();
-        let visible = *stored.approval.requester() == facts.principal
-            || self.is_operator(identity) == Match::Proved
-            || stored.approval.may_decide(facts, &policy.persons).is_ok();
+        let visible = self.inner.policy.load().shows_or_is_of(&mut stored, identity.facts());
         Ok(visible.then_some(stored))
     }
 

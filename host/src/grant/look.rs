@@ -4,7 +4,6 @@ use super::{AskError, Grants};
 use crate::identity::Identity;
 use crate::state::StoredApproval;
 use chaperone_core::approval::{ApprovalId, ApprovalProblem};
-use chaperone_core::grant::Match;
 
 /// An approval, and whether it can still be decided by who looks at it.
 #[derive(Debug)]
@@ -28,14 +27,12 @@ impl Grants {
     pub async fn look(&self, identity: &Identity, id: ApprovalId) -> Result<Look, AskError> {
         let now = self.inner.clock.now();
         self.admit(identity, now).map_err(AskError::Failed)?;
-        let mut stored = self.inner.state.approval(id).await?.ok_or(AskError::NotFound)?;
+        let nothing = || AskError::NotFound.to(identity);
+        let mut stored = self.inner.state.approval(id).await?.ok_or_else(nothing)?;
         let policy = self.inner.policy.load_full();
-        stored.approval.renew_members(|alias| policy.members(alias));
         let (facts, persons) = (identity.facts(), &policy.persons);
-        let visible =
-            stored.approval.may_decide(facts, persons).is_ok() || self.is_operator(identity) == Match::Proved;
-        if !visible {
-            return Err(AskError::NotFound);
+        if !policy.shows(&mut stored, facts) {
+            return Err(nothing());
         }
         let could_decide = stored.approval.could_decide(facts, persons, now);
         Ok(Look { stored, could_decide })

@@ -123,6 +123,18 @@ impl Policy {
         Some(Backed { grant, until: earlier(until, hours) })
     }
 
+    /// Whether an approval may be shown to somebody because they may decide on it or run this gateway. Its members are those of
+    /// today from here on.
+    pub(super) fn shows(&self, stored: &mut StoredApproval, facts: &IdentityFacts) -> bool {
+        stored.approval.renew_members(|alias| self.members(alias));
+        self.is_operator(facts) == Match::Proved || stored.approval.may_decide(facts, &self.persons).is_ok()
+    }
+
+    /// The same, and to whoever asked for it.
+    pub(super) fn shows_or_is_of(&self, stored: &mut StoredApproval, facts: &IdentityFacts) -> bool {
+        self.shows(stored, facts) || *stored.approval.requester() == facts.principal
+    }
+
     /// The configured groups that a caller is proved to be in.
     pub(super) fn aliases(&self, facts: &IdentityFacts) -> Vec<&GroupAlias> {
         let proved = self.groups.iter().filter(|(_, subject)| subject.matches(facts) == Match::Proved);

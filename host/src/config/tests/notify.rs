@@ -1,6 +1,7 @@
 //! Channels: one mistake each, and what is said of it.
 
 use super::*;
+use crate::notify::Content;
 
 /// [`GOOD`] with a channel, from its line 29 on.
 fn with(channel: &str) -> String {
