@@ -17,6 +17,7 @@ pub mod fuzzing {
     pub use super::recordings::fuzzing::tell;
 }
 mod print;
+mod recording_key;
 mod recordings;
 mod remote;
 mod samples;
@@ -167,6 +168,12 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Show the public half of the key that signs recordings, or make such a key
+    RecordingKey {
+        /// Make a private key and put it into this file, which must not exist
+        #[arg(long, value_name = "FILE")]
+        new: Option<PathBuf>,
+    },
     /// End a window or a live session now
     Revoke {
         /// Its id: `win_…` or `ses_…`
@@ -275,6 +282,8 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Replay { session, speed, place } => {
             recordings::replay(&folder(place)?, session, Pace { speed }, audience)
         }
+        Command::RecordingKey { new: Some(file) } => recording_key::make(&file, audience),
+        Command::RecordingKey { new: None } => recording_key::show(&cli.config, audience),
         Command::Verify { session, place, .. } => {
             let what = session.map_or(What::All, What::One);
             recordings::verify(&folder(place)?, &what, audience)

@@ -7,6 +7,7 @@ mod notify;
 mod pages;
 mod policy;
 mod recheck;
+mod recording;
 mod reload;
 mod roles;
 pub mod run;

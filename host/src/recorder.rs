@@ -9,6 +9,7 @@
 //!   `window`: a file's end in memory
 //! - `reader`: [`Reader`], [`Event`]; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay
+//! - `sign`: keys and signatures
 //!
 //! What may go wrong: the disk. What is on it survives `kill -9`; power loss may take what the operating system had not
 //! written yet, since blocks are not waited for until the recording is sealed.
@@ -22,6 +23,7 @@ mod library;
 mod reader;
 mod recover;
 pub mod replay;
+pub mod sign;
 mod store;
 mod verify;
 mod window;
@@ -52,6 +54,8 @@ pub struct RecorderConfig {
     pub directory: PathBuf,
     /// Bounds of every recording.
     pub caps: Caps,
+    /// The key that they are signed by.
+    pub signer: sign::Signer,
 }
 
 /// Opens recordings. Cheap to clone, shared by every session's thread.

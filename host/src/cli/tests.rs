@@ -91,6 +91,7 @@ fn commands_parse() {
         "approve hold_0193452c0f0070008000000000000001 --comment fine",
         "sessions --live",
         "verify --all --recordings dir",
+        "recording-key --new key.pem",
     ] {
         let words = line.split(' ');
         assert!(Cli::try_parse_from(std::iter::once("chaperone").chain(words)).is_ok(), "{line}");

@@ -1,4 +1,4 @@
-//! The gateway's own edges: where it listens, its certificate, its recordings, its state and its limits.
+//! The gateway's own edges: where it listens, its certificate, its state and its limits.
 
 use super::decode::Item;
 use super::login::Login;
@@ -201,44 +201,6 @@ pub(crate) fn path(item: &Item<'_>, vault: &Vault<'_>) -> Option<PathBuf> {
         return None;
     }
     Some(vault.folder.join(text))
-}
-
-/// Where recordings are kept, and how much of the responses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recording {
-    /// The folder.
-    pub directory: PathBuf,
-    /// Bytes of response rows kept for each operation; row counts are always kept.
-    pub response_bytes_per_operation: u64,
-    /// Bytes of response rows kept for each session.
-    pub response_bytes_per_session: u64,
-}
-
-impl Recording {
-    pub(crate) fn decode(item: Item<'_>, vault: &Vault<'_>) -> Option<Self> {
-        let mut fields = item.fields()?;
-        let directory = fields.need("directory", "the folder for recordings");
-        let operation = fields.get("response_bytes_per_operation");
-        let session = fields.get("response_bytes_per_session");
-        fields.finish();
-        let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
-        let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
-        let directory = directory.and_then(|item| path(&item, vault));
-        let recording = Recording {
-            directory: directory?,
-            response_bytes_per_operation: per_operation?,
-            response_bytes_per_session: per_session?,
-        };
-        if let Some(operation) = operation
-            && recording.response_bytes_per_operation > recording.response_bytes_per_session
-        {
-            operation.no_effect(
-                "an operation may not keep more than its whole session",
-                "lower this, or raise `response_bytes_per_session`",
-            );
-        }
-        Some(recording)
-    }
 }
 
 /// Where requests, windows, holds and audit events are kept.

@@ -54,11 +54,17 @@ recording: { directory: recordings }
 state: state.db
 ";
 
+/// RFC 8032, section 7.1, test 2.
+const RECORDING_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7
+-----END PRIVATE KEY-----";
+
 fn environment(name: &str) -> Option<String> {
     Some(match name {
         "UNSET" => return None,
         "SLACK_URL" => "https://hooks.slack.com/services/T0/B0/x".into(),
         "SHORT" => "hunter2".into(),
+        "RECORDING_KEY" => RECORDING_KEY.into(),
         "SECRET" => "value of SECRET, made at random".into(),
         other if other.ends_with("_URL") => format!("https://{}.example/in?sig=hunter2", other.len()),
         other => format!("value of {other}"),
@@ -190,6 +196,7 @@ fn every_key_is_understood() {
     );
     assert_eq!(config.denies[1].kinds, Some([CallerKind::Workload].into()));
     assert!(production.line > 60 && freeze.line > production.line);
+    assert_eq!(config.recording.signing_key.unwrap().expose(), RECORDING_KEY);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, notify, pages, policy, recheck, serve_metrics, store};
+use super::{Gateway, LiveRegistry, notify, pages, policy, recheck, recording, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::Grants;
@@ -15,10 +15,8 @@ use crate::identity::{Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
 use crate::metrics::Metrics;
 use crate::protocol::postgres::{Discovery, Postgres};
-use crate::recorder::{Caps, Recorder, RecorderConfig};
 use crate::target::{SecretSource, Target, TargetTls};
 use crate::tls::{Reload, TlsClient, TlsServer};
-use chaperone_core::Timestamp;
 use chaperone_hooks::{Chain, Engine, EngineConfig, LoadError, Plugin, PluginSource};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -95,7 +93,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let grants = Grants::start(policy, state.clone(), Arc::new(clock))
         .await
         .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
-    let recorder = recorder(&config.recording)?;
+    let recorder = recording::recorder(&config)?;
     let metrics = Arc::new(Metrics::default());
     let roles = Roles::keep(unkept, &state, &metrics, &control);
     let notifier = notify::notifier(&config, &grants, &metrics, &url)?;
@@ -455,19 +453,4 @@ impl SecretSource for Reference {
 fn identities(config: &Config) -> Result<Identities, StartError> {
     Identities::new(config.providers.iter().map(ProviderConfig::from).collect())
         .map_err(|error| StartError::new(error, "check `providers` in the configuration"))
-}
-
-fn recorder(config: &config::Recording) -> Result<Recorder, StartError> {
-    let advice = "check `recording.directory`: nothing runs unrecorded";
-    let caps = Caps {
-        response_bytes_per_operation: config.response_bytes_per_operation,
-        response_bytes_per_session: config.response_bytes_per_session,
-        ..Caps::default()
-    };
-    let recorder = Recorder::new(RecorderConfig { directory: config.directory.clone(), caps })
-        .map_err(|error| StartError::new(error, advice))?;
-    for recovered in recorder.recover(Timestamp::now()).map_err(|error| StartError::new(error, advice))? {
-        tracing::warn!(session = ?recovered.session, outcome = ?recovered.outcome, "a recording was left open");
-    }
-    Ok(recorder)
 }

@@ -5,11 +5,13 @@ mod bytes;
 mod crash;
 mod damage;
 mod folder;
+mod sign;
 mod window;
 mod writing;
 
 use super::facts::{EndReason, PluginStamp, SessionEnd, SessionHead};
 use super::format::EventKind;
+use super::sign::Signer;
 use super::writer::{Recording, Sink};
 use super::{Caps, Recorder, RecorderConfig, SessionId};
 use chaperone_core::Timestamp;
@@ -111,7 +113,15 @@ fn directory() -> tempfile::TempDir {
 }
 
 fn recorder(directory: &Path, caps: Caps) -> Recorder {
-    Recorder::new(RecorderConfig { directory: directory.to_owned(), caps }).unwrap()
+    Recorder::new(RecorderConfig { directory: directory.to_owned(), caps, signer: signer() }).unwrap()
+}
+
+/// RFC 8032, section 7.1, test 2, as PKCS#8.
+const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7\n-----END PRIVATE KEY-----\n";
+
+fn signer() -> Signer {
+    Signer::from_pem(PRIVATE_KEY).unwrap()
 }
 
 /// Memory that can be told to break, in the ways a disk does.

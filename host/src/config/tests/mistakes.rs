@@ -280,6 +280,11 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
         "26:28 error an operation may not keep more than its whole session | lower this, or raise `response_bytes_per_session`",
     ),
     (
+        "{ directory: recordings }",
+        "{ directory: r, signing_key: env:SHORT }",
+        "26:41 error what `env:SHORT` holds cannot sign: it is no Ed25519 private key (PKCS#8 in PEM: `-----BEGIN PRIVATE KEY-----`) | make a key with `chaperone recording-key --new FILE`",
+    ),
+    (
         "state: state.db",
         "state: postgres://u:hunter2@db/s",
         "27:8 error a database URL holds a password, and secrets do not stand in this file | write a reference to the URL: `state: env:CHAPERONE_STATE_URL` or `state: file:/path`",

@@ -1,5 +1,6 @@
 //! Sessions as the relay records them, and ways to break their files.
 
+use crate::recorder::sign::Signer;
 use crate::recorder::{
     Caps, EndReason, EventKind, PluginStamp, Recorder, RecorderConfig, Recording, SessionEnd, SessionHead,
 };
@@ -26,7 +27,9 @@ impl Folder {
     pub(super) fn open(&self, number: u128, events: impl FnOnce(&mut Recording)) -> Recording {
         // A small cap, so that one of the results is cut by it.
         let caps = Caps { response_bytes_per_operation: 4096, ..Caps::default() };
-        let recorder = Recorder::new(RecorderConfig { directory: self.0.path().into(), caps }).unwrap();
+        let signer = Signer::generate().unwrap().0;
+        let recorder =
+            Recorder::new(RecorderConfig { directory: self.0.path().into(), caps, signer }).unwrap();
         let mut recording = recorder.open(&head(number), now()).unwrap();
         events(&mut recording);
         recording.commit().unwrap();

@@ -1,0 +1,78 @@
+//! Where recordings go, how much they keep, and by which key they are signed.
+
+use super::decode::Item;
+use super::edge::path;
+use super::secret::{Secret, Vault};
+use super::{Config, State};
+use crate::recorder::sign::Signer;
+use std::path::PathBuf;
+
+/// Where recordings are kept, and how much of the responses.
+#[derive(Clone)]
+pub struct Recording {
+    /// The folder.
+    pub directory: PathBuf,
+    /// Bytes of response rows kept for each operation; row counts are always kept.
+    pub response_bytes_per_operation: u64,
+    /// Bytes of response rows kept for each session.
+    pub response_bytes_per_session: u64,
+    /// The private key that signs recordings; none: one that the gateway makes and keeps.
+    pub signing_key: Option<Secret>,
+}
+
+impl Recording {
+    pub(crate) fn decode(item: Item<'_>, vault: &Vault<'_>) -> Option<Self> {
+        let mut fields = item.fields()?;
+        let directory = fields.need("directory", "the folder for recordings");
+        let operation = fields.get("response_bytes_per_operation");
+        let session = fields.get("response_bytes_per_session");
+        let signing_key = match fields.get("signing_key") {
+            Some(item) => Some(signing_key(&item, vault)?),
+            None => None,
+        };
+        fields.finish();
+        let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
+        let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
+        let directory = directory.and_then(|item| path(&item, vault));
+        let recording = Recording {
+            directory: directory?,
+            response_bytes_per_operation: per_operation?,
+            response_bytes_per_session: per_session?,
+            signing_key,
+        };
+        if let Some(operation) = operation
+            && recording.response_bytes_per_operation > recording.response_bytes_per_session
+        {
+            operation.no_effect(
+                "an operation may not keep more than its whole session",
+                "lower this, or raise `response_bytes_per_session`",
+            );
+        }
+        Some(recording)
+    }
+}
+
+fn signing_key(item: &Item<'_>, vault: &Vault<'_>) -> Option<Secret> {
+    let secret = vault.secret(item)?;
+    // Empty: a check on a machine without the secret.
+    if !secret.expose().is_empty()
+        && let Err(error) = Signer::from_pem(secret.expose())
+    {
+        let message = format!("what `{}` holds cannot sign: {error}", secret.reference());
+        item.invalid(message, "make a key with `chaperone recording-key --new FILE`");
+        return None;
+    }
+    Some(secret)
+}
+
+impl Config {
+    /// Where the gateway keeps the key that it makes when none is configured: beside its state, which only it reads. Beside the
+    /// folder of recordings, not in it, when the state is a database elsewhere.
+    pub fn own_signing_key(&self) -> PathBuf {
+        const NAME: &str = "recording-key.pem";
+        match &self.state {
+            State::Sqlite(path) => path.with_file_name(NAME),
+            State::Postgres(_) => self.recording.directory.with_file_name(NAME),
+        }
+    }
+}
