@@ -116,8 +116,8 @@ pub enum EndOutcome {
 pub trait LiveSessions: Send + Sync {
     /// All of them.
     fn list(&self) -> Vec<LiveSession>;
-    /// Cuts one; its client is told who did it.
-    fn end(&self, id: SessionId, by: &Principal) -> EndOutcome;
+    /// Cuts one; its client is told who did it, and why.
+    fn end(&self, id: SessionId, by: &Principal, reason: &str) -> EndOutcome;
     /// Lets a newer token of its caller count for one.
     ///
     /// # Errors

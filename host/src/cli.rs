@@ -178,6 +178,9 @@ pub enum Command {
     Revoke {
         /// Its id: `win_…` or `ses_…`
         id: String,
+        /// Why; whoever is cut reads this, and it is recorded
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Let a live session of yours go on with the token you have now, past the end of the one it began with
     Renew {
@@ -266,7 +269,9 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Reject { id, comment } => {
             remote::decide(&connect().await?, &id, Verdict::Reject, comment.as_deref(), audience).await
         }
-        Command::Revoke { id } => remote::revoke(&connect().await?, &id, audience).await,
+        Command::Revoke { id, reason } => {
+            remote::revoke(&connect().await?, &id, reason.as_deref(), audience).await
+        }
         Command::Renew { session } => remote::renew(&connect().await?, session, audience).await,
         Command::Deny(args) => denials::deny(&connect().await?, &args, audience).await,
         Command::Deliveries => deliveries::deliveries(&connect().await?, audience).await,

@@ -41,7 +41,7 @@ mod recheck;
 pub(crate) mod tests;
 mod words;
 
-pub use ask::{AskError, RequestOutcome, Wish};
+pub use ask::{AskError, RequestOutcome, Wish, is_reason};
 pub use clock::{Clock, SimulatedClock, SystemClock};
 pub use deny::MAX_DENIAL;
 pub use explain::{About, AboutProblem, Explanation, Outcome, Ruled};

@@ -17,7 +17,9 @@ use chaperone_core::grant::Recorded;
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_hooks::SessionHooks;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::recorder::EventKind;
@@ -59,12 +61,15 @@ pub struct Session {
     longest: Duration,
     draining: CancellationToken,
     shutdown: CancellationToken,
-    revoked: CancellationToken,
+    revoked: Revocation,
     operation: u64,
     memo: memo::Memo,
     noted: news::Noted,
     protocol: &'static str,
 }
+
+/// Set once, when somebody ends one session: what its client is told.
+pub type Revocation = Arc<SetOnce<Refusal>>;
 
 /// What [`Session::begin`] needs; each part proves that a step of the path was made.
 pub struct SessionParts {
@@ -82,8 +87,8 @@ pub struct SessionParts {
     pub draining: CancellationToken,
     /// The gateway's shutdown deadline.
     pub shutdown: CancellationToken,
-    /// An operator's revocation of this very session.
-    pub revoked: CancellationToken,
+    /// The end of this very session by its owner or an operator.
+    pub revoked: Revocation,
     /// The protocol's name.
     pub protocol: &'static str,
 }
@@ -128,8 +133,7 @@ impl Session {
         let end = async move {
             tokio::select! {
                 end = permit.ended() => end.refusal(),
-                () = revoked.cancelled() => Refusal::new(RefusalCode::Revoked, "an operator ended this session")
-                    .hint("Ask an operator before you connect again."),
+                why = revoked.wait() => why.clone(),
                 () = tokio::time::sleep(longest) => {
                     Refusal::new(RefusalCode::LimitReached, "this session is as long as sessions may be here")
                         .hint("Connect again; your window may still be open.")

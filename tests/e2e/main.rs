@@ -18,6 +18,7 @@ mod main_job;
 mod masking;
 mod metrics;
 mod minting;
+mod mistakes;
 mod notify;
 mod postgres;
 mod protocol;

@@ -143,13 +143,15 @@ async fn a_revoked_window_cuts_its_sessions_and_says_who(case: Case) {
     assert_eq!(shape(&idle.query("begin").await.unwrap()), "C ZT");
     let started = std::time::Instant::now();
     let operator = case.stage.approver().unwrap();
-    case.stage.chaperone(&operator, &["revoke", &window]).unwrap().success().unwrap();
+    let why = "the incident is over: 100 % & more";
+    case.stage.chaperone(&operator, &["revoke", &window, "--reason", why]).unwrap().success().unwrap();
     for wire in [&mut busy, &mut idle] {
         let last = wire.answer().await.unwrap();
         assert!(shape(&last).ends_with("E:57P01"), "{}", shape(&last));
         let said = errors(&last);
         assert!(said.contains("your window on this target was ended"), "{said}");
         assert!(said.contains(&format!("ended by test/{}", chaperone_tests::stage::TENANT)), "{said}");
+        assert!(said.contains(&format!(": {why}.")), "{said}");
     }
     case.stage.until("the backends' end", |stage| Ok(stage.backends("revoked")? == 0)).await.unwrap();
     assert!(started.elapsed() < LATE, "cut after {:?}", started.elapsed());
@@ -157,9 +159,16 @@ async fn a_revoked_window_cuts_its_sessions_and_says_who(case: Case) {
     assert!(again.stderr.contains("you have no open window on this target"), "{}", again.stderr);
     let revoked = |stage: &Stage| {
         let recorded = stage.recorded_of(case.number)?;
-        Ok(recorded.len() == 2 && recorded.iter().all(|one| one.end().contains("\"revoked\"")))
+        let says = |one: &Recorded| one.end().contains("\"revoked\"") && one.end().contains(why);
+        Ok(recorded.len() == 2 && recorded.iter().all(says))
     };
     case.stage.until("two recordings that say so", revoked).await.unwrap();
+    let listed = case.stage.chaperone(&case.token, &["windows", "--json"]).unwrap().success().unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["windows"][0]["ended"]["reason"], why);
+    let listed = case.stage.chaperone(&case.token, &["windows"]).unwrap().success().unwrap();
+    assert!(listed.contains("ENDED BY") && listed.contains("incident"), "{listed}");
+    assert!(case.stage.audited().unwrap().contains(why));
 }
 
 async fn a_revoked_session_is_cut_and_its_neighbour_goes_on(case: Case) {
@@ -171,12 +180,18 @@ async fn a_revoked_session_is_cut_and_its_neighbour_goes_on(case: Case) {
     cut.send(Out::new().query("select pg_sleep(600)")).await.unwrap();
     let started = std::time::Instant::now();
     let operator = case.stage.approver().unwrap();
-    case.stage.chaperone(&operator, &["revoke", &id]).unwrap().success().unwrap();
+    case.stage.chaperone(&operator, &["revoke", &id, "--reason", "runs away"]).unwrap().success().unwrap();
     let last = cut.answer().await.unwrap();
     assert!(started.elapsed() < LATE, "cut after {:?}", started.elapsed());
-    assert!(errors(&last).contains("an operator ended this session"), "{}", errors(&last));
+    let said = errors(&last);
+    assert!(said.contains("your session on this target was ended"), "{said}");
+    assert!(said.contains(&format!("{}: runs away.", chaperone_tests::stage::object_id(9))), "{said}");
     assert!(shape(&last).ends_with("E:57P01"), "{}", shape(&last));
     case.stage.until("the backend's end", |stage| Ok(stage.backends("cut")? == 0)).await.unwrap();
+    let recorded = |stage: &Stage| {
+        Ok(stage.recorded_of(case.number)?.iter().any(|one| one.end().contains(": runs away.")))
+    };
+    case.stage.until("a recording that says why", recorded).await.unwrap();
     assert_eq!(rows(&stays.query("select 7").await.unwrap()), ["7"]);
 }
 

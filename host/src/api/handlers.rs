@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::views::{ApprovalView, WindowView};
 use super::{Api, EndOutcome, LiveSession, MAX_WAIT};
-use crate::grant::{AskError, NextStep, RequestOutcome, Wish};
+use crate::grant::{AskError, NextStep, RequestOutcome, Wish, is_reason};
 use crate::state::SessionRow;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -145,14 +145,36 @@ pub(super) async fn windows(State(api): State<Api>, caller: Caller) -> Result<Re
     Ok(Json(json!({ "windows": views })).into_response())
 }
 
-/// `DELETE /api/v1/windows/{id}`: live sessions in it are cut.
+/// Why something is ended, where nothing is said.
+const NO_REASON: &str = "ended through the API";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    reason: Option<String>,
+}
+
+/// A parameter and no body: what stands between may drop a body of DELETE (RFC 9110, section 9.3.5).
+type Reasoned = Result<Query<Why>, axum::extract::rejection::QueryRejection>;
+
+fn reason_of(query: Reasoned) -> Result<String, Problem> {
+    let Query(Why { reason }) = query.map_err(|_| {
+        Problem::malformed("The only parameter is `reason`, once, e.g. `?reason=the%20incident%20is%20over`.")
+    })?;
+    let reason = reason.unwrap_or_else(|| NO_REASON.to_owned());
+    if is_reason(&reason) { Ok(reason) } else { Err(AskError::Reason.into()) }
+}
+
+/// `DELETE /api/v1/windows/{id}?reason=…`: live sessions in it are cut.
 pub(super) async fn end_window(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,
+    query: Reasoned,
 ) -> Result<StatusCode, Problem> {
     let id = id.parse().map_err(|_| Problem::not_found())?;
-    api.grants.end_window(&caller.identity, id, "ended through the API", caller.now).await?;
+    let reason = reason_of(query)?;
+    api.grants.end_window(&caller.identity, id, &reason, caller.now).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -194,26 +216,28 @@ pub(super) async fn sessions(State(api): State<Api>, caller: Caller) -> Result<R
     Ok(Json(json!({ "live": live, "recent": recent })).into_response())
 }
 
-/// `DELETE /api/v1/sessions/{id}`: its owner may, and any operator; for others it does not exist.
+/// `DELETE /api/v1/sessions/{id}?reason=…`: its owner may, and any operator; for others it does not exist.
 pub(super) async fn end_session(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,
+    query: Reasoned,
 ) -> Result<StatusCode, Problem> {
     let id = id.parse().map_err(|_| Problem::not_found())?;
+    let reason = reason_of(query)?;
     let own = &caller.identity.facts().principal;
     let operator = api.grants.is_operator(&caller.identity);
     let mine = |session: &LiveSession| operator == Match::Proved || session.principal == *own;
     let known = api.sessions.list().into_iter().find(|session| session.id == id).filter(mine);
     let session = known.ok_or_else(Problem::not_found)?;
-    match api.sessions.end(id, own) {
+    match api.sessions.end(id, own, &reason) {
         EndOutcome::Ended => {
             let event = crate::state::Audit {
                 event: "session.revoked",
                 actor: own.as_str(),
                 subject: &id.to_string(),
                 target: session.target.as_str(),
-                detail: json!({ "principal": session.principal, "window": session.window }),
+                detail: json!({ "principal": session.principal, "window": session.window, "reason": reason }),
             };
             // The session is cut already; a store that fails must not make that look undone.
             if let Err(error) = api.grants.state().audit(event, caller.now).await {

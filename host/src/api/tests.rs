@@ -14,6 +14,7 @@ use std::sync::Mutex;
 mod completing;
 mod deliveries;
 mod denials;
+mod ending;
 mod events;
 mod flood;
 mod reload;
@@ -85,7 +86,7 @@ impl LiveSessions for Sessions {
         self.1.lock().unwrap().as_ref().ok_or(RenewError::NotLive)?.renew(identity)
     }
 
-    fn end(&self, id: SessionId, _by: &Principal) -> EndOutcome {
+    fn end(&self, id: SessionId, _by: &Principal, _reason: &str) -> EndOutcome {
         let mut sessions = self.0.lock().unwrap();
         let before = sessions.len();
         sessions.retain(|session| session.id != id);

@@ -4,12 +4,15 @@
 //! gateway only: https (http on loopback alone), no redirects, no proxies. Answers are bounded in size and time.
 
 use super::failure::{Exit, Failure};
+use refused::refused;
 use reqwest::{Method, StatusCode, Url, redirect};
 use serde_json::Value;
 use std::error::Error as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod refused;
 
 /// The longest answer that is read, in bytes: a page of any list is far below.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -20,6 +23,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(45);
 /// For a whole answer; a long poll gets its own wait on top.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Rests before a request is sent again: a gateway behind a balancer is replaced in about that time.
+const RESTS: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
+
+/// Nothing was sent.
+const UNREACHABLE: &str = "unreachable";
+/// It was sent, and the connection ended before the answer did.
+const BROKEN: &str = "connection-broken";
+/// It was sent, and nothing came in time.
+const SILENT: &str = "no-answer";
+
+/// Whether the gateway has got a request.
+#[derive(Clone, Copy)]
+enum Arrived {
+    No,
+    /// Only the gateway knows.
+    Perhaps,
+}
 
 /// Which gateway, and with whose token.
 #[derive(Debug, Clone, clap::Args)]
@@ -136,6 +157,35 @@ impl Client {
         self.call(Method::POST, path, Some(body), Duration::ZERO).await
     }
 
+    /// `POST` that is one request however often it arrives: the gateway knows it again by its key. So it is sent again when the
+    /// connection broke behind it, and whoever cannot be told what became of it is told the key.
+    pub(crate) async fn post_once(&self, path: &str, body: &Value, key: &str) -> Result<Value, Failure> {
+        let mut rests = RESTS.into_iter();
+        let mut arrived = Arrived::No;
+        loop {
+            let request = self.http.post(self.url(path)?).header("idempotency-key", key);
+            let failure = match self.send(request, Some(body), Duration::ZERO).await {
+                Err(failure) if failure.exit == Exit::Unreachable => failure,
+                answer => return answer,
+            };
+            if [BROKEN, SILENT].contains(&failure.code.as_str()) {
+                arrived = Arrived::Perhaps;
+            }
+            // Where nothing was sent at first, the address is wrong or nothing listens: that is said at once.
+            let again = failure.code == BROKEN || failure.code == UNREACHABLE;
+            match (arrived, rests.next().filter(|_| again)) {
+                (Arrived::No, _) => return Err(failure),
+                (Arrived::Perhaps, Some(rest)) => tokio::time::sleep(rest).await,
+                (Arrived::Perhaps, None) => {
+                    let advice = format!(
+                        "it may have arrived: run the same again with `--idempotency-key {key}`, and it is asked once"
+                    );
+                    return Err(Failure { advice, ..failure });
+                }
+            }
+        }
+    }
+
     /// `PUT` of the token that the calls are made with: for a session that shall go on with it.
     pub(crate) async fn put_token(&self, path: &str) -> Result<Value, Failure> {
         use secrecy::ExposeSecret;
@@ -147,9 +197,7 @@ impl Client {
     /// `GET` of a stream that goes on until one side ends it.
     pub(crate) async fn stream(&self, path: &str) -> Result<Stream<'_>, Failure> {
         use secrecy::ExposeSecret;
-        let url =
-            self.base.join(path).map_err(|_| self.strange("its URL cannot be joined with the API's path"))?;
-        let mut request = self.http.get(url);
+        let mut request = self.http.get(self.url(path)?);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }
@@ -169,7 +217,7 @@ impl Client {
 
     fn silent(&self) -> Failure {
         let what = format!("the gateway at {} does not answer", self.base);
-        Failure::new(Exit::Unreachable, "unreachable", what, "check that it runs, and the network between")
+        Failure::new(Exit::Unreachable, SILENT, what, "check that it runs, and the network between")
     }
 
     /// A problem that came within a stream.
@@ -177,9 +225,17 @@ impl Client {
         refused(StatusCode::FORBIDDEN, problem)
     }
 
-    /// `DELETE`.
-    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
-        self.call(Method::DELETE, path, None, Duration::ZERO).await
+    /// `DELETE`, with a parameter if there is one: bodies of this method get lost on the way (RFC 9110, section 9.3.5).
+    pub(crate) async fn delete(&self, path: &str, parameter: Option<(&str, &str)>) -> Result<Value, Failure> {
+        let mut url = self.url(path)?;
+        if let Some((name, value)) = parameter {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        self.send(self.http.request(Method::DELETE, url), None, Duration::ZERO).await
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Failure> {
+        self.base.join(path).map_err(|_| self.strange("its URL cannot be joined with the API's path"))
     }
 
     async fn call(
@@ -189,10 +245,17 @@ impl Client {
         body: Option<&Value>,
         wait: Duration,
     ) -> Result<Value, Failure> {
+        self.send(self.http.request(method, self.url(path)?), body, wait).await
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        body: Option<&Value>,
+        wait: Duration,
+    ) -> Result<Value, Failure> {
         use secrecy::ExposeSecret;
-        let url =
-            self.base.join(path).map_err(|_| self.strange("its URL cannot be joined with the API's path"))?;
-        let mut request = self.http.request(method, url).timeout(ANSWER_TIMEOUT + wait);
+        let mut request = request.timeout(ANSWER_TIMEOUT + wait);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }
@@ -227,7 +290,23 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let cause = innermost(error);
+        let is_parse = |cause: &hyper::Error| cause.is_parse();
+        if causes(error).any(|cause| cause.downcast_ref().is_some_and(is_parse)) {
+            let strange = self.strange(&format!("it does not speak HTTP: {cause}"));
+            return match self.base.scheme() {
+                "http" => {
+                    Failure { advice: "write `--gateway https://…`, and the API's port".into(), ..strange }
+                }
+                _ => strange,
+            };
+        }
+        if !error.is_connect() && !error.is_timeout() {
+            let what = format!("the connection to the gateway at {} broke: {cause}", self.base);
+            let advice = "try again; if it stays, check that it runs, and the network between";
+            return Failure::new(Exit::Unreachable, BROKEN, what, advice);
+        }
         let lower = cause.to_ascii_lowercase();
+        let code = if error.is_connect() { UNREACHABLE } else { SILENT };
         let advice = if lower.contains("certificate")
             || lower.contains("unknownissuer")
             || lower.contains("unknown issuer")
@@ -239,7 +318,7 @@ impl Client {
             "check that it runs, and the address in `--gateway URL` or CHAPERONE_GATEWAY"
         };
         let what = format!("cannot reach the gateway at {}: {cause}", self.base);
-        Failure::new(Exit::Unreachable, "unreachable", what, advice)
+        Failure::new(Exit::Unreachable, code, what, advice)
     }
 
     pub(super) fn strange(&self, what: &str) -> Failure {
@@ -254,64 +333,12 @@ impl Client {
 
 /// The cause at the bottom: the layers above only say that sending failed.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = inner.to_string();
-        source = inner.source();
-    }
-    text
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// An RFC 9457 body as one line what and one line what to do.
-fn refused(status: StatusCode, problem: &Value) -> Failure {
-    let text = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
-    let (title, detail, code) = (text("title"), text("detail"), text("code"));
-    let what = if detail.is_empty() { title } else { format!("{} {detail}", ended(&title)) };
-    // What the gateway itself says to do next goes before what this program thinks.
-    let next =
-        problem.pointer("/request/command").and_then(Value::as_str).map(|command| format!("run: {command}"));
-    let advice = next.unwrap_or_else(|| advice_for(&code, status).to_owned());
-    Failure { code, what, advice, exit: Exit::Refused }
-}
-
-fn ended(sentence: &str) -> String {
-    if sentence.ends_with(['.', '!', '?']) { sentence.to_owned() } else { format!("{sentence}.") }
-}
-
-fn advice_for(code: &str, status: StatusCode) -> &'static str {
-    match code {
-        "credential-expired" => {
-            "sign in again with `chaperone login`; or get a new token for CHAPERONE_TOKEN or the token file"
-        }
-        "credential-missing" | "credential-invalid" => {
-            "check that the token is whole, and was issued for the audience that this gateway accepts"
-        }
-        "denied" => "ask an operator to lift the entry",
-        "policy-refused" => "mend it on the gateway's machine, and try it with `chaperone check` there",
-        "policy-changed" => "let it be asked for again",
-        "denies-itself" => "ask another operator",
-        "other-node" => "name that gateway with `--gateway URL`, and try again",
-        "other-caller" | "older-token" => "get a new token as the session's own caller",
-        "fewer-groups" => "get a token with all your groups, or connect again",
-        "already-over" => "connect again; `chaperone windows` lists what is open",
-        "not-granted" => "check the target's name, or ask an operator for a grant",
-        "no-window" => "request one: `chaperone request TARGET --reason TEXT`",
-        "not-for-approving" => {
-            "get a token of the application that approvers sign in with, or decide in the browser"
-        }
-        "own-request" | "not-a-person" => "ask another member of the approvers' group",
-        "already-settled" | "already-decided" | "too-late" => {
-            "`chaperone approvals` lists what is still open"
-        }
-        "not-found" => {
-            "check the id; `chaperone windows`, `approvals` and `sessions --live` list what you may see"
-        }
-        "limit-reached" => "wait a little, and ask less often",
-        "provider-unavailable" | "shutting-down" => "try again in a minute",
-        _ if status.is_server_error() => "try again; if it stays, the gateway's log says more",
-        _ => "see `chaperone --help`",
-    }
+/// What is below an error, from the top down.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 pub(super) fn base(text: &str) -> Result<Url, Failure> {

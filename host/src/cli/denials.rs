@@ -94,7 +94,7 @@ pub(crate) async fn lift(client: &Client, id: &str, audience: Audience) -> Resul
             "ids start with `deny_`: see `chaperone denials`",
         ));
     }
-    client.delete(&format!("/api/v1/denials/{id}")).await?;
+    client.delete(&format!("/api/v1/denials/{id}"), None).await?;
     match audience {
         Audience::Programs => print::json(&json!({ "lifted": id })),
         Audience::People => {

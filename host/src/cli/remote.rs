@@ -4,6 +4,7 @@
 use super::client::Client;
 use super::failure::{Exit, Failure};
 use super::print::{self, Audience, Column, cell};
+use crate::grant::MAX_KEY_BYTES;
 use chaperone_core::name::SessionId;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -24,9 +25,15 @@ pub struct RequestArgs {
     /// How long, such as `15m`; at most the grant's lifetime [default: the grant's lifetime]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub duration: Option<String>,
+    /// The ticket that it is for, such as `INC-4711`; some grants want one
+    #[arg(long, value_name = "TEXT")]
+    pub ticket: Option<String>,
     /// Wait until somebody has decided
     #[arg(long)]
     pub wait: bool,
+    /// For scripts that may run this again: the same key is the same request [default: a new one each time]
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub idempotency_key: Option<String>,
 }
 
 /// Checked here, so that a typing error does not need a gateway to be found.
@@ -35,6 +42,13 @@ fn duration(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("write a number and a unit, such as `90s`, `15m` or `1h`".into()),
     }
+}
+
+/// The gateway checks it as well; here because it travels in a header, which takes less than a body does.
+fn key(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_KEY_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| format!("write 1 to {MAX_KEY_BYTES} printable ASCII characters without spaces"))
 }
 
 /// A verdict on an access request or a held operation.
@@ -74,10 +88,13 @@ pub(crate) async fn request(
     audience: Audience,
 ) -> Result<Exit, Failure> {
     let mut body = json!({ "target": args.target, "reason": args.reason });
-    if let (Some(duration), Some(body)) = (&args.duration, body.as_object_mut()) {
-        body.insert("duration".to_owned(), json!(duration));
+    for (name, value) in [("duration", &args.duration), ("ticket", &args.ticket)] {
+        if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
+            body.insert(name.to_owned(), json!(value));
+        }
     }
-    let mut answer = client.post("/api/v1/requests", &body).await?;
+    let key = args.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let mut answer = client.post_once("/api/v1/requests", &body, &key).await?;
     for _ in 0..MAX_POLLS {
         let Some(id) =
             answer.get("id").and_then(Value::as_str).filter(|_| args.wait && state(&answer) == "pending")
@@ -89,6 +106,7 @@ pub(crate) async fn request(
     }
     let exit = match state(&answer) {
         "rejected" | "expired" | "withdrawn" => Exit::Refused,
+        "approved" if is_over(&answer) => Exit::Refused,
         _ => Exit::Done,
     };
     match audience {
@@ -102,7 +120,12 @@ fn state(answer: &Value) -> &str {
     answer.get("state").and_then(Value::as_str).unwrap_or("unknown")
 }
 
-fn request_text(target: &str, answer: &Value) -> String {
+/// Whether a request's window was open once: an old key, or one that was ended at once.
+fn is_over(answer: &Value) -> bool {
+    answer.pointer("/window/state").and_then(Value::as_str) == Some("closed")
+}
+
+pub(super) fn request_text(target: &str, answer: &Value) -> String {
     let target = print::clean(target);
     let at = |pointer: &str| cell(answer.pointer(pointer));
     let (window, closes, id) = (at("/window/id"), at("/window/closes"), at("/id"));
@@ -110,6 +133,10 @@ fn request_text(target: &str, answer: &Value) -> String {
         "already-open" => {
             format!("Your window {window} on {target} is open already. It closes at {closes}.\n")
         }
+        "approved" if is_over(answer) => format!(
+            "Request {id} was approved, and its window {window} is over. To ask for another: \
+             chaperone request {target} --reason TEXT\n"
+        ),
         "approved" => format!(
             "Window {window} on {target} is open until {closes}.\nConnect with your token as the password and \
              `{target}` as the database. To end it early: chaperone revoke {window}\n"
@@ -127,8 +154,10 @@ fn request_text(target: &str, answer: &Value) -> String {
         }
         "rejected" => {
             let last = answer.pointer("/decisions").and_then(Value::as_array).and_then(|all| all.last());
-            let comment = cell(last.and_then(|one| one.get("comment")));
-            format!("Request {id} was rejected: {comment}\n")
+            match last.and_then(|one| one.get("comment")).filter(|comment| comment.as_str() != Some("")) {
+                Some(comment) => format!("Request {id} was rejected: {}\n", cell(Some(comment))),
+                None => format!("Request {id} was rejected, and no reason was given.\n"),
+            }
         }
         other => format!("Request {id} is {}. No window is open.\n", print::clean(other)),
     }
@@ -136,19 +165,26 @@ fn request_text(target: &str, answer: &Value) -> String {
 
 /// `chaperone windows`.
 pub(crate) async fn windows(client: &Client, audience: Audience) -> Result<Exit, Failure> {
-    const COLUMNS: [Column; 6] = [
+    const COLUMNS: [Column; 8] = [
         Column { title: "WINDOW", pointer: "/id" },
         Column { title: "TARGET", pointer: "/target" },
         Column { title: "PRINCIPAL", pointer: "/principal" },
         Column { title: "STATE", pointer: "/state" },
         Column { title: "OPENS", pointer: "/opens" },
         Column { title: "CLOSES", pointer: "/closes" },
+        Column { title: "ENDED BY", pointer: "/ended/by" },
+        Column { title: "WHY", pointer: "/ended/reason" },
     ];
     let answer = client.get("/api/v1/windows").await?;
+    let mut all = answer.get("windows").and_then(Value::as_array).into_iter().flatten();
+    let columns = match all.any(|window| window.get("ended").is_some()) {
+        true => COLUMNS.as_slice(),
+        false => COLUMNS.split_at(6).0,
+    };
     list(
         &answer,
         "windows",
-        &COLUMNS,
+        columns,
         "No window is open. To ask for one: chaperone request TARGET --reason TEXT",
         audience,
     )
@@ -179,11 +215,9 @@ pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exi
             if let Some(one) = one.as_object_mut() {
                 one.insert("sponsors".into(), json!(sponsors));
             }
-            // A window has no summary: what is asked for is its length.
-            let length = cell(one.get("duration"));
-            let matter = one.get_mut("matter").and_then(Value::as_object_mut);
-            if let Some(matter) = matter.filter(|matter| !matter.contains_key("summary")) {
-                matter.insert("summary".into(), json!(format!("a window of {length}")));
+            let what = what(one);
+            if let Some(matter) = one.get_mut("matter").and_then(Value::as_object_mut) {
+                matter.insert("summary".into(), json!(what));
             }
         }
         if let Some((_, others)) = COLUMNS.split_last().filter(|_| !sponsored) {
@@ -191,6 +225,15 @@ pub(crate) async fn approvals(client: &Client, audience: Audience) -> Result<Exi
         }
     }
     list(&answer, "approvals", columns, "Nothing waits for you.", audience)
+}
+
+/// What is asked for. A window has no summary: it is its length, and the ticket that it is for.
+pub(super) fn what(approval: &Value) -> String {
+    if let Some(summary) = approval.pointer("/matter/summary") {
+        return cell(Some(summary));
+    }
+    let ticket = approval.pointer("/matter/ticket").map(|ticket| format!(" (ticket {})", cell(Some(ticket))));
+    format!("a window of {}{}", cell(approval.get("duration")), ticket.unwrap_or_default())
 }
 
 /// Who answers for the agent that asks: by name, or else by id.
@@ -256,14 +299,23 @@ pub(crate) async fn decide(
                 ("pending", n) => format!("; {n} more persons have to approve"),
                 _ => String::new(),
             };
-            print::out(&format!("You {done} {id}{rest}.\n"));
+            let unsaid = match (verdict, comment) {
+                (Verdict::Reject, None) => "Its requester reads no reason: `--comment TEXT` gives one.\n",
+                _ => "",
+            };
+            print::out(&format!("You {done} {id}{rest}.\n{unsaid}"));
         }
     }
     Ok(Exit::Done)
 }
 
 /// `chaperone revoke`: a window or a live session, told apart by the id.
-pub(crate) async fn revoke(client: &Client, id: &str, audience: Audience) -> Result<Exit, Failure> {
+pub(crate) async fn revoke(
+    client: &Client,
+    id: &str,
+    reason: Option<&str>,
+    audience: Audience,
+) -> Result<Exit, Failure> {
     let id = segment(id)?;
     let (path, said) = if id.starts_with("win_") {
         (format!("/api/v1/windows/{id}"), "is closed; its sessions are cut")
@@ -275,7 +327,8 @@ pub(crate) async fn revoke(client: &Client, id: &str, audience: Audience) -> Res
             "ids start with `win_` or `ses_`: see `chaperone windows` and `chaperone sessions --live`",
         ));
     };
-    client.delete(&path).await?;
+    let reason = reason.map(|reason| ("reason", reason));
+    client.delete(&path, reason).await?;
     match audience {
         Audience::Programs => print::json(&json!({ "revoked": id })),
         Audience::People => print::out(&format!("{id} {said}.\n")),

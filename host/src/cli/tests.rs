@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+mod again;
+
 /// Answers what it was told to, in order, and remembers what it was asked.
 #[derive(Clone, Default)]
 struct Stub {
@@ -61,7 +63,16 @@ fn client(url: &str, token: Option<&str>) -> Result<Client, Failure> {
 }
 
 fn ask(wait: bool) -> RequestArgs {
-    RequestArgs { target: "prod".into(), reason: "incident 7".into(), duration: Some("10m".into()), wait }
+    let wait = if wait { &["--wait"][..] } else { &[] };
+    requested(&[&["prod", "--reason", "incident 7", "--duration", "10m"], wait].concat())
+}
+
+/// What is asked for by a command line.
+fn requested(arguments: &[&str]) -> RequestArgs {
+    match Cli::parse_from(["chaperone", "request"].iter().chain(arguments)).command {
+        Command::Request(args) => args,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -87,6 +98,8 @@ fn commands_parse() {
         "check c.yaml --strict --json",
         "demo --tour",
         "request prod --reason why --duration 1h --wait",
+        "request prod --reason why --ticket INC-7 --idempotency-key job-7/1",
+        "revoke win_0193452c0f0070008000000000000001 --reason over",
         "windows --gateway https://gw:8443 --ca ca.pem",
         "approve hold_0193452c0f0070008000000000000001 --comment fine",
         "sessions --live",
@@ -101,6 +114,8 @@ fn commands_parse() {
     for line in [
         "request prod",
         "request prod --reason x --duration 15",
+        "request prod --reason x --ticket",
+        "request prod --reason x --idempotency-key é",
         "replay ses_x",
         "renew win_0193452c0f0070008000000000000001",
         "verify",
@@ -239,6 +254,18 @@ async fn what_is_no_gateway_is_said_to_be_none() {
         );
         assert_eq!(stub.asked().len(), 1);
     }
+    // As the port for PostgreSQL clients would, that somebody names for the API's.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let _ = tcp.read(&mut [0; 4096]).await.unwrap();
+        tcp.write_all(b"E\0\0\0\x10SFATAL\0\0\0\0\0\0").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let failure = remote::windows(&client(&url, Some("t")).unwrap(), Audience::People).await.unwrap_err();
+    assert!(failure.what.contains("is no Chaperone gateway: it does not speak HTTP"), "{}", failure.what);
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let client = client(&format!("http://{closed}"), Some("t")).unwrap();
     let failure = remote::windows(&client, Audience::People).await.unwrap_err();
@@ -259,10 +286,10 @@ async fn decisions_and_revocations_name_their_object() {
     let people = Audience::People;
     remote::decide(&client, "hold_1", Verdict::Approve, Some("fine"), people).await.unwrap();
     remote::decide(&client, "req_1", Verdict::Reject, None, people).await.unwrap();
-    remote::revoke(&client, "win_1", people).await.unwrap();
-    remote::revoke(&client, "ses_1", people).await.unwrap();
+    remote::revoke(&client, "win_1", None, people).await.unwrap();
+    remote::revoke(&client, "ses_1", Some("it's 100% & ü/?#"), people).await.unwrap();
     for bad in ["../windows", "", "win_1?x", "a/b", "hold_1", &"x".repeat(100)] {
-        let failure = remote::revoke(&client, bad, people).await.unwrap_err();
+        let failure = remote::revoke(&client, bad, None, people).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Usage, "{bad}");
     }
     assert_eq!(
@@ -271,7 +298,7 @@ async fn decisions_and_revocations_name_their_object() {
             "POST /api/v1/approvals/hold_1 Bearer t0ken {\"comment\":\"fine\",\"verdict\":\"approve\"}",
             "POST /api/v1/approvals/req_1 Bearer t0ken {\"comment\":\"\",\"verdict\":\"reject\"}",
             "DELETE /api/v1/windows/win_1 Bearer t0ken ",
-            "DELETE /api/v1/sessions/ses_1 Bearer t0ken ",
+            "DELETE /api/v1/sessions/ses_1?reason=it%27s+100%25+%26+%C3%BC%2F%3F%23 Bearer t0ken ",
         ]
     );
 }

@@ -7,6 +7,7 @@ use super::client::{Client, GatewayArgs};
 use super::failure::{Exit, Failure};
 use super::login;
 use super::print::{self, Audience, cell};
+use super::remote;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -95,20 +96,14 @@ fn text(name: &str, value: &Value) -> String {
     let id = at("/id");
     match name {
         "asked" => {
-            let what = match value.pointer("/matter/summary") {
-                Some(summary) => cell(Some(summary)),
-                None => format!("a window of {}", at("/duration")),
-            };
-            let ticket =
-                value.pointer("/matter/ticket").map(|ticket| format!(" (ticket {})", cell(Some(ticket))));
             format!(
-                "{id}  {what} on {}, asked by {} ({} through {}): {}{}\n    until {}; chaperone approve {id}\n",
+                "{id}  {} on {}, asked by {} ({} through {}): {}\n    until {}; chaperone approve {id}\n",
+                remote::what(value),
                 at("/target"),
                 at("/requester"),
                 at("/caller/kind"),
                 at("/caller/actor"),
                 at("/matter/reason"),
-                ticket.unwrap_or_default(),
                 at("/deadline"),
             )
         }

@@ -5,7 +5,7 @@ use crate::grant::{Permit, RenewError, Renewal};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::recorder::{EndReason, PluginStamp, SessionEnd, SessionHead};
-use crate::session::SessionStop;
+use crate::session::{Revocation, SessionStop};
 use crate::state::{SessionStart, State};
 use chaperone_core::Timestamp;
 use chaperone_core::name::{Principal, SessionId};
@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 /// The sessions that this gateway carries now. Bounded by the listeners' bound of connections.
 pub struct LiveRegistry {
@@ -28,13 +27,13 @@ pub struct LiveRegistry {
 struct Live {
     session: LiveSession,
     permit: Permit,
-    revoke: CancellationToken,
+    revoke: Revocation,
 }
 
 /// A session's place in the registry; gone with it.
 pub(super) struct Entry {
     id: SessionId,
-    revoke: CancellationToken,
+    revoke: Revocation,
     registry: Arc<LiveRegistry>,
     stop: &'static str,
 }
@@ -51,7 +50,7 @@ impl LiveRegistry {
     }
 
     pub(super) fn enter(self: &Arc<Self>, head: &SessionHead, permit: &Permit) -> Entry {
-        let revoke = CancellationToken::new();
+        let revoke = Revocation::default();
         let facts = permit.identity().facts();
         let now = Timestamp::now();
         let session = LiveSession {
@@ -88,8 +87,8 @@ impl LiveRegistry {
 }
 
 impl Entry {
-    /// Cancelled when an operator ends this session.
-    pub(super) fn revoked(&self) -> CancellationToken {
+    /// Set when its owner or an operator ends this session.
+    pub(super) fn revoked(&self) -> Revocation {
         self.revoke.clone()
     }
 
@@ -118,11 +117,15 @@ impl LiveSessions for LiveRegistry {
         self.lock().values().map(listed).collect()
     }
 
-    fn end(&self, id: SessionId, by: &Principal) -> EndOutcome {
+    fn end(&self, id: SessionId, by: &Principal, reason: &str) -> EndOutcome {
         match self.lock().get(&id) {
             Some(live) => {
-                tracing::info!(session = %id, %by, "an operator ends a session");
-                live.revoke.cancel();
+                tracing::info!(session = %id, %by, "a session is ended by its owner or an operator");
+                let why = Refusal::new(RefusalCode::Revoked, "your session on this target was ended")
+                    .detail(sentence(&format!("It was ended by {by}: {reason}")))
+                    .hint("Ask an operator before you connect again.");
+                // Who came first has ended it: the client is told of them.
+                let _ = live.revoke.set(why);
                 EndOutcome::Ended
             }
             None => EndOutcome::NotLive,
@@ -200,7 +203,10 @@ pub(super) fn end_of(stop: &SessionStop) -> SessionEnd {
                 RefusalCode::TargetUnavailable | RefusalCode::PluginFault => EndReason::Refused,
                 _ => EndReason::Broken,
             };
-            (reason, Some(refusal.code.as_str().to_owned()), sentence(&refusal.message))
+            // Who took a right back, and why: people's words, or an entry's id. Other details may hold what the target said.
+            let more = if refusal.code == RefusalCode::Revoked { refusal.detail.as_str() } else { "" };
+            let detail = format!("{} {more}", sentence(&refusal.message)).trim_end().to_owned();
+            (reason, Some(refusal.code.as_str().to_owned()), detail)
         }
     };
     SessionEnd { ended: Timestamp::now(), reason, code, detail }

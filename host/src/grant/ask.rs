@@ -68,7 +68,7 @@ pub enum AskError {
     #[error("An idempotency key is 1 to 128 printable ASCII characters without spaces.")]
     Key,
     /// The key was used for something else.
-    #[error("This idempotency key belongs to a request with another target, duration or reason.")]
+    #[error("This idempotency key belongs to a request with another target, duration, ticket or reason.")]
     KeyReused,
     /// Too many requests wait.
     #[error("You have 20 pending requests already. Wait until one is answered or expires.")]
@@ -126,6 +126,11 @@ fn spent(spent: &Spent) -> String {
             )
         }
     }
+}
+
+/// Whether a text says why: not empty, short, and with nothing in it that steers a terminal.
+pub fn is_reason(text: &str) -> bool {
+    !text.trim().is_empty() && is_text(text, MAX_REASON_CHARS)
 }
 
 /// A time to wait, never said shorter than it is.
@@ -209,7 +214,7 @@ impl<'a> Wish<'a> {
     }
 
     fn check(&self) -> Result<(), AskError> {
-        if self.reason.trim().is_empty() || !is_text(self.reason, MAX_REASON_CHARS) {
+        if !is_reason(self.reason) {
             return Err(AskError::Reason);
         }
         if self.ticket.is_some_and(|ticket| ticket.trim().is_empty() || !is_text(ticket, MAX_TICKET_CHARS)) {
@@ -297,7 +302,7 @@ impl Grants {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), AskError> {
-        if reason.trim().is_empty() || !is_text(reason, MAX_REASON_CHARS) {
+        if !is_reason(reason) {
             return Err(AskError::Reason);
         }
         let (inner, facts, reason) = (self.inner.clone(), identity.facts().clone(), reason.to_owned());

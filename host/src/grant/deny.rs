@@ -5,11 +5,11 @@
 //! first and live permits are gone through afterwards, while a new permit is listed first and then asks the list: one of the
 //! two sees the other.
 
-use super::{AskError, Grants, Inner, MAX_REASON_CHARS, PermitEnd, words};
+use super::{AskError, Grants, Inner, PermitEnd, is_reason, words};
 use crate::identity::Identity;
 use crate::state::StateError;
 use chaperone_core::Timestamp;
-use chaperone_core::approval::{ApprovalProblem, is_text};
+use chaperone_core::approval::ApprovalProblem;
 use chaperone_core::denial::{Denial, Denied};
 use chaperone_core::grant::Match;
 use chaperone_core::identity::IdentityFacts;
@@ -112,7 +112,7 @@ impl Grants {
         now: Timestamp,
     ) -> Result<Denial, AskError> {
         self.is_a_person_who_operates(operator)?;
-        if reason.trim().is_empty() || !is_text(reason, MAX_REASON_CHARS) {
+        if !is_reason(reason) {
             return Err(AskError::Reason);
         }
         if length.is_some_and(|length| length < Duration::from_secs(1) || length > MAX_DENIAL) {

@@ -106,7 +106,7 @@ pub struct SessionEnd {
     /// The refusal's stable code, when there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// One sentence without data values. May be empty.
+    /// Sentences without data values: what happened and, where somebody ended it, who and why. May be empty.
     #[serde(default)]
     pub detail: String,
 }
