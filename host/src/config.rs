@@ -231,7 +231,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     check_gateway(root, gateway.as_ref(), &targets);
     check_approvers(&providers, &groups, &grants, &names);
     let around = notify::Around { providers: &providers, targets: &targets, vault, names: &mut names };
-    let notify = decode_notify(&mut fields, around);
+    let notify = decode_notify(&mut fields, &listen, around);
     check_sign_in(&listen, &providers, &names);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
@@ -411,8 +411,19 @@ fn decode_grants<'a>(
     grants.into_iter().map(|(_, grant)| grant).collect()
 }
 
-fn decode_notify<'a>(fields: &mut Fields<'a>, mut around: notify::Around<'a, '_>) -> Vec<Channel> {
-    let channels = section(fields.get("notify"), notify::MAX_CHANNELS, |item| {
+fn decode_notify<'a>(
+    fields: &mut Fields<'a>,
+    listen: &Listen,
+    mut around: notify::Around<'a, '_>,
+) -> Vec<Channel> {
+    let item = fields.get("notify");
+    if let Some(item) = item.as_ref().filter(|item| listen.public_url.is_none() && !item.is_empty_list()) {
+        item.risk(
+            "messages link to the address that the gateway listens on: `listen.public_url` is not set",
+            "set it to what people's browsers reach",
+        );
+    }
+    let channels = section(item, notify::MAX_CHANNELS, |item| {
         Channel::decode(item, &mut around).map(|channel| (item.clone(), channel))
     });
     notify::check_repeats(&channels);

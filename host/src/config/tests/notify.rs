@@ -5,7 +5,17 @@ use crate::notify::Content;
 
 /// [`GOOD`] with a channel, from its line 29 on.
 fn with(channel: &str) -> String {
-    format!("{GOOD}notify:\n  - {channel}\n")
+    format!("{GOOD}notify:\n  - {channel}\nlisten: {{ public_url: https://gateway.example }}\n")
+}
+
+#[test]
+fn links_that_nobody_may_reach_get_a_warning() {
+    let said = "29:3 warning messages link to the address that the gateway listens on: `listen.public_url` is not set | \
+                set it to what people's browsers reach";
+    let without = with(WEBHOOK).replace("public_url: https://gateway.example", "api: 127.0.0.1:8443");
+    assert_eq!(found(&without), [said]);
+    assert_eq!(found(&with(WEBHOOK)), [""; 0]);
+    assert_eq!(found(&without.replace(&format!("\n  - {WEBHOOK}"), " []")), [""; 0]);
 }
 
 const WEBHOOK: &str = "{ name: siem, kind: webhook, url: env:SIEM_URL, secret: env:SECRET }";
