@@ -21,5 +21,6 @@ pub mod protocol;
 pub mod recorder;
 pub mod session;
 pub mod state;
+pub mod story;
 pub mod target;
 pub mod tls;

@@ -70,6 +70,21 @@ const RULES: &[Rule] = &[
             "crate::cli",
         ],
     },
+    // What a recording says does not depend on who asks.
+    Rule {
+        crate_folder: "host/src",
+        module: "story",
+        forbidden: &[
+            "chaperone_hooks",
+            "crate::session",
+            "crate::state",
+            "crate::grant",
+            "crate::gateway",
+            "crate::api",
+            "crate::console",
+            "crate::cli",
+        ],
+    },
     // The SDK is all that a plugin's author has, so it must be enough.
     Rule {
         crate_folder: "sdk/src",

@@ -71,6 +71,8 @@ pub struct SessionHooks {
 pub struct SqlJudgement {
     /// The first refusal, if any.
     pub refusal: Option<RuleRefusal>,
+    /// The plugin that it is of.
+    pub refused_by: Option<String>,
     /// The highest risk.
     pub risk: u8,
     /// All findings, in order.
@@ -84,6 +86,8 @@ pub struct SqlJudgement {
 pub struct UseJudgement {
     /// The strictest of them.
     pub permission: Use,
+    /// The plugin that refuses or wants an approval.
+    pub said_by: Option<String>,
     /// The highest risk.
     pub risk: u8,
     /// All findings, in order.
@@ -238,8 +242,13 @@ impl SessionHooks {
     pub async fn check_sql(&mut self, text: &str, now_ms: u64) -> Result<SqlJudgement, Fault> {
         let hook = Hook::SqlCheck;
         self.take_places(Some(hook)).await?;
-        let mut judgement =
-            SqlJudgement { refusal: None, risk: 0, findings: Vec::new(), statements: Vec::new() };
+        let mut judgement = SqlJudgement {
+            refusal: None,
+            refused_by: None,
+            risk: 0,
+            findings: Vec::new(),
+            statements: Vec::new(),
+        };
         let request = sql_check::Request { text: text.to_owned(), now: now_ms };
         for instance in self.instances.iter_mut().filter(|instance| instance.plugin().has(hook)) {
             if text.len() > MAX_TEXT_BYTES {
@@ -256,6 +265,7 @@ impl SessionHooks {
             }
             if let Verdict::Refuse(refusal) = assessment.verdict {
                 judgement.refusal = Some(refusal);
+                judgement.refused_by = Some(instance.plugin().stamp().name.clone());
                 break;
             }
         }
@@ -304,7 +314,8 @@ impl SessionHooks {
         now_ms: u64,
     ) -> Result<UseJudgement, Fault> {
         let hook = Hook::ColumnMask;
-        let mut judgement = UseJudgement { permission: Use::Allow, risk: 0, findings: Vec::new() };
+        let mut judgement =
+            UseJudgement { permission: Use::Allow, said_by: None, risk: 0, findings: Vec::new() };
         if !self.has_masks() {
             return Ok(judgement);
         }
@@ -319,10 +330,12 @@ impl SessionHooks {
                 Use::Allow => {}
                 Use::Approve(why) if judgement.permission == Use::Allow => {
                     judgement.permission = Use::Approve(why);
+                    judgement.said_by = Some(instance.plugin().stamp().name.clone());
                 }
                 Use::Approve(_) => {}
                 Use::Refuse(why) => {
                     judgement.permission = Use::Refuse(why);
+                    judgement.said_by = Some(instance.plugin().stamp().name.clone());
                     break;
                 }
             }

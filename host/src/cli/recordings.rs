@@ -3,16 +3,15 @@
 //! Each function is one command: it gets the folder and what was asked, prints through [`super::print`], and answers
 //! with an exit code. They need no gateway and no token, so that an auditor can run them on a copy.
 //!
-//! - `list`, `replay`, `proof`: the commands; `decode`: events as values; `story`, `words`: for people; `lines`: for programs
+//! - `list`, `replay`, `proof`: the commands; `people`, `words`: what [`crate::story`] reads, for people; `lines`: for programs
 
-mod decode;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
 mod lines;
 mod list;
+mod people;
 mod proof;
 mod replay;
-mod story;
 mod words;
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct Judged {
     pub operation: u64,
     /// What was decided.
     pub ruling: Ruling,
+    /// The plugin that refused it; None where the gateway did.
+    pub refused_by: Option<Rc<str>>,
     /// Highest risk.
     pub risk: u8,
     /// What a human should know.
@@ -63,6 +65,7 @@ impl Judged {
         Judged {
             operation: 0,
             ruling,
+            refused_by: None,
             risk: 0,
             findings: Rc::default(),
             statements: Rc::default(),
@@ -109,6 +112,8 @@ impl Judged {
 #[derive(Serialize)]
 struct Decision<'a> {
     decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a str>,
     risk: u8,
     findings: &'a [Finding],
     refusal: Option<&'a Refusal>,
@@ -183,6 +188,7 @@ impl Session {
         let mut judged = Judged {
             operation,
             ruling: Ruling::Allow,
+            refused_by: judgement.refused_by.map(Into::into),
             risk: shape.risk,
             findings: shape.findings,
             traits: Traits::of(&shape.statements, text),
@@ -240,6 +246,7 @@ impl Session {
         }
         if let Some(refusal) = refused_by(judgement, &judged.ruling) {
             judged.ruling = Ruling::Refuse(refusal);
+            judged.refused_by = judgement.said_by.as_deref().map(Into::into);
         }
     }
 
@@ -257,8 +264,9 @@ impl Session {
             Ruling::Refuse(refusal) => ("refuse", Some(refusal)),
             Ruling::Hold(_) => ("hold", None),
         };
-        let Judged { risk, findings, statements, .. } = judged;
-        let body = Decision { decision, risk: *risk, findings, refusal, statements };
+        let Judged { risk, findings, statements, refused_by, .. } = judged;
+        let plugin = refused_by.as_deref().filter(|_| refusal.is_some());
+        let body = Decision { decision, plugin, risk: *risk, findings, refusal, statements };
         if !matches!(judged.ruling, Ruling::Allow) {
             return self.note(EventKind::Decision, judged.operation, &body);
         }

@@ -1,13 +1,13 @@
 //! A recording's events told to people and to programs, for the fuzz targets.
 
-use super::decode::Decoder;
 use super::lines;
-use super::story::Story;
+use super::people::Teller;
 use crate::recorder::Event;
+use crate::story::Decoder;
 
 /// What `chaperone replay` shows of events: to people, and the lines for programs.
 pub fn tell(events: &[Event]) -> (String, Vec<String>) {
-    let (mut decoder, mut story) = (Decoder::default(), Story::default());
+    let (mut decoder, mut story) = (Decoder::default(), Teller::default());
     let (mut shown, mut told_lines, mut last_us) = (String::new(), Vec::new(), 0);
     for event in events {
         last_us = event.at_us;

@@ -1,8 +1,8 @@
 //! Events for programs: one JSON object a line, as the recorder's `to_json` has them, with raw bodies decoded.
 
-use super::decode::{Body, Masking, Shown, Told};
 use crate::protocol::postgres::render::{Answer, Bind, Report, Value};
 use crate::recorder::Part;
+use crate::story::{Body, Masking, Shown, Told};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};

@@ -4,14 +4,14 @@
 //! [`LONGEST_PAUSE`]: who hurries does not want to wait for somebody else's lunch; the times shown tell how long it
 //! was. JSON is never paced. Only blocks whose hash is right are shown; where that ends, the replay says so and fails.
 
-use super::decode::Decoder;
 use super::lines;
-use super::story::Story;
+use super::people::Teller;
 use super::{Pace, Screen, find, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::Audience;
 use crate::recorder::replay as timing;
 use crate::recorder::{Event, Library, ReadError, Reader, RecorderError, State, summary};
+use crate::story::Decoder;
 use chaperone_core::name::SessionId;
 use std::fs::File;
 use std::io::BufReader;
@@ -51,7 +51,7 @@ pub(super) fn play(
     screen: &mut dyn Screen,
 ) -> Result<Option<ReadError>, Failure> {
     let pace = timing_of(pace)?;
-    let (mut decoder, mut story, mut last_us) = (Decoder::default(), Story::default(), 0);
+    let (mut decoder, mut story, mut last_us) = (Decoder::default(), Teller::default(), 0);
     let mut stopped = None;
     for item in timing::schedule(events, pace) {
         let (delay, event) = match item {

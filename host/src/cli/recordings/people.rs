@@ -3,7 +3,6 @@
 //! Everything that is shown came from an agent, a target or a file: every text is cleaned before it is printed. A
 //! result is shown when it is complete, at most [`MAX_ROWS`] rows of it: the rest is in the recording.
 
-use super::decode::{Body, Masking, Shown, Title, Told};
 use super::lines::letter;
 use super::words::{
     BOLD, DIM, MAX_VALUE, RED, counted, decision, end, fault, head, hold, masked, outcome, parameters,
@@ -12,6 +11,7 @@ use super::words::{
 use crate::cli::print::clean;
 use crate::protocol::postgres::render::{Answer, Value, cut};
 use crate::recorder::{EventKind, Part};
+use crate::story::{Body, Masking, Shown, Title, Told};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ const INDENT: usize = 12;
 
 /// Tells a session.
 #[derive(Debug, Default)]
-pub(super) struct Story {
+pub(super) struct Teller {
     titles: Vec<Title>,
     rows: Vec<Vec<Value>>,
     /// Rows of the current result, also those that are not shown.
@@ -43,7 +43,7 @@ pub(super) struct Story {
     uploading: u64,
 }
 
-impl Story {
+impl Teller {
     /// What there is to say about an event; often nothing.
     pub(super) fn tell(&mut self, told: &Told) -> String {
         let mut out = String::new();

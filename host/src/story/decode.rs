@@ -15,18 +15,18 @@ const MAX_REMEMBERED: usize = 4096;
 
 /// An event, read.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Told {
-    pub(super) kind: EventKind,
-    pub(super) operation: u64,
-    pub(super) at_us: u64,
+pub(crate) struct Told {
+    pub(crate) kind: EventKind,
+    pub(crate) operation: u64,
+    pub(crate) at_us: u64,
     /// Whether more of it follows.
-    pub(super) part: Part,
-    pub(super) body: Body,
+    pub(crate) part: Part,
+    pub(crate) body: Body,
 }
 
 /// What an event says.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// The gateway's own words.
     Json(Json),
     /// A statement, and how it came: `query`, `parse` or `function-call`.
@@ -41,7 +41,7 @@ pub(super) enum Body {
 
 /// An answer, with its values read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// Titles of the columns of the rows to come, and which of them are masked.
     Columns(Vec<Title>),
     /// A row. When nothing before it told its columns, its titles stand in front of it.
@@ -52,26 +52,23 @@ pub(super) enum Shown {
 
 /// The title of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Title {
-    pub(super) name: String,
-    pub(super) masking: Masking,
+pub(crate) struct Title {
+    pub(crate) name: String,
+    pub(crate) masking: Masking,
 }
 
 /// Whether a mask covers a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Masking {
+pub(crate) enum Masking {
     Plain,
     Masked,
 }
 
 /// Reads events in their order.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     protocol: Option<String>,
-    /// The parts so far of a body that is cut into several.
-    joined: Vec<u8>,
-    /// Whose parts these are.
-    joining: Option<(EventKind, u64)>,
+    joined: Joined,
     answers: Answers,
     /// The operation whose answers were read last.
     answering: u64,
@@ -93,27 +90,20 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// Reads an event; None when its body goes on in the next one.
-    pub(super) fn read(&mut self, event: &Event) -> Option<Told> {
-        let whose = Some((event.kind, event.operation));
-        if self.joining != whose {
-            // A crash may have cut a body between its parts.
-            self.joined.clear();
-            self.joining = whose;
-        }
+    pub(crate) fn read(&mut self, event: &Event) -> Option<Told> {
+        self.joined.meet(event);
         let body = match (event.encoding, event.kind) {
             (Encoding::Json, _) => Body::Json(event.json().unwrap_or(Json::Null)),
             (Encoding::Raw, _) if self.protocol.as_deref() != Some("postgres") => {
                 Body::Raw(event.body.clone())
             }
             (Encoding::Raw, EventKind::Operation | EventKind::Parameters) => {
-                let room = MAX_JOINED_BYTES.saturating_sub(self.joined.len());
-                self.joined.extend(event.body.iter().take(room));
-                if event.part == Part::More {
-                    return None;
-                }
-                let whole = std::mem::take(&mut self.joined);
+                let whole = self.joined.take(event)?;
                 match event.kind {
-                    EventKind::Operation => statement(&whole),
+                    EventKind::Operation => match statement(&whole) {
+                        Some((form, text)) => Body::Statement { form, text },
+                        None => Body::Raw(whole),
+                    },
                     _ => Body::Parameters(render::bind(&whole)),
                 }
             }
@@ -263,13 +253,37 @@ fn keep<T>(map: &mut HashMap<u64, T>, operation: u64, value: T) {
     map.insert(operation, value);
 }
 
-fn statement(body: &[u8]) -> Body {
-    let split = body.iter().position(|byte| *byte == 0).and_then(|at| body.split_at_checked(at));
-    match split {
-        Some((form, text)) => Body::Statement {
-            form: String::from_utf8_lossy(form).into_owned(),
-            text: String::from_utf8_lossy(text.get(1..).unwrap_or_default()).into_owned(),
-        },
-        None => Body::Raw(body.to_vec()),
+/// Puts bodies together that are cut into several events.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    /// The parts so far.
+    parts: Vec<u8>,
+    /// Whose parts these are.
+    whose: Option<(EventKind, u64)>,
+}
+
+impl Joined {
+    /// Looks at each event: a crash may have cut a body between its parts.
+    pub(super) fn meet(&mut self, event: &Event) {
+        let whose = Some((event.kind, event.operation));
+        if self.whose != whose {
+            self.parts.clear();
+            self.whose = whose;
+        }
     }
+
+    /// Takes a part; the body when this was its last.
+    pub(super) fn take(&mut self, event: &Event) -> Option<Vec<u8>> {
+        let room = MAX_JOINED_BYTES.saturating_sub(self.parts.len());
+        self.parts.extend(event.body.iter().take(room));
+        (event.part == Part::Last).then(|| std::mem::take(&mut self.parts))
+    }
+}
+
+/// How a statement came, and its text.
+pub(super) fn statement(body: &[u8]) -> Option<(String, String)> {
+    let at = body.iter().position(|byte| *byte == 0)?;
+    let (form, text) = body.split_at_checked(at)?;
+    let text = text.get(1..).unwrap_or_default();
+    Some((String::from_utf8_lossy(form).into_owned(), String::from_utf8_lossy(text).into_owned()))
 }
