@@ -314,6 +314,9 @@ impl Client {
             "give the authority of its certificate with `--ca FILE` or CHAPERONE_CA; do not go around it"
         } else if error.is_timeout() {
             "it did not answer in time: check that it runs, and the network between"
+        } else if lower.contains("noapplicationprotocol") {
+            // As the port for PostgreSQL clients says it, which speaks TLS as well (RFC 7301, section 3.2).
+            "this is not the API's port: name that one in `--gateway URL` or CHAPERONE_GATEWAY"
         } else {
             "check that it runs, and the address in `--gateway URL` or CHAPERONE_GATEWAY"
         };
@@ -365,7 +368,7 @@ pub(super) fn token(
     const HOW: &str = "sign in with `chaperone login`; or set CHAPERONE_TOKEN, or name a file that holds your token with `--token-file FILE`";
     let text = match file {
         Some(path) => read_token(path).map_err(|error| {
-            Failure::usage(format!("cannot read the token file {}: {}", path.display(), error.kind()), HOW)
+            Failure::usage(format!("cannot read the token file {}: {}", path.display(), why(&error)), HOW)
         })?,
         None => variable("CHAPERONE_TOKEN").ok_or_else(|| Failure::usage("there is no token", HOW))?,
     };
@@ -389,12 +392,20 @@ fn read_token(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
+/// Why a file cannot be read, in words for whoever named it.
+fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".into(),
+        kind => kind.to_string(),
+    }
+}
+
 fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
     let fail = |why: String| {
         let what = format!("cannot use {} as the gateway's authority: {why}", path.display());
         Failure::usage(what, "`--ca` and CHAPERONE_CA name a PEM file with at least one certificate")
     };
-    let pem = std::fs::read(path).map_err(|error| fail(error.kind().to_string()))?;
+    let pem = std::fs::read(path).map_err(|error| fail(why(&error)))?;
     match reqwest::Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(fail("there is no certificate in it".into())),

@@ -287,7 +287,14 @@ pub(crate) async fn decide(
         Verdict::Approve => ("approve", "approved"),
         Verdict::Reject => ("reject", "rejected"),
     };
-    let path = format!("/api/v1/approvals/{}", segment(id)?);
+    let id = segment(id)?;
+    if !id.starts_with("req_") && !id.starts_with("hold_") {
+        return Err(Failure::usage(
+            format!("{} names neither a request nor a held operation", print::clean(id)),
+            "ids start with `req_` or `hold_`: see `chaperone approvals`",
+        ));
+    }
+    let path = format!("/api/v1/approvals/{id}");
     let answer =
         client.post(&path, &json!({ "verdict": word, "comment": comment.unwrap_or_default() })).await?;
     match audience {

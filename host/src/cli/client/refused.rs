@@ -35,18 +35,23 @@ fn advice_for(code: &str, status: StatusCode) -> &'static str {
         "other-node" => "name that gateway with `--gateway URL`, and try again",
         "other-caller" | "older-token" => "get a new token as the session's own caller",
         "fewer-groups" => "get a token with all your groups, or connect again",
-        "already-over" => "connect again; `chaperone windows` lists what is open",
+        "already-over" => {
+            "`chaperone windows` lists what is open; a session that is over cannot be renewed: connect again"
+        }
         "not-granted" => "check the target's name, or ask an operator for a grant",
         "no-window" => "request one: `chaperone request TARGET --reason TEXT`",
         "not-for-approving" => {
             "get a token of the application that approvers sign in with, or decide in the browser"
         }
-        "own-request" | "not-a-person" => "ask another member of the approvers' group",
+        "own-request" => "ask another member of the approvers' group",
+        "not-a-person" => "ask a member of the approvers' group to decide; agents never do",
+        "comment-invalid" => "say it in one short text: `--comment TEXT`",
         "already-settled" | "already-decided" | "too-late" => {
             "`chaperone approvals` lists what is still open"
         }
         "not-found" => {
-            "check the id; `chaperone windows`, `approvals` and `sessions --live` list what you may see"
+            "check the id; `chaperone windows`, `approvals` and `sessions --live` list what you may see. The deny list, \
+             deliveries and `reload` are for operators"
         }
         "reason-invalid" => "say why in one short text: `--reason TEXT`",
         "ticket-invalid" => "name it as its system does: `--ticket TEXT`",
