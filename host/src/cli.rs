@@ -31,14 +31,14 @@ pub use client::GatewayArgs;
 pub use denials::DenyArgs;
 pub use explain::ExplainArgs;
 pub use failure::{Exit, Failure};
-pub use recordings::Place;
+pub use recordings::{Given, Place};
 pub use remote::RequestArgs;
 pub use wiring::DemoArgs;
 
 use chaperone_core::name::SessionId;
 use clap::{Parser, Subcommand};
 use print::Audience;
-use recordings::{Pace, What};
+use recordings::{Pace, Trust, What};
 use remote::Verdict;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -156,14 +156,17 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Prove that recordings are complete and unchanged
+    /// Prove that recordings are complete, unchanged and signed by a key that you trust
     Verify {
-        /// The session's id
-        #[arg(required_unless_present = "all")]
-        session: Option<SessionId>,
+        /// A session's id, or a file or folder of recordings
+        #[arg(required_unless_present = "all", value_name = "SESSION|PATH")]
+        what: Option<Given>,
         /// Every recording of the folder
-        #[arg(long, conflicts_with = "session")]
+        #[arg(long, conflicts_with = "what")]
         all: bool,
+        /// A public key that is trusted to sign them, or a folder of such keys [default: that of the configuration]
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        public_key: Vec<PathBuf>,
         /// Where the recordings are.
         #[command(flatten)]
         place: Place,
@@ -289,9 +292,18 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         }
         Command::RecordingKey { new: Some(file) } => recording_key::make(&file, audience),
         Command::RecordingKey { new: None } => recording_key::show(&cli.config, audience),
-        Command::Verify { session, place, .. } => {
-            let what = session.map_or(What::All, What::One);
-            recordings::verify(&folder(place)?, &what, audience)
+        Command::Verify { what, public_key, place, .. } => {
+            let trust = match public_key.as_slice() {
+                [] => Trust::of_configuration(&cli.config),
+                given => Trust::given(given)?,
+            };
+            let (directory, what) = match what {
+                None => (folder(place)?, What::All),
+                Some(Given::Session(session)) => (folder(place)?, What::One(session)),
+                Some(Given::Path(path)) if path.is_dir() => (path, What::All),
+                Some(Given::Path(path)) => (PathBuf::new(), What::File(path)),
+            };
+            recordings::verify(&directory, &what, &trust, audience)
         }
     }
 }

@@ -4,7 +4,8 @@
 //! forwarded only after [`Recording::commit`] returned `Ok`, and a recorder that cannot write ends the session. The
 //! session's own thread writes its file, so there is no queue to fill and nothing to lose when the process dies.
 //!
-//! - `format`: the bytes, as `host/docs/recording.md` specifies them; `facts`: what is written as JSON
+//! - `format`: the bytes, as `host/docs/recording.md` specifies them; `kind`: what events say; `facts`: what is written as JSON;
+//!   `footer`: the last block, signed
 //! - `writer`: [`Recording`]; `caps`: how much bulk data is kept; `store`: files, names, locks;
 //!   `window`: a file's end in memory
 //! - `reader`: [`Reader`], [`Event`]; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
@@ -16,9 +17,11 @@
 
 mod caps;
 mod facts;
+mod footer;
 mod format;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod kind;
 mod library;
 mod reader;
 mod recover;
@@ -35,11 +38,12 @@ mod tests;
 pub use caps::Caps;
 pub use chaperone_core::name::SessionId;
 pub use facts::{EndReason, Ending, Footer, Opening, PluginStamp, SessionEnd, SessionHead};
+pub use footer::Signed;
 pub use format::{Encoding, EventKind, Hash, Part};
 pub use library::{Library, Listing, SessionSummary, State, summary};
 pub use reader::{Damage, Event, Events, Flaw, ReadError, Reader, to_json};
 pub use recover::{Outcome, Recovered};
-pub use verify::{Report, Status, verify, verify_with_progress};
+pub use verify::{Report, Status, verify, verify_by};
 pub use writer::{Recording, Sealed};
 
 use chaperone_core::Timestamp;
@@ -80,7 +84,7 @@ impl Recorder {
     /// When it cannot be made, or exists. The session must not begin then.
     pub fn open(&self, head: &SessionHead, started: Timestamp) -> Result<Recording, RecorderError> {
         let sink = store::create(&self.config.directory, head.session, started)?;
-        Recording::begin(Box::new(sink), &self.config.caps, head, started)
+        Recording::begin(Box::new(sink), &self.config, head, started)
     }
 
     /// Seals what was left open by a crash, or by a session that broke. Recordings that are being written, by whichever
@@ -90,7 +94,7 @@ impl Recorder {
     /// # Errors
     /// When the folder cannot be read. What went wrong with a single recording is in its outcome.
     pub fn recover(&self, now: Timestamp) -> Result<Vec<Recovered>, RecorderError> {
-        recover::recover(&self.library(), &self.config.caps, now)
+        recover::recover(&self.library(), &self.config, now)
     }
 
     /// The recordings, to read.
@@ -174,6 +178,14 @@ pub enum RecorderError {
     /// A body cannot be written as JSON.
     #[error("an event of {session} cannot be recorded: {why}")]
     Encoding {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        why: String,
+    },
+    /// The footer cannot be signed.
+    #[error("the recording of {session} cannot be signed: {why}")]
+    Unsigned {
         /// The session.
         session: SessionId,
         /// Why.

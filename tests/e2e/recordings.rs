@@ -65,6 +65,22 @@ async fn a_recording_says_who_did_what_and_what_was_decided() {
         .unwrap();
 
     assert_eq!(statuses(&stage), [Status::Intact(Ending::Sealed)]);
+    // Signed by the key that the gateway made at its start, which is the configuration's, and by no other.
+    let (own, other) = (stage.path("recording-key.pub.pem"), stage.path("other.pem"));
+    let configuration = stage.path("chaperone.yaml");
+    let [configuration, own, other] = [&configuration, &own, &other].map(|path| path.to_str().unwrap());
+    stage.chaperone(&token, &["verify", "--all", "--config", configuration]).unwrap().success().unwrap();
+    stage
+        .chaperone(&token, &["verify", "--all", "--config", configuration, "--public-key", own])
+        .unwrap()
+        .success()
+        .unwrap();
+    let made = stage.chaperone(&token, &["recording-key", "--new", stage.path("new.pem").to_str().unwrap()]);
+    std::fs::write(other, made.unwrap().success().unwrap()).unwrap();
+    let shown = stage
+        .chaperone(&token, &["verify", "--all", "--config", configuration, "--public-key", other])
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(4), "{}", shown.stdout);
     let recorded = stage.recorded().unwrap().remove(0);
     let head = recorded.head();
     for part in

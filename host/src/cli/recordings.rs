@@ -3,7 +3,8 @@
 //! Each function is one command: it gets the folder and what was asked, prints through [`super::print`], and answers
 //! with an exit code. They need no gateway and no token, so that an auditor can run them on a copy.
 //!
-//! - `list`, `replay`, `proof`: the commands; `people`, `words`: what [`crate::story`] reads, for people; `lines`: for programs
+//! - `list`, `replay`, `proof`: the commands; `people`, `words`: what [`crate::story`] reads, for people; `lines`: for programs;
+//!   `trust`: whose signatures count
 
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
@@ -12,10 +13,13 @@ mod list;
 mod people;
 mod proof;
 mod replay;
+mod trust;
 mod words;
 
 #[cfg(test)]
 mod tests;
+
+pub(super) use trust::Trust;
 
 use super::failure::{Exit, Failure};
 use super::print::{self, Audience};
@@ -39,6 +43,29 @@ pub(crate) enum What {
     One(SessionId),
     /// Every recording of the folder.
     All,
+    /// A file.
+    File(PathBuf),
+}
+
+/// What `verify` is given: a session's id, a file, or a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// A session of the folder of recordings.
+    Session(SessionId),
+    /// A file or folder.
+    Path(PathBuf),
+}
+
+impl std::str::FromStr for Given {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(session) => Ok(Given::Session(session)),
+            Err(_) if Path::new(text).exists() => Ok(Given::Path(text.into())),
+            Err(_) => Err("neither a session's id (`ses_…`) nor a file or folder that is there".into()),
+        }
+    }
 }
 
 /// How a replay runs.
@@ -63,9 +90,14 @@ pub(crate) fn replay(
     replay::run(directory, session, pace, audience, &mut Terminal)
 }
 
-/// Verifies recordings: [`Exit::Unverified`] when any byte was changed, is missing or was cut.
-pub(crate) fn verify(directory: &Path, what: &What, audience: Audience) -> Result<Exit, Failure> {
-    proof::run(directory, what, audience, &mut Terminal)
+/// Verifies recordings: [`Exit::Unverified`] when any byte was changed, is missing or was cut, or none of the keys signed it.
+pub(crate) fn verify(
+    directory: &Path,
+    what: &What,
+    trust: &Trust,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    proof::run(directory, what, trust, audience, &mut Terminal)
 }
 
 /// Where a command prints and waits; tests have their own.

@@ -104,6 +104,8 @@ fn commands_parse() {
         "approve hold_0193452c0f0070008000000000000001 --comment fine",
         "sessions --live",
         "verify --all --recordings dir",
+        "verify --all --public-key a.pem keys",
+        "verify . --public-key a.pem",
         "recording-key --new key.pem",
     ] {
         let words = line.split(' ');
@@ -119,6 +121,8 @@ fn commands_parse() {
         "replay ses_x",
         "renew win_0193452c0f0070008000000000000001",
         "verify",
+        "verify . --all",
+        "verify no-such-file",
         "sessions --live --recordings d",
         "sessions --limit 0",
     ] {

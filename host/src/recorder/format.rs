@@ -5,6 +5,7 @@
 //! version needs to say "this is compressed, encrypted or signed" (kind, flags, version), and a reader refuses what it
 //! does not know. Nothing here reads or writes a file.
 
+pub use super::kind::EventKind;
 use aws_lc_rs::digest;
 use std::fmt;
 
@@ -22,6 +23,8 @@ const HASHED_HEADER_BYTES: usize = 64;
 pub(super) const FRAME_BYTES: usize = 24;
 /// Bytes at the end of a footer's payload: the footer block's length and [`TAIL_MAGIC`].
 pub(super) const TAIL_BYTES: usize = 8;
+/// Flag of a footer: a signature and the key's id stand in front of the tail.
+pub(super) const SIGNED: u16 = 1 << 2;
 /// The longest payload a reader accepts, in bytes: what it may have to hold in memory at once.
 pub(super) const MAX_PAYLOAD_BYTES: u32 = 16 * 1024 * 1024;
 /// A raw body longer than this is cut into several frames, so that blocks and buffers stay small (bytes).
@@ -80,6 +83,14 @@ impl BlockKind {
         }
     }
 
+    /// The flags that this version knows on a block of this kind.
+    pub(super) fn flags(self) -> u16 {
+        match self {
+            BlockKind::Events => 0,
+            BlockKind::Footer => SIGNED,
+        }
+    }
+
     /// The kind with this code, if this version knows it.
     pub(super) fn from_code(code: u8) -> Option<Self> {
         match code {
@@ -116,15 +127,27 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header of a block, with its hash.
+    /// The header of a block without flags, with its hash.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn seal(kind: BlockKind, sequence: u64, frames: u32, previous: Hash, payload: &[u8]) -> Self {
+        Header::seal_as((kind, 0), sequence, frames, previous, payload)
+    }
+
+    /// The header of a block of a kind and with flags, with its hash.
+    pub(super) fn seal_as(
+        (kind, flags): (BlockKind, u16),
+        sequence: u64,
+        frames: u32,
+        previous: Hash,
+        payload: &[u8],
+    ) -> Self {
         // A payload is at most MAX_PAYLOAD_BYTES, which the writer sees to; were it longer, no reader would take it.
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let mut header = Header {
             magic: MAGIC,
             version: VERSION,
             kind: kind.code(),
-            flags: 0,
+            flags,
             sequence,
             length,
             length_check: !length,
@@ -305,85 +328,5 @@ impl<'a> Iterator for Frames<'a> {
             self.rest = &[];
         }
         Some(frame)
-    }
-}
-
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $word:literal;)*) => {
-        /// What an event says. Codes and words are part of the format and never change their meaning.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum EventKind {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl EventKind {
-            /// Every kind, in the order of the codes.
-            pub const ALL: &'static [EventKind] = &[$(EventKind::$name),*];
-
-            /// The kind's byte in a frame.
-            pub const fn code(self) -> u8 {
-                match self { $(EventKind::$name => $code,)* }
-            }
-
-            /// The kind with this code, if this version knows it.
-            pub const fn from_code(code: u8) -> Option<Self> {
-                match code { $($code => Some(EventKind::$name),)* _ => None }
-            }
-
-            /// The word for people and programs.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(EventKind::$name => $word,)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// JSON: who, where, under what. The first event of every recording, and only there.
-    Head = 1, "head";
-    /// Raw: the operation as the client sent it (a statement's text).
-    Operation = 2, "operation";
-    /// Raw: the parameters of an operation.
-    Parameters = 3, "parameters";
-    /// JSON: what was decided about an operation, by whom, and the findings.
-    Decision = 4, "decision";
-    /// A prepared operation runs; JSON or raw as its protocol says.
-    Execute = 5, "execute";
-    /// What the columns of the following rows are.
-    Columns = 6, "columns";
-    /// Raw: rows as the client saw them. Capped.
-    Rows = 7, "rows";
-    /// How an operation came out: counts, totals, duration.
-    Result = 8, "result";
-    /// The target's error, as the client saw it.
-    Error = 9, "error";
-    /// The target's or the gateway's notice, as the client saw it.
-    Notice = 10, "notice";
-    /// JSON: an operation waits for approvers.
-    Hold = 11, "hold";
-    /// JSON: how the waiting ended, and through whom.
-    HoldResolved = 12, "hold-resolved";
-    /// JSON: a plugin broke.
-    Fault = 13, "fault";
-    /// JSON: which columns were masked, and by which rule.
-    Mask = 14, "mask";
-    /// Raw: data that the client sent in bulk. Capped.
-    CopyIn = 15, "copy-in";
-    /// Raw: data that the client got in bulk. Capped.
-    CopyOut = 16, "copy-out";
-    /// JSON: something an auditor should know that is none of the above.
-    Warning = 17, "warning";
-    /// JSON: from here on, bulk data of this operation was left out, and why.
-    Truncated = 18, "truncated";
-    /// JSON: what the client was told instead of getting what it asked for.
-    Refusal = 19, "refusal";
-    /// JSON: when and why the session ended. The last event of every sealed recording, and only there.
-    End = 20, "end";
-}
-
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -5,10 +5,9 @@
 //! [`super::verify`]'s work.
 
 use super::facts::{Ending, Footer, Opening};
-use super::format::{
-    BlockKind, EventKind, Frames, HEADER_BYTES, Header, MAGIC, TAIL_BYTES, TAIL_MAGIC, VERSION, take,
-};
-use super::reader::{ReadError, Reader, parse_footer};
+use super::footer::{self, tail_length};
+use super::format::{BlockKind, EventKind, Frames, HEADER_BYTES, Header, MAGIC, TAIL_BYTES, VERSION};
+use super::reader::{ReadError, Reader};
 use super::{RecorderError, SessionId};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -138,6 +137,18 @@ impl Library {
         Ok(paths)
     }
 
+    /// The files of all recordings, newest first, also of those that stand in the folder itself, as in a day's or a copy.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn all(&self) -> Result<Vec<PathBuf>, RecorderError> {
+        let mut paths = self.paths(usize::MAX)?;
+        let mut here = files_of(&self.directory)?;
+        here.sort_unstable_by_key(|path| std::cmp::Reverse(session_of(path)));
+        paths.extend(here);
+        Ok(paths)
+    }
+
     /// The days' folders, newest first. Others (`lost+found`, for one) are not ours to look into.
     pub(super) fn days(&self) -> Result<Vec<PathBuf>, RecorderError> {
         let mut days = entries(&self.directory)?;
@@ -205,13 +216,6 @@ fn opening(source: impl Read) -> Result<Opening, ReadError> {
     found.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, unreadable).into())
 }
 
-/// The length of the whole footer block, as the last bytes of its payload say.
-pub(super) fn tail_length(payload: &[u8]) -> Option<u64> {
-    let mut tail = payload.get(payload.len().checked_sub(TAIL_BYTES)?..)?;
-    let length = u32::from_le_bytes(take(&mut tail)?);
-    (take(&mut tail)? == TAIL_MAGIC).then_some(length.into())
-}
-
 /// The footer at the end of a file. Its own hash is checked, its place in the chain is not.
 fn footer(file: &mut File, bytes: u64) -> io::Result<Option<Footer>> {
     let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(None) };
@@ -224,11 +228,11 @@ fn footer(file: &mut File, bytes: u64) -> io::Result<Option<Footer>> {
     let header = Header::parse(front).filter(|header| {
         header.magic == MAGIC
             && header.version == VERSION
-            && header.flags == 0
+            && header.flags & !BlockKind::Footer.flags() == 0
             && BlockKind::from_code(header.kind) == Some(BlockKind::Footer)
             && header.digest(payload) == header.hash
     });
-    Ok(header.and_then(|_| parse_footer(payload)))
+    Ok(header.and_then(|header| Some(footer::Parsed::new(payload, header.flags)?.footer)))
 }
 
 fn read_at(file: &mut File, at: u64, length: u64) -> io::Result<Vec<u8>> {

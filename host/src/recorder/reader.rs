@@ -4,10 +4,9 @@
 //! handed out only after its place in the chain and its hash were checked, so whoever iterates events reads verified
 //! ones up to the first flaw, which comes out as an error with its place.
 
-use super::facts::Footer;
 use super::format::{
     BadFrame, BlockKind, Encoding, EventKind, Frame, Frames, HEADER_BYTES, Hash, Header, MAGIC,
-    MAX_PAYLOAD_BYTES, Part, RESERVED_BYTES, TAIL_BYTES, VERSION,
+    MAX_PAYLOAD_BYTES, Part, RESERVED_BYTES, VERSION,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -118,6 +117,7 @@ pub enum ReadError {
 #[derive(Debug)]
 pub(super) struct Block<'a> {
     pub(super) kind: BlockKind,
+    pub(super) flags: u16,
     pub(super) frames: u32,
     pub(super) hash: Hash,
     pub(super) payload: &'a [u8],
@@ -201,7 +201,8 @@ impl<R: Read> Reader<R> {
             BlockKind::Events => Phase::Events,
             BlockKind::Footer => Phase::AfterFooter,
         };
-        Ok(Some(Block { kind, frames: header.frames, hash: header.hash, payload: &self.payload }))
+        let Header { flags, frames, hash, .. } = header;
+        Ok(Some(Block { kind, flags, frames, hash, payload: &self.payload }))
     }
 
     /// Reads up to `limit` bytes into the buffer; fewer only at the end of the file. Grows as bytes arrive, never by
@@ -259,20 +260,16 @@ impl<R: Read> Reader<R> {
     /// Fails closed: what a later version may say about a block changes how it is to be read.
     fn understood(&self, header: &Header) -> Result<BlockKind, ReadError> {
         let unsupported = |what, code| ReadError::Unsupported { at_block: header.sequence, what, code };
-        if header.flags != 0 {
-            return Err(unsupported("block flags", header.flags.into()));
+        let kind = BlockKind::from_code(header.kind).ok_or(unsupported("block kind", header.kind.into()))?;
+        let unknown = header.flags & !kind.flags();
+        if unknown != 0 {
+            return Err(unsupported("block flags", unknown.into()));
         }
         if header.reserved != 0 {
             return Err(unsupported("reserved block field", header.reserved.into()));
         }
-        BlockKind::from_code(header.kind).ok_or(unsupported("block kind", header.kind.into()))
+        Ok(kind)
     }
-}
-
-/// Reads a footer's payload.
-pub(super) fn parse_footer(payload: &[u8]) -> Option<Footer> {
-    let json = payload.get(..payload.len().checked_sub(TAIL_BYTES)?)?;
-    serde_json::from_slice(json).ok()
 }
 
 pub(super) fn frame_error<R: Read>(reader: &Reader<R>, payload: usize, error: BadFrame) -> ReadError {

@@ -5,14 +5,13 @@
 //! name, and `verify` says from then on what is wrong with it. A recording that somebody still writes is locked and is
 //! left alone, also when the recovery is another process.
 
-use super::caps::Caps;
 use super::facts::{EndReason, Ending, SessionEnd};
 use super::library::{self, Library};
 use super::reader::{Damage, ReadError};
 use super::store::{FileSink, same_file};
 use super::verify::Scan;
 use super::writer::Recording;
-use super::{RecorderError, SessionId};
+use super::{RecorderConfig, RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::BufReader;
@@ -49,7 +48,7 @@ pub struct Recovered {
 
 pub(super) fn recover(
     library: &Library,
-    caps: &Caps,
+    config: &RecorderConfig,
     now: Timestamp,
 ) -> Result<Vec<Recovered>, RecorderError> {
     let mut recovered = Vec::new();
@@ -58,7 +57,7 @@ pub(super) fn recover(
             let Some(session) = library::session_of(&path).filter(|_| library::is_open_name(&path)) else {
                 continue;
             };
-            match recover_one(&path, session, caps, now) {
+            match recover_one(&path, session, config, now) {
                 Ok(None) => {}
                 Ok(Some((path, outcome))) => recovered.push(Recovered { session, path, outcome }),
                 Err(error) => recovered.push(Recovered { session, path, outcome: Outcome::Failed(error) }),
@@ -71,7 +70,7 @@ pub(super) fn recover(
 fn recover_one(
     path: &Path,
     session: SessionId,
-    caps: &Caps,
+    config: &RecorderConfig,
     now: Timestamp,
 ) -> Result<Option<(PathBuf, Outcome)>, RecorderError> {
     let failed =
@@ -92,7 +91,7 @@ fn recover_one(
             }
             copy.set_len(whole).map_err(failed)?;
             let torn_bytes = length.saturating_sub(whole);
-            let path = seal(sink, session, caps, scan, torn_bytes, now)?;
+            let path = seal(sink, session, config, scan, torn_bytes, now)?;
             Ok(Some((path, Outcome::Sealed { torn_bytes })))
         }
         Err(error @ ReadError::Unsupported { .. }) => {
@@ -105,13 +104,13 @@ fn recover_one(
 fn seal(
     sink: FileSink,
     session: SessionId,
-    caps: &Caps,
+    config: &RecorderConfig,
     scan: Scan,
     torn_bytes: u64,
     now: Timestamp,
 ) -> Result<PathBuf, RecorderError> {
     let last_us = scan.totals.last_at_us;
-    let recording = Recording::resume(Box::new(sink), caps, session, scan.totals);
+    let recording = Recording::resume(Box::new(sink), config, session, scan.totals);
     // A session that wrote its end and died before the footer did end for its own reason.
     let (end_at_us, end) = match scan.end {
         Some(end) => (None, end),

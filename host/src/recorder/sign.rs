@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 /// Bytes of a key's id.
-const KEY_ID_BYTES: usize = 8;
+pub(super) const KEY_ID_BYTES: usize = 8;
 /// An Ed25519 public key as SubjectPublicKeyInfo (RFC 8410, section 4) is these bytes and then the key's own.
 const SPKI_FRONT: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Bytes of an Ed25519 public key.
@@ -68,12 +68,18 @@ impl Statement {
 pub struct KeyId([u8; KEY_ID_BYTES]);
 
 impl KeyId {
+    /// The id with these bytes.
+    pub(super) fn from_bytes(bytes: [u8; KEY_ID_BYTES]) -> Self {
+        KeyId(bytes)
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8; KEY_ID_BYTES] {
         &self.0
     }
 
-    fn of(bytes: &[u8]) -> Self {
+    /// The id of what these bytes are: of a public key's DER, or of a symmetric key's label.
+    pub(super) fn of(bytes: &[u8]) -> Self {
         let digest = digest::digest(&digest::SHA256, bytes);
         let mut id = [0; KEY_ID_BYTES];
         id.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);

@@ -5,6 +5,7 @@ mod bytes;
 mod crash;
 mod damage;
 mod folder;
+mod forged;
 mod sign;
 mod window;
 mod writing;
@@ -13,7 +14,7 @@ use super::facts::{EndReason, PluginStamp, SessionEnd, SessionHead};
 use super::format::EventKind;
 use super::sign::Signer;
 use super::writer::{Recording, Sink};
-use super::{Caps, Recorder, RecorderConfig, SessionId};
+use super::{Caps, Recorder, RecorderConfig, RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{Principal, ProviderName, TargetName};
@@ -162,7 +163,12 @@ impl Memory {
     }
 
     fn record(&self, caps: &Caps) -> Recording {
-        Recording::begin(Box::new(self.clone()), caps, &head(1), timestamp()).unwrap()
+        self.begin(caps, signer()).unwrap()
+    }
+
+    fn begin(&self, caps: &Caps, signer: Signer) -> Result<Recording, RecorderError> {
+        let config = RecorderConfig { directory: PathBuf::new(), caps: caps.clone(), signer };
+        Recording::begin(Box::new(self.clone()), &config, &head(1), timestamp())
     }
 }
 
@@ -210,8 +216,12 @@ fn small() -> Vec<u8> {
 }
 
 fn small_of(value: &str) -> Vec<u8> {
+    small_by(value, signer())
+}
+
+fn small_by(value: &str, signer: Signer) -> Vec<u8> {
     let memory = Memory::default();
-    let mut recording = memory.record(&Caps::default());
+    let mut recording = memory.begin(&Caps::default(), signer).unwrap();
     for operation in 1..4 {
         recording.raw(EventKind::Operation, operation, &[b"select ", value.as_bytes()]);
         recording.json(EventKind::Decision, operation, &serde_json::json!({ "allow": operation }));

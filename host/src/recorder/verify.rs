@@ -1,13 +1,14 @@
 //! Proves offline that a recording is what its session wrote, or says where it is not.
 //!
-//! The chain finds every changed, missing, repeated or moved block; the footer finds a cut end. What a chain without a
-//! key cannot find is a recording that somebody wrote anew from its first byte: signatures over footers are to come,
-//! and the format has room for them.
+//! The chain finds every changed, missing, repeated or moved block; the footer finds a cut end; its signature finds a recording
+//! that somebody wrote anew from its first byte. What none of them finds is a recording that was deleted.
 
 use super::facts::{Ending, Footer, Opening, SessionEnd, Totals};
+use super::footer::{self, Signed, tail_length};
 use super::format::{BadFrame, BlockKind, EventKind, Frames, HEADER_BYTES, Hash};
 use super::library;
-use super::reader::{Damage, Flaw, ReadError, Reader, frame_error, parse_footer};
+use super::reader::{Damage, Flaw, ReadError, Reader, frame_error};
+use super::sign::PublicKeys;
 use super::{RecorderError, SessionId};
 use std::fs::{File, TryLockError};
 use std::io::{BufReader, Read};
@@ -48,22 +49,25 @@ pub struct Report {
     pub bytes: u64,
     /// The hash of the last whole block: of the footer, when it is intact.
     pub last_hash: Hash,
+    /// By whom it is signed. None unless it is intact.
+    pub signed: Option<Signed>,
 }
 
-/// Checks a recording.
+/// Checks a recording without any key: whether it is whole, and not who wrote it.
 ///
 /// # Errors
 /// Only when the file cannot be read; whatever is wrong with what it says is in the report.
 pub fn verify(path: &Path) -> Result<Report, RecorderError> {
-    verify_with_progress(path, &mut |_, _| {})
+    verify_by(path, &PublicKeys::default(), &mut |_, _| {})
 }
 
-/// Checks a recording and tells after each block how many bytes of how many are done.
+/// Checks a recording against keys that are trusted, and tells after each block how many bytes of how many are done.
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_with_progress(
+pub fn verify_by(
     path: &Path,
+    keys: &PublicKeys,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, RecorderError> {
     let unreadable =
@@ -101,6 +105,10 @@ pub fn verify_with_progress(
             _ => Status::Intact(footer.ending),
         },
     };
+    let signed = match (&status, &scan.footer) {
+        (Status::Intact(_), Some(footer)) => Some(footer.signed(keys)),
+        _ => None,
+    };
     Ok(Report {
         status,
         session: scan.opening.map(|opening| opening.head.session),
@@ -108,6 +116,7 @@ pub fn verify_with_progress(
         events: scan.totals.events(),
         bytes: scan.totals.bytes,
         last_hash: scan.totals.last_hash,
+        signed,
     })
 }
 
@@ -124,11 +133,12 @@ pub(super) struct Scan {
     pub(super) totals: Totals,
     pub(super) opening: Option<Opening>,
     pub(super) end: Option<SessionEnd>,
+    pub(super) footer: Option<footer::Parsed>,
 }
 
 impl Scan {
     pub(super) fn new() -> Self {
-        Scan { totals: Totals::new(), opening: None, end: None }
+        Scan { totals: Totals::new(), opening: None, end: None, footer: None }
     }
 
     /// Reads to the end. `Ok` only for a sealed recording without a flaw.
@@ -138,12 +148,11 @@ impl Scan {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Footer, ReadError> {
         let mut reader = Reader::new(source);
-        let mut footer = None;
         while let Some(block) = reader.next_block()? {
-            let (kind, hash, length) = (block.kind, block.hash, block.payload.len());
-            let judged = match kind {
+            let (hash, length) = (block.hash, block.payload.len());
+            let judged = match block.kind {
                 BlockKind::Events => self.events(block.payload, block.frames),
-                BlockKind::Footer => self.footer(block.payload).map(|found| footer = Some(found)),
+                BlockKind::Footer => self.footer(block.payload, block.flags),
             };
             judged.map_err(|bad| match bad {
                 Bad::Flaw(flaw) => reader.damage_in_last(length, flaw),
@@ -153,6 +162,7 @@ impl Scan {
             progress(reader.position());
         }
         // The reader ends without an error only after a footer.
+        let footer = self.footer.as_ref().map(|parsed| parsed.footer.clone());
         footer.ok_or_else(|| reader.damage(Flaw::NoFooter))
     }
 
@@ -189,15 +199,17 @@ impl Scan {
     }
 
     /// Compares every number of the footer with what was read.
-    fn footer(&self, payload: &[u8]) -> Result<Footer, Bad> {
-        let footer = parse_footer(payload).ok_or(Bad::Flaw(Flaw::Content("its footer cannot be read")))?;
+    fn footer(&mut self, payload: &[u8], flags: u16) -> Result<(), Bad> {
+        let parsed = footer::Parsed::new(payload, flags);
+        let parsed = parsed.ok_or(Bad::Flaw(Flaw::Content("its footer cannot be read")))?;
+        let footer = &parsed.footer;
         let (Some(opening), Some(end)) = (&self.opening, &self.end) else {
             return Err(Bad::Flaw(Flaw::Content("there is no end event before the footer")));
         };
         let mut expected = self.totals.footer(opening.head.session, footer.ending, end.clone());
         // Known to the writer alone.
         expected.dropped_bytes = footer.dropped_bytes;
-        let tail = library::tail_length(payload);
+        let tail = tail_length(payload);
         let differs = if footer.session != expected.session {
             "session"
         } else if footer.blocks != expected.blocks {
@@ -208,12 +220,13 @@ impl Scan {
             "last hash"
         } else if footer.end != expected.end {
             "end"
-        } else if footer != expected {
+        } else if *footer != expected {
             "number of events"
         } else if tail != Some((HEADER_BYTES + payload.len()) as u64) {
             "own length"
         } else {
-            return Ok(footer);
+            self.footer = Some(parsed);
+            return Ok(());
         };
         Err(Bad::Flaw(Flaw::Footer(differs)))
     }

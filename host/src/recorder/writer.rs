@@ -7,13 +7,15 @@
 //! What may go wrong: a write that fails half-way leaves a torn last block. Nothing is tried on it here: the recording
 //! stays unsealed and the recovery cuts the torn block off, which was never complete and so never let anything through.
 
-use super::caps::{Admission, Allowance, Caps, Reached};
+use super::caps::{Admission, Allowance, Reached};
 use super::facts::{Ending, Opening, SessionEnd, SessionHead, Totals};
+use super::footer;
 use super::format::{
     BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, HEADER_BYTES, Hash, Header, MAX_FRAGMENT_BYTES,
-    MAX_JSON_BYTES, Part, TAIL_BYTES, TAIL_MAGIC,
+    MAX_JSON_BYTES, Part, SIGNED,
 };
-use super::{RecorderError, SessionId};
+use super::sign::Signer;
+use super::{RecorderConfig, RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -68,6 +70,7 @@ pub struct Recording {
     totals: Totals,
     allowance: Allowance,
     recording_bytes: u64,
+    signer: Signer,
     failure: Option<Failure>,
 }
 
@@ -92,18 +95,23 @@ impl Recording {
     /// Begins a recording and writes its head.
     pub(super) fn begin(
         sink: Box<dyn Sink>,
-        caps: &Caps,
+        config: &RecorderConfig,
         head: &SessionHead,
         started: Timestamp,
     ) -> Result<Self, RecorderError> {
-        let mut recording = Recording::resume(sink, caps, head.session, Totals::new());
+        let mut recording = Recording::resume(sink, config, head.session, Totals::new());
         recording.json(EventKind::Head, 0, &Opening { started, head: head.clone() });
         recording.commit()?;
         Ok(recording)
     }
 
     /// Goes on with a recording of which `totals` have been written.
-    pub(super) fn resume(sink: Box<dyn Sink>, caps: &Caps, session: SessionId, totals: Totals) -> Self {
+    pub(super) fn resume(
+        sink: Box<dyn Sink>,
+        config: &RecorderConfig,
+        session: SessionId,
+        totals: Totals,
+    ) -> Self {
         Recording {
             session,
             sink,
@@ -112,8 +120,9 @@ impl Recording {
             epoch: Instant::now(),
             at_us: 0,
             totals,
-            allowance: Allowance::new(caps),
-            recording_bytes: caps.recording_bytes,
+            allowance: Allowance::new(&config.caps),
+            recording_bytes: config.caps.recording_bytes,
+            signer: config.signer.clone(),
             failure: None,
         }
     }
@@ -162,7 +171,7 @@ impl Recording {
     }
 
     /// Appends an event whose body is `parts`, one after the other, copied as they are. Rows and copied data beyond
-    /// the caps are left out (see [`Caps`]).
+    /// the caps are left out (see [`super::Caps`]).
     pub fn raw(&mut self, kind: EventKind, operation: u64, parts: &[&[u8]]) {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         match self.allowance.admit(kind, operation, total as u64) {
@@ -234,10 +243,9 @@ impl Recording {
 
     fn write_footer(&mut self, footer: &super::facts::Footer) -> Result<Hash, RecorderError> {
         serde_json::to_writer(&mut self.buffer, footer).map_err(|error| self.encoding_error(&error))?;
-        let length = u32::try_from(self.buffer.len() + TAIL_BYTES).unwrap_or(u32::MAX);
-        self.buffer.extend_from_slice(&length.to_le_bytes());
-        self.buffer.extend_from_slice(&TAIL_MAGIC);
-        self.write_block(BlockKind::Footer);
+        footer::finish(&mut self.buffer, HEADER_BYTES, &self.signer)
+            .map_err(|error| RecorderError::Unsigned { session: self.session, why: error.to_string() })?;
+        self.write_block(BlockKind::Footer, SIGNED);
         self.check()?;
         Ok(self.totals.last_hash)
     }
@@ -338,13 +346,14 @@ impl Recording {
 
     fn close_block(&mut self) {
         if self.frames > 0 && self.failure.is_none() {
-            self.write_block(BlockKind::Events);
+            self.write_block(BlockKind::Events, 0);
         }
     }
 
-    fn write_block(&mut self, kind: BlockKind) {
+    fn write_block(&mut self, kind: BlockKind, flags: u16) {
         let payload = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
-        let header = Header::seal(kind, self.totals.blocks, self.frames, self.totals.last_hash, payload);
+        let (sequence, previous) = (self.totals.blocks, self.totals.last_hash);
+        let header = Header::seal_as((kind, flags), sequence, self.frames, previous, payload);
         let length = payload.len();
         if let Some(room) = self.buffer.get_mut(..HEADER_BYTES) {
             room.copy_from_slice(&header.encode());

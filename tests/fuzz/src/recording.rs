@@ -1,7 +1,7 @@
 //! Recordings: a file that anybody may have written or changed.
 
 use crate::{Became, byte, short, take};
-use chaperone::fuzzing::recording::{chain, scan};
+use chaperone::fuzzing::recording::{chain, is_forged, scan};
 use chaperone::recorder::{Flaw, ReadError, Reader};
 
 /// The first byte: an even one, and the rest is a file. Else payloads, for which the chain is made right, so that what
@@ -16,7 +16,8 @@ pub(crate) fn recording(mut input: &[u8]) -> Became {
         let (frames, length) = (u32::from(byte(input)), short(input));
         payloads.push((frames, take(input, length)));
     }
-    let footer = (byte(input) & 1 == 1).then_some(*input);
+    let ending = byte(input);
+    let footer = (ending & 1 == 1).then_some((ending & 2 == 2, *input));
     file(&chain(&payloads, footer))
 }
 
@@ -44,6 +45,7 @@ fn file(bytes: &[u8]) -> Became {
         }
     }
     let Ok(footer) = scanned else { return if events > 0 { Became::Accepted } else { Became::Refused } };
+    assert!(!is_forged(bytes), "signed by a key that nobody has");
     // What is intact is read to its end, and no other bytes are: whatever is changed, cut or added is found.
     assert!(stopped.is_none(), "{stopped:?}");
     assert!(events >= footer.events);

@@ -3,10 +3,12 @@
 //! A live recording is no failure: it cannot be complete yet, and what there is of it is whole. One that nobody sealed
 //! is: its end may be missing, and nobody can tell (fails closed) until the gateway's recovery has sealed it.
 
+use super::trust::Trust;
 use super::{ELSEWHERE, Screen, What, find, pretty, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{self, Audience, Column, clean};
-use crate::recorder::{Ending, Library, RecorderError, Report, Status, verify_with_progress};
+use crate::recorder::sign::KeyId;
+use crate::recorder::{Ending, Library, RecorderError, Report, Signed, Status, verify_by};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -17,36 +19,39 @@ const SHORT_HASH: usize = 16;
 pub(super) fn run(
     directory: &Path,
     what: &What,
+    trust: &Trust,
     audience: Audience,
     screen: &mut dyn Screen,
 ) -> Result<Exit, Failure> {
     let library = Library::new(directory);
     match what {
-        What::One(session) => one(&find(&library, directory, *session)?, audience, screen),
+        What::One(session) => one(&find(&library, directory, *session)?, trust, audience, screen),
+        What::File(path) => one(path, trust, audience, screen),
         What::All => {
-            let paths = library.paths(usize::MAX).map_err(|error| unreadable(&error))?;
+            let paths = library.all().map_err(|error| unreadable(&error))?;
             if paths.is_empty() {
                 let what = format!("there is nothing to verify in {}", directory.display());
                 return Err(Failure::new(Exit::Usage, "no-recording", what, ELSEWHERE));
             }
-            Ok(all(&paths, audience, screen))
+            Ok(all(&paths, trust, audience, screen))
         }
     }
 }
 
-fn one(path: &Path, audience: Audience, screen: &mut dyn Screen) -> Result<Exit, Failure> {
-    let report = check(path, "").map_err(|error| unreadable(&error))?;
+fn one(path: &Path, trust: &Trust, audience: Audience, screen: &mut dyn Screen) -> Result<Exit, Failure> {
+    let report = check(path, trust, "").map_err(|error| unreadable(&error))?;
     match audience {
         Audience::Programs => screen.data(&pretty(&to_json(path, &report))),
-        Audience::People => screen.show(&sentences(path, &report)),
+        Audience::People => screen.show(&sentences(path, &report, trust)),
     }
-    Ok(exit(&report.status))
+    Ok(exit(&report))
 }
 
-fn all(paths: &[std::path::PathBuf], audience: Audience, screen: &mut dyn Screen) -> Exit {
-    const COLUMNS: [Column; 6] = [
+fn all(paths: &[std::path::PathBuf], trust: &Trust, audience: Audience, screen: &mut dyn Screen) -> Exit {
+    const COLUMNS: [Column; 7] = [
         Column { title: "SESSION", pointer: "/session" },
         Column { title: "STATUS", pointer: "/status" },
+        Column { title: "SIGNATURE", pointer: "/signature" },
         Column { title: "BLOCKS", pointer: "/blocks" },
         Column { title: "EVENTS", pointer: "/events" },
         Column { title: "LAST HASH", pointer: "/last_hash" },
@@ -54,8 +59,8 @@ fn all(paths: &[std::path::PathBuf], audience: Audience, screen: &mut dyn Screen
     ];
     let (mut rows, mut worst, mut failed) = (Vec::new(), Exit::Done, 0);
     for (index, path) in paths.iter().enumerate() {
-        let (row, exit) = match check(path, &format!("{}/{} ", index + 1, paths.len())) {
-            Ok(report) => (to_json(path, &report), exit(&report.status)),
+        let (row, exit) = match check(path, trust, &format!("{}/{} ", index + 1, paths.len())) {
+            Ok(report) => (to_json(path, &report), exit(&report)),
             Err(error) => (lost(path, &error), unreadable(&error).exit),
         };
         failed += usize::from(exit != Exit::Done);
@@ -63,7 +68,10 @@ fn all(paths: &[std::path::PathBuf], audience: Audience, screen: &mut dyn Screen
         rows.push(row);
     }
     match audience {
-        Audience::Programs => screen.data(&pretty(&json!({ "recordings": rows, "failed": failed }))),
+        Audience::Programs => {
+            let trusted: Vec<_> = trust.keys.ids().collect();
+            screen.data(&pretty(&json!({ "recordings": rows, "failed": failed, "trusted_keys": trusted })));
+        }
         Audience::People => {
             for row in &mut rows {
                 let short = row.pointer("/last_hash").and_then(Value::as_str).map(str::to_owned);
@@ -74,19 +82,19 @@ fn all(paths: &[std::path::PathBuf], audience: Audience, screen: &mut dyn Screen
             }
             screen.show(&print::table(&rows, &COLUMNS, ""));
             let verified = paths.len() - failed;
-            screen.show(&format!("{verified} of {} recordings verify\n", paths.len()));
+            screen.show(&format!("{verified} of {} recordings verify, by {trust}\n", paths.len()));
         }
     }
     worst
 }
 
-fn check(path: &Path, label: &str) -> Result<Report, RecorderError> {
+fn check(path: &Path, trust: &Trust, label: &str) -> Result<Report, RecorderError> {
     // Draws on standard error, and nowhere when that is no terminal.
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{prefix}{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_prefix(label.to_owned());
-    let report = verify_with_progress(path, &mut |done, total| {
+    let report = verify_by(path, &trust.keys, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -94,11 +102,30 @@ fn check(path: &Path, label: &str) -> Result<Report, RecorderError> {
     report
 }
 
-/// Fails closed: what is not known to be whole does not verify.
-fn exit(status: &Status) -> Exit {
-    match status {
-        Status::Intact(_) | Status::Live => Exit::Done,
+/// Fails closed: what is not known to be whole, and by whom, does not verify. A recording that lost its signature looks like one
+/// that never had any.
+fn exit(report: &Report) -> Exit {
+    match (&report.status, report.signed) {
+        (Status::Intact(_), Some(Signed::By(_))) | (Status::Live, _) => Exit::Done,
         _ => Exit::Unverified,
+    }
+}
+
+/// A word for programs.
+fn signature(signed: Signed) -> &'static str {
+    match signed {
+        Signed::By(_) => "valid",
+        Signed::ByUnknown(_) => "unknown key",
+        Signed::Not => "missing",
+        // Fails closed: also whatever else there may come to be.
+        _ => "wrong",
+    }
+}
+
+fn key(signed: Signed) -> Option<KeyId> {
+    match signed {
+        Signed::By(key) | Signed::ByUnknown(key) | Signed::Wrong(key) => Some(key),
+        _ => None,
     }
 }
 
@@ -114,8 +141,9 @@ fn word(status: &Status) -> &'static str {
 }
 
 /// What each status means, and what to do about it.
-fn meaning(status: &Status) -> &'static str {
-    match status {
+fn meaning(report: &Report) -> &'static str {
+    match &report.status {
+        Status::Intact(_) if exit(report) != Exit::Done => unproven(report.signed),
         Status::Intact(Ending::Sealed) => "every byte is as it was written, and the recording is complete",
         Status::Intact(Ending::Interrupted) => {
             "every byte is as it was written; the gateway stopped in the middle and sealed it at its next start"
@@ -133,28 +161,50 @@ fn meaning(status: &Status) -> &'static str {
     }
 }
 
-fn problem(status: &Status) -> Option<String> {
-    match status {
-        Status::Damaged(damage) => Some(damage.to_string()),
-        Status::Unsupported(what) => Some(what.clone()),
-        Status::Unsealed => Some("nobody sealed it".into()),
-        _ => None,
+/// What to do about a chain that is whole, and of nobody knows whom.
+fn unproven(signed: Option<Signed>) -> &'static str {
+    match signed {
+        Some(Signed::ByUnknown(_)) => {
+            "nothing in it contradicts itself, but anybody can write that: get the public key from whom you trust, and name it with \
+             `--public-key FILE`; one that lies beside the recordings proves nothing"
+        }
+        Some(Signed::Not) => {
+            "nothing in it contradicts itself, but anybody can write that: compare it with a copy"
+        }
+        _ => "keep the file, and compare it with a copy: this is not what the gateway wrote",
     }
 }
 
-fn sentences(path: &Path, report: &Report) -> String {
+fn problem(report: &Report) -> Option<String> {
+    Some(match (&report.status, report.signed) {
+        (Status::Damaged(damage), _) => damage.to_string(),
+        (Status::Unsupported(what), _) => what.clone(),
+        (Status::Unsealed, _) => "nobody sealed it".into(),
+        (Status::Intact(_), Some(Signed::By(_))) | (Status::Live, _) => return None,
+        (_, Some(Signed::ByUnknown(key))) => format!("it is signed by the key {key}, which was not given"),
+        (_, Some(Signed::Wrong(key))) => {
+            format!("it names the key {key}, and that key did not sign it: somebody else wrote it")
+        }
+        (_, _) => "it is not signed: an earlier version wrote it, or its signature was taken off".into(),
+    })
+}
+
+fn sentences(path: &Path, report: &Report, trust: &Trust) -> String {
     let status = &report.status;
     let session = report.session.map_or_else(|| named(path), |session| session.to_string());
     let mut lines =
         vec![("session", session), ("file", path.display().to_string()), ("status", word(status).to_owned())];
-    lines.extend(problem(status).map(|problem| ("wrong", problem)));
+    lines.extend(problem(report).map(|problem| ("wrong", problem)));
     lines.push((
         "checked",
         format!("{} blocks, {} events, {} bytes", report.blocks, report.events, report.bytes),
     ));
     lines.push(("last hash", report.last_hash.to_string()));
+    if let Some(Signed::By(key)) = report.signed {
+        lines.push(("signed", format!("by {key}; trusted is {trust}")));
+    }
     let mut out: String = lines.iter().map(|(name, text)| format!("{name:<10}{}\n", clean(text))).collect();
-    out.push_str(&format!("\n{}\n", meaning(status)));
+    out.push_str(&format!("\n{}\n", meaning(report)));
     out
 }
 
@@ -169,12 +219,14 @@ fn to_json(path: &Path, report: &Report) -> Value {
         "session": report.session.map_or_else(|| named(path), |session| session.to_string()),
         "path": path,
         "status": word(&report.status),
+        "signature": report.signed.map(signature),
+        "key_id": report.signed.and_then(key),
         "blocks": report.blocks,
         "events": report.events,
         "bytes": report.bytes,
         "last_hash": report.last_hash,
         "damage": damage,
-        "problem": problem(&report.status),
+        "problem": problem(report),
     })
 }
 

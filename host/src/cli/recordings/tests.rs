@@ -55,6 +55,14 @@ fn told(folder: &Folder, audience: Audience) -> Paper {
     paper
 }
 
+/// The key that these recordings are signed by.
+fn trust() -> Trust {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    std::fs::write(&path, session::signer().public().to_pem()).unwrap();
+    Trust::given(&[path]).unwrap()
+}
+
 /// The folder's name is another at every run; hashes change with the recorded times.
 fn steady(text: &str, folder: &Folder) -> String {
     let text = text.replace(&folder.0.path().display().to_string(), "DIR");
@@ -173,7 +181,8 @@ fn a_damaged_recording_is_shown_up_to_the_damage() {
     assert_eq!((exit, &last["error"]["code"]), (Exit::Unverified, &json!("damaged")));
 
     let mut paper = Paper::default();
-    let exit = proof::run(folder.0.path(), &What::One(id(1)), Audience::People, &mut paper).unwrap();
+    let exit =
+        proof::run(folder.0.path(), &What::One(id(1)), &trust(), Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Unverified);
     assert!(paper.shown.contains(&format!("wrong     block {block}, byte {byte}: ")), "{}", paper.shown);
 }
@@ -199,12 +208,14 @@ fn a_live_recording_is_said_to_be_live() {
     assert_eq!(exit, Exit::Done);
     assert!(paper.shown.ends_with("still running: this is what was recorded so far\n"), "{}", paper.shown);
     let mut paper = Paper::default();
-    let exit = proof::run(folder.0.path(), &What::One(id(1)), Audience::People, &mut paper).unwrap();
+    let exit =
+        proof::run(folder.0.path(), &What::One(id(1)), &trust(), Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Done);
     assert!(paper.shown.contains("status    live\n"), "{}", paper.shown);
     // Nobody writes it any more, and nobody sealed it: not proved to be complete.
     drop(recording);
-    let exit = proof::run(folder.0.path(), &What::One(id(1)), Audience::People, &mut paper).unwrap();
+    let exit =
+        proof::run(folder.0.path(), &What::One(id(1)), &trust(), Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Unverified);
     assert!(replay::run(folder.0.path(), id(1), FAST, Audience::People, &mut paper).is_err());
 }
@@ -224,7 +235,8 @@ fn mixed() -> Folder {
 fn verify_says_what_was_checked() {
     let folder = mixed();
     let mut paper = Paper::default();
-    let exit = proof::run(folder.0.path(), &What::One(id(1)), Audience::People, &mut paper).unwrap();
+    let exit =
+        proof::run(folder.0.path(), &What::One(id(1)), &trust(), Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Done);
     insta::assert_snapshot!("verify_one", steady(&session::sized(&paper.shown), &folder));
 }
@@ -233,14 +245,16 @@ fn verify_says_what_was_checked() {
 fn verify_all_ends_with_the_worst() {
     let folder = mixed();
     let mut paper = Paper::default();
-    let exit = proof::run(folder.0.path(), &What::All, Audience::People, &mut paper).unwrap();
+    let exit = proof::run(folder.0.path(), &What::All, &trust(), Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Unverified);
     // Not the table itself: it is as wide as the terminal that the tests run in.
-    for text in ["STATUS", "damaged", "intact", "1 of 3 recordings verify\n"] {
+    for text in
+        ["STATUS", "damaged", "intact", "1 of 3 recordings verify, by deb2ded39dc26fce of --public-key\n"]
+    {
         assert!(paper.shown.contains(text), "{text} is not in\n{}", paper.shown);
     }
     let mut paper = Paper::default();
-    proof::run(folder.0.path(), &What::All, Audience::Programs, &mut paper).unwrap();
+    proof::run(folder.0.path(), &What::All, &trust(), Audience::Programs, &mut paper).unwrap();
     let mut out: Value = serde_json::from_str(&paper.data).unwrap();
     // The footer has a time in it, in digits.
     out["recordings"][2]["bytes"] = json!("some");
@@ -248,6 +262,51 @@ fn verify_all_ends_with_the_worst() {
     assert_eq!(out["failed"], 2);
     assert_eq!(out["recordings"][1]["damage"]["at_block"], 1);
     assert_eq!(out["recordings"][2]["last_hash"].as_str().unwrap().len(), 64);
+}
+
+/// Whole, but nobody knows whose: by another key, without a signature, or by a key that somebody says to be ours.
+#[test]
+fn what_no_given_key_has_signed_does_not_verify() {
+    let folder = Folder::new();
+    folder.write(1, |_| {});
+    let verify = |trust: &Trust| {
+        let mut paper = Paper::default();
+        let what = What::File(folder.path(1));
+        let exit = proof::run(Path::new(""), &what, trust, Audience::People, &mut paper).unwrap();
+        let mut json = Paper::default();
+        proof::run(Path::new(""), &what, trust, Audience::Programs, &mut json).unwrap();
+        let json: Value = serde_json::from_str(&json.data).unwrap();
+        (exit, paper.shown, json)
+    };
+    let (exit, shown, json) = verify(&trust());
+    assert_eq!((exit, &json["signature"], &json["problem"]), (Exit::Done, &json!("valid"), &Value::Null));
+    assert!(
+        shown.contains("signed    by deb2ded39dc26fce; trusted is deb2ded39dc26fce of --public-key\n"),
+        "{shown}"
+    );
+    let other = tempfile::tempdir().unwrap();
+    let other = crate::recorder::sign::keep(&other.path().join("key.pem")).map(|kept| (kept, other)).unwrap();
+    let theirs = Trust::given(std::slice::from_ref(&other.0.public)).unwrap();
+    for trust in [&theirs, &Trust::default()] {
+        let (exit, shown, json) = verify(trust);
+        assert_eq!((exit, &json["signature"]), (Exit::Unverified, &json!("unknown key")));
+        assert_eq!((&json["status"], &json["key_id"]), (&json!("intact"), &json!("deb2ded39dc26fce")));
+        assert!(shown.contains("it is signed by the key deb2ded39dc26fce, which was not given\n"), "{shown}");
+        assert!(shown.contains("`--public-key FILE`"), "{shown}");
+    }
+    // A folder, as an auditor may have it, and what is in it without a signature that counts.
+    let mut paper = Paper::default();
+    let day = folder.path(1).parent().unwrap().to_owned();
+    let exit = proof::run(&day, &What::All, &theirs, Audience::People, &mut paper).unwrap();
+    assert_eq!(exit, Exit::Unverified);
+    let last = format!("0 of 1 recordings verify, by {} of --public-key\n", other.0.signer.id());
+    assert!(paper.shown.ends_with(&last), "{}", paper.shown);
+}
+
+#[test]
+fn the_key_of_the_configuration_counts_where_none_is_given() {
+    assert_eq!(Trust::of_configuration(Path::new("no-such-file")).to_string(), "no key: none was given");
+    assert!(Trust::given(&["no-such-file".into()]).unwrap_err().what.starts_with("no-such-file: "));
 }
 
 #[test]
@@ -283,13 +342,14 @@ fn mistakes_say_what_to_do() {
         let paper = &mut Paper::default();
         for failure in [
             replay::run(directory, id(9), FAST, Audience::People, paper).unwrap_err(),
-            proof::run(directory, &What::One(id(9)), Audience::People, paper).unwrap_err(),
+            proof::run(directory, &What::One(id(9)), &trust(), Audience::People, paper).unwrap_err(),
         ] {
             assert_eq!(failure.exit, Exit::Usage);
             failures.push_str(&anstream::adapter::strip_str(&failure.to_string()).to_string());
         }
     }
-    let all = proof::run(empty.path(), &What::All, Audience::People, &mut Paper::default()).unwrap_err();
+    let all =
+        proof::run(empty.path(), &What::All, &trust(), Audience::People, &mut Paper::default()).unwrap_err();
     failures.push_str(&anstream::adapter::strip_str(&all.to_string()).to_string());
     let list = list::run(&missing, 5, Audience::People, &mut Paper::default()).unwrap_err();
     failures.push_str(&anstream::adapter::strip_str(&list.to_string()).to_string());

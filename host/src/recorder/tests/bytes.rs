@@ -245,12 +245,13 @@ fn the_reader_in_the_documentation_reads() {
     let script = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
     let folder = directory();
     let path = folder.path().join("small.chrec");
-    let run = |bytes: &[u8]| {
+    let read = |bytes: &[u8], keys: &[&Path]| {
         std::fs::write(&path, bytes).unwrap();
         let mut command = Command::new("python3");
-        command.args(["-c", script]).arg(&path).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(["-c", script]).arg(&path).args(keys).stdout(Stdio::piped()).stderr(Stdio::piped());
         start(&mut command)?.wait_with_output()
     };
+    let run = |bytes: &[u8]| read(bytes, &[]);
     let bytes = small();
     let Ok(output) = run(&bytes) else {
         eprintln!("not run: there is no python3 here");
@@ -268,4 +269,15 @@ fn the_reader_in_the_documentation_reads() {
     for bad in [&changed[..], &bytes[..borders(&bytes)[3]], &bytes[..bytes.len() - 1]] {
         assert!(!run(bad).unwrap().status.success());
     }
+    // With a public key, where Python can check a signature.
+    let ours = crate::recorder::sign::publish(folder.path(), signer().public()).unwrap();
+    let signed = read(&bytes, &[&ours]).unwrap();
+    if String::from_utf8_lossy(&signed.stderr).contains("No module named") {
+        eprintln!("signatures are not checked: python3 has no package `cryptography` here");
+        return;
+    }
+    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    let theirs =
+        crate::recorder::sign::publish(folder.path(), Signer::generate().unwrap().0.public()).unwrap();
+    assert!(!read(&bytes, &[&theirs]).unwrap().status.success());
 }

@@ -67,7 +67,7 @@ fn a_full_disk_is_said_once_and_for_ever() {
 #[test]
 fn nothing_begins_on_a_full_disk_and_nothing_is_sealed_on_a_broken_one() {
     let full = Memory::with(|disk| disk.room = Some(10));
-    assert!(Recording::begin(Box::new(full), &Caps::default(), &head(1), timestamp()).is_err());
+    assert!(full.begin(&Caps::default(), signer()).is_err());
     let broken = Memory::with(|disk| disk.sync_fails = true);
     let recording = broken.record(&Caps::default());
     assert!(matches!(recording.seal(&end()), Err(RecorderError::Write { .. })));

@@ -15,6 +15,13 @@ pub(super) fn id(number: u128) -> SessionId {
     SessionId::new(uuid::Uuid::from_u128(number))
 }
 
+/// RFC 8032, section 7.1, test 2.
+pub(super) fn signer() -> Signer {
+    let pem = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7\n-----END PRIVATE KEY-----\n";
+    Signer::from_pem(pem).unwrap()
+}
+
 /// A folder of recordings.
 pub(super) struct Folder(pub(super) tempfile::TempDir);
 
@@ -27,7 +34,7 @@ impl Folder {
     pub(super) fn open(&self, number: u128, events: impl FnOnce(&mut Recording)) -> Recording {
         // A small cap, so that one of the results is cut by it.
         let caps = Caps { response_bytes_per_operation: 4096, ..Caps::default() };
-        let signer = Signer::generate().unwrap().0;
+        let signer = signer();
         let recorder =
             Recorder::new(RecorderConfig { directory: self.0.path().into(), caps, signer }).unwrap();
         let mut recording = recorder.open(&head(number), now()).unwrap();
