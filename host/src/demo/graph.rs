@@ -30,6 +30,8 @@ pub enum GraphBehaviour {
     Works,
     /// It gives tokens, and answers whatever else it is asked with this status, and this `Retry-After`.
     Fails(u16, Option<u32>),
+    /// It answers who wants a token with this status, and this `Retry-After`.
+    FailsTokens(u16, Option<u32>),
     /// It answers with something that is no document.
     Babbles,
     /// It answers with more than anyone should read.
@@ -184,7 +186,8 @@ async fn answer(
         (GraphBehaviour::Fails(..) | GraphBehaviour::Says(_), [tenant, "oauth2", "v2.0", "token"]) => {
             return token(&shared, tenant, &body);
         }
-        (GraphBehaviour::Fails(status, retry), _) => {
+        (GraphBehaviour::Fails(status, retry), _)
+        | (GraphBehaviour::FailsTokens(status, retry), [_, "oauth2", "v2.0", "token"]) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let retry = retry.map(|seconds| (header::RETRY_AFTER, seconds.to_string()));
             return (status, axum::response::AppendHeaders(retry), "{}").into_response();
@@ -196,7 +199,7 @@ async fn answer(
         }
         (_, [tenant, "oauth2", "v2.0", "token"]) => return token(&shared, tenant, &body),
         (GraphBehaviour::Says(document), _) => return document.to_string().into_response(),
-        (GraphBehaviour::Works | GraphBehaviour::Hangs, _) => {}
+        (GraphBehaviour::Works | GraphBehaviour::Hangs | GraphBehaviour::FailsTokens(..), _) => {}
     }
     let inner = shared.inner();
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

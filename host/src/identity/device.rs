@@ -174,12 +174,7 @@ impl Device {
                 Err(DeviceError::Unreachable(_)) => "slow_down".to_owned(),
                 Err(error) => return Err(error),
             };
-            match answer.as_str() {
-                "authorization_pending" => {}
-                "slow_down" => interval = (interval + INTERVAL_SECONDS).min(MAX_INTERVAL_SECONDS),
-                "expired_token" => return Err(DeviceError::TooLate),
-                _ => return Err(DeviceError::Refused(answer)),
-            }
+            interval = next_interval(interval, answer)?;
         }
     }
 
@@ -206,6 +201,17 @@ impl Device {
         let (status, answer) = self.fetcher.post(url, body, None).await?;
         let answer = Object::parse(&answer).map_err(|_| DeviceError::Strange("it is no JSON"))?;
         Ok((status, answer))
+    }
+}
+
+/// How long to wait from now on, in seconds, after an answer that is no token: "slow_down" counts for all questions to come (section
+/// 3.5).
+fn next_interval(interval: i64, answer: String) -> Result<i64, DeviceError> {
+    match answer.as_str() {
+        "authorization_pending" => Ok(interval),
+        "slow_down" => Ok((interval + INTERVAL_SECONDS).min(MAX_INTERVAL_SECONDS)),
+        "expired_token" => Err(DeviceError::TooLate),
+        _ => Err(DeviceError::Refused(answer)),
     }
 }
 
@@ -236,6 +242,8 @@ mod tests {
     use axum::Json;
     use axum::routing::{get, post};
     use serde_json::{Value, json};
+    use std::sync::{Arc, Mutex};
+    use std::time::Instant;
 
     /// A provider that answers what it is told to, and its discovery document's address.
     async fn provider(document: Value, codes: Value, token: Value) -> String {
@@ -343,5 +351,46 @@ mod tests {
         let tokens = again.renew(&"r".to_owned().into()).await.unwrap();
         assert_eq!((tokens.access.expose_secret(), tokens.lasts_seconds), ("a", Some(60)));
         assert_eq!(tokens.refresh.unwrap().expose_secret(), "r");
+    }
+
+    #[test]
+    fn slow_down_makes_all_later_waits_longer() {
+        let waits = |answers: &[&str]| {
+            let next = |interval: &mut i64, answer: &&str| {
+                *interval = next_interval(*interval, (*answer).to_owned()).unwrap();
+                Some(*interval)
+            };
+            answers.iter().scan(1, next).collect::<Vec<_>>()
+        };
+        let (pending, slow) = ("authorization_pending", "slow_down");
+        assert_eq!(waits(&[pending, slow, pending, slow, pending]), [1, 6, 6, 11, 11]);
+        assert_eq!(waits(&[slow; 13])[10..], [56, 60, 60], "but nobody is forgotten");
+    }
+
+    #[tokio::test]
+    async fn who_is_told_to_slow_down_asks_again_later() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let kept = asked.clone();
+        let answer = move || {
+            let mut asked = kept.lock().unwrap();
+            let answer = match asked.len() {
+                0 => (StatusCode::BAD_REQUEST, Json(json!({ "error": "slow_down" }))),
+                _ => (StatusCode::OK, Json(json!({ "token_type": "Bearer", "access_token": "t" }))),
+            };
+            asked.push(Instant::now());
+            async move { answer }
+        };
+        let device = discovered(json!({}), codes(|_| ()), json!({})).await.unwrap();
+        let code = device.begin().await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let token = format!("http://{}/token", listener.local_addr().unwrap());
+        let router = axum::Router::new().route("/token", post(answer));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let device = Device::known(&token, "client", "openid").unwrap();
+        assert_eq!(device.wait(&code).await.unwrap().access.expose_secret(), "t");
+        let asked = asked.lock().unwrap();
+        let [first, second] = asked[..] else { panic!("{asked:?}") };
+        // A second as was told, and five more.
+        assert!(second - first >= Duration::from_secs(6), "{:?}", second - first);
     }
 }

@@ -155,6 +155,29 @@ async fn a_graph_that_is_overloaded_is_left_alone_as_long_as_it_asks() {
 }
 
 #[tokio::test]
+async fn who_gives_tokens_is_left_alone_as_long_as_it_asks() {
+    for (status, retry, rest) in
+        [(429, Some(20), 20), (503, Some(7), 7), (429, None, 10), (429, Some(9999), 300)]
+    {
+        let scene = Scene::new().await;
+        scene.graph.put(TENANT, OBJECT, Object::new(AccountKind::Agent, &[GROUP]));
+        scene.graph.put(TENANT, CLIENT, Object::new(AccountKind::Agent, &[GROUP]));
+        let one = scene.identify(&spec(CallerKind::Agent)).await;
+        let other = TokenSpec::new(CallerKind::Agent, CLIENT, AUDIENCE, later(0));
+        let other = scene.identify(&other).await;
+        scene.graph.behave(GraphBehaviour::FailsTokens(status, retry));
+        assert_eq!(scene.holds(&one, 0).await, OPEN);
+        let token = [format!("POST /{TENANT}/oauth2/v2.0/token")];
+        assert_eq!(scene.graph.asked(), token, "without a token nothing else is asked");
+        scene.graph.behave(GraphBehaviour::Works);
+        assert_eq!(scene.holds(&other, rest - 1).await, OPEN, "{status} {retry:?}");
+        assert_eq!(scene.graph.asked(), token, "{status} {retry:?}");
+        assert_eq!(scene.holds(&one, rest).await, HOLDS, "{status} {retry:?}");
+        assert_eq!(scene.graph.calls("/token"), 2, "{status} {retry:?}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_waits_longer_for_a_slow_graph_than_a_look_up_may_take() {
     let scene =
         Scene::with(|config| config.graph.as_mut().unwrap().patience = Duration::from_millis(50)).await;
