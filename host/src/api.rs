@@ -8,6 +8,7 @@
 
 use crate::grant::{Grants, RenewError, Renewal};
 use crate::identity::{Credential, Identities, Identity, PolicyGroups};
+use crate::session::Activities;
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -20,14 +21,12 @@ use serde::Serialize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use waiters::Waiters;
-
-pub use caller::Peer;
 
 mod body;
 mod caller;
 mod deliveries;
 mod denials;
+pub(crate) mod ending;
 mod events;
 mod explain;
 mod handlers;
@@ -39,6 +38,10 @@ mod renewal;
 mod tests;
 mod views;
 mod waiters;
+
+pub use caller::Peer;
+pub(crate) use events::{KEEP_ALIVE, Turns};
+pub(crate) use waiters::{Waiter, Waiters};
 
 /// The largest body that is read, in bytes. A request is a few hundred.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -101,6 +104,9 @@ pub struct LiveSession {
     pub started: Timestamp,
     /// When it will end at the latest, by the token that it has now.
     pub ends: Timestamp,
+    /// What it does, and how much it has done.
+    #[serde(flatten)]
+    pub activity: Activities,
 }
 
 /// What ending a session did.

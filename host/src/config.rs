@@ -69,7 +69,7 @@ use secret::{Purpose, Vault};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The most groups of operators.
+/// The most groups of operators, and of auditors.
 pub const MAX_OPERATOR_GROUPS: usize = 32;
 
 /// Everything that was configured.
@@ -89,6 +89,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// Groups whose members may see and end everything.
     pub operators: Vec<GroupAlias>,
+    /// Groups whose members may see everything.
+    pub auditors: Vec<GroupAlias>,
     /// People with several principals.
     pub people: Vec<Person>,
     /// The protected systems. Never empty.
@@ -211,6 +213,9 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     let operators = fields.get("operators");
     let operators =
         operators.map(|item| subject::group_list(&item, MAX_OPERATOR_GROUPS, &mut names)).unwrap_or_default();
+    let auditors = fields.get("auditors");
+    let auditors =
+        auditors.map(|item| subject::group_list(&item, MAX_OPERATOR_GROUPS, &mut names)).unwrap_or_default();
     let approvers = fields.get("approvers");
     let default_approvers = approvers
         .as_ref()
@@ -258,6 +263,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
         providers,
         groups,
         operators,
+        auditors,
         people,
         targets,
         plugins,

@@ -1,17 +1,19 @@
-//! The approvers' pages: sign in, see what waits, decide.
+//! The console: sign in, see what runs and what waits, decide, end, and look at the policy and at numbers.
 //!
-//! They are served beside the API and have nothing in common with it but the grant module: the API takes bearer tokens and no
-//! cookies, these pages take one cookie and no bearer tokens. Nothing is decided by GET, so a captured link decides nothing; a
-//! decision carries a value that only the page of this sign-in has. The pages have no script, load nothing from elsewhere and may
-//! not be framed. What others have written (statements, reasons, names) is text in them, with what would hide or turn it made
+//! It is served beside the API: that takes bearer tokens and no cookies, these pages take one cookie and no bearer tokens. What
+//! they show and do is asked of the same modules. Who may see and do what is in [`roles`]. Nothing is decided by GET, so a
+//! captured link decides nothing; a decision carries a value that only the page of this sign-in has. The pages work without their
+//! scripts, which are two files of our own; they load nothing from elsewhere, have nothing inside that runs, and may not be framed. What others have written (statements, reasons, names) is text in them, with what would hide or turn it made
 //! visible.
 //!
 //! What may go wrong: sign-ins live in this process. Behind a balancer each browser has to stay with one gateway, and a restart
 //! signs everybody out.
 
+use crate::api::{LiveSessions, Waiters};
 use crate::grant::Grants;
 use crate::identity::Identities;
 use crate::identity::signin::SignIn;
+use crate::metrics::history::History;
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -19,15 +21,24 @@ use axum::routing::{get, post};
 use std::sync::Arc;
 
 mod approvals;
+mod assets;
 mod body;
+mod events;
+mod now;
+mod overview;
 mod pages;
+mod policy;
+mod roles;
 mod signing;
+mod sql;
 mod store;
 #[cfg(test)]
 mod tests;
 mod text;
 mod visitor;
+mod words;
 
+pub use policy::{Plant, TargetFacts};
 pub use store::{MAX_SIGNED_IN, MAX_SIGNED_IN_EACH, MAX_STARTED, SIGNED_IN_SECONDS, STARTED_SECONDS};
 
 /// What the pages stand on.
@@ -38,6 +49,11 @@ pub(crate) struct Console {
     grants: Grants,
     started: Arc<store::Started>,
     signed_in: Arc<store::SignedIn>,
+    sessions: Arc<dyn LiveSessions>,
+    plant: Arc<Plant>,
+    history: Arc<History>,
+    /// Pages that look again by themselves.
+    waiters: Waiters,
     /// `https://` and the host, as browsers reach it.
     origin: Arc<str>,
 }
@@ -47,34 +63,63 @@ pub fn redirect_uri(public_url: &str) -> String {
     format!("{public_url}/console/callback")
 }
 
+/// What the pages show and act on.
+pub struct Parts {
+    /// Credential -> identity.
+    pub identities: Arc<Identities>,
+    /// Where people sign in. Never empty.
+    pub sign_ins: Vec<SignIn>,
+    /// What waits, the policy, and every decision.
+    pub grants: Grants,
+    /// What this gateway carries.
+    pub sessions: Arc<dyn LiveSessions>,
+    /// Targets and plugins.
+    pub plant: Plant,
+    /// The numbers of the last hours.
+    pub history: Arc<History>,
+}
+
 /// The pages as a router without a fallback, to be merged with the API's.
-pub fn router(
-    identities: Arc<Identities>,
-    sign_ins: Vec<SignIn>,
-    grants: Grants,
-    public_url: &str,
-) -> Router {
+pub fn router(parts: Parts, public_url: &str) -> Router {
+    let Parts { identities, sign_ins, grants, sessions, plant, history } = parts;
     let console = Console {
         identities,
         sign_ins: sign_ins.into(),
         grants,
         started: Arc::default(),
         signed_in: Arc::default(),
+        sessions,
+        plant: plant.into(),
+        history,
+        waiters: Waiters::default(),
         origin: origin(public_url).into(),
     };
     Router::new()
         .route("/console", get(approvals::home))
-        .route("/console/style.css", get(pages::style))
+        .route("/console/style.css", get(assets::style))
+        .route("/console/live.js", get(assets::live))
+        .route("/console/keys.js", get(assets::keys))
         .route("/console/login", get(signing::login))
         .route("/console/login/{provider}", get(signing::begin))
         .route("/console/callback", get(signing::callback))
         .route("/console/logout", post(signing::logout))
         .route("/console/approvals", get(approvals::list))
         .route("/console/approvals/{id}", get(approvals::show).post(approvals::decide))
+        .route("/console/events", get(events::events))
+        .route("/console/now", get(now::show))
+        .route("/console/now/sessions/{id}", get(now::ask_session).post(now::end_session))
+        .route("/console/now/windows/{id}", get(now::ask_window).post(now::end_window))
+        .route("/console/policy", get(policy::show))
+        .route("/console/overview", get(overview::show))
         .route("/console/{*rest}", get(approvals::no_such_page))
         .layer(axum::middleware::map_response(harden))
         .with_state(console)
 }
+
+/// Our own style sheet, our own scripts, and what these ask of us. No text ever becomes markup or a script in a browser
+/// (Trusted Types).
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// As browsers write it behind `Origin`: in lower case, and without the port if it is the usual one.
 fn origin(public_url: &str) -> String {
@@ -89,10 +134,7 @@ async fn harden(mut response: Response) -> Response {
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        ),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "same-origin"),
         (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

@@ -11,6 +11,7 @@ mod recording;
 mod reload;
 mod roles;
 pub mod run;
+mod sampling;
 mod serve_http;
 mod serve_metrics;
 mod sessions;
@@ -107,7 +108,7 @@ impl Gateway {
         match self.targets.lease(&permit, &recording, self.longest_session).await {
             Ok(lease) => {
                 let entry = self.live.enter(&head, &permit);
-                let revoked = entry.revoked();
+                let (revoked, activity) = (entry.revoked(), entry.activity());
                 let session = Session::begin(SessionParts {
                     permit,
                     recording,
@@ -118,6 +119,7 @@ impl Gateway {
                     shutdown: self.shutdown.clone(),
                     revoked,
                     protocol: P::NAME,
+                    activity,
                 });
                 Ok(Opened { session, lease, entry })
             }

@@ -37,6 +37,7 @@ mod pace;
 mod permit;
 mod policy;
 mod recheck;
+mod rules;
 #[cfg(test)]
 pub(crate) mod tests;
 mod words;
@@ -53,6 +54,7 @@ pub use permit::{
 };
 use policy::Access;
 pub use policy::Policy;
+pub use rules::{Rule, Rules};
 pub use words::NextStep;
 
 /// How often the store is asked what other gateways ended or approved: half of the second that is promised.
@@ -164,6 +166,11 @@ impl Grants {
     /// Whether this caller may see and end what is not theirs.
     pub fn is_operator(&self, identity: &Identity) -> Match {
         self.inner.policy.load().is_operator(identity.facts())
+    }
+
+    /// Whether this caller may see what is not theirs: operators and auditors.
+    pub fn sees_everything(&self, identity: &Identity) -> Match {
+        self.inner.policy.load().sees_everything(identity.facts())
     }
 
     /// Identity and target to permit. Without a grant the answer is the same whether the target exists or not.

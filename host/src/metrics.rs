@@ -7,6 +7,7 @@
 //! What may go wrong: counters are read one after the other, so a reading taken while a session begins may show the one
 //! number moved and the other not yet.
 
+pub mod history;
 pub mod text;
 
 use std::collections::BTreeMap;

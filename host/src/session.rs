@@ -4,6 +4,7 @@
 //! event is written ([`Session::commit`]), and only then may the protocol forward it; a result is masked and recorded
 //! before the client sees it. A recorder or a plugin that fails never lets anything through.
 
+mod activity;
 mod memo;
 mod news;
 mod operation;
@@ -23,6 +24,7 @@ use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::recorder::EventKind;
+pub use activity::{Activities, Activity, Decisions, Doing};
 pub use chaperone_hooks::{Batch, MaskPlan, Masked, UseJudgement};
 pub use news::{News, Warning};
 pub use operation::{HeldOperation, HeldOutcome, Judged, Reached, Ruling, refused_by};
@@ -66,6 +68,7 @@ pub struct Session {
     memo: memo::Memo,
     noted: news::Noted,
     protocol: &'static str,
+    activity: Arc<Activity>,
 }
 
 /// Set once, when somebody ends one session: what its client is told.
@@ -91,6 +94,8 @@ pub struct SessionParts {
     pub revoked: Revocation,
     /// The protocol's name.
     pub protocol: &'static str,
+    /// What others see of it while it runs.
+    pub activity: Arc<Activity>,
 }
 
 impl Session {
@@ -109,6 +114,7 @@ impl Session {
             memo: memo::Memo::default(),
             noted: news::Noted::default(),
             protocol: parts.protocol,
+            activity: parts.activity,
         }
     }
 
@@ -157,7 +163,13 @@ impl Session {
     /// Numbers the next operation, from 1.
     pub fn next_operation(&mut self) -> u64 {
         self.operation += 1;
+        self.activity.begins(self.operation);
         self.operation
+    }
+
+    /// Says what the session does from now on, for those who watch.
+    pub fn does(&self, doing: Doing) {
+        self.activity.does(doing, || self.elapsed_micros());
     }
 
     /// Appends an event with a JSON body; it is written by the next [`Session::commit`].

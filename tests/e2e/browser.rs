@@ -73,7 +73,7 @@ async fn a_person_signs_in_with_a_browser_approves_one_request_and_rejects_anoth
         assert!(text.contains(part), "{part}: {text}");
     }
     let title = browser.script("return document.title + document.scripts.length + document.cookie").await;
-    assert_eq!(title.unwrap(), "Access to shop for 15m · Chaperone0");
+    assert_eq!(title.unwrap(), "Access to shop for 15m · Chaperone2");
     // The style sheet is there, though the page allows none inside.
     let shape = browser.script("return getComputedStyle(document.querySelector('.brand')).fontWeight").await;
     assert_eq!(shape.unwrap(), "650");

@@ -110,10 +110,18 @@ impl Browser {
         Ok(found.as_array().is_some_and(|all| !all.is_empty()))
     }
 
-    /// Clicks, and waits for what that opens.
+    /// Clicks, and waits for what that opens. A page that renews itself may take the element away in between: then another.
     pub async fn click(&self, selector: &str) -> Result<()> {
-        let element = self.find(selector).await?;
-        self.post(&format!("/element/{element}/click"), json!({})).await.map(drop)
+        let started = Instant::now();
+        loop {
+            let element = self.find(selector).await?;
+            let clicked = self.post(&format!("/element/{element}/click"), json!({})).await;
+            match clicked {
+                Err(error) if error.to_string().contains("stale element") && started.elapsed() < PATIENCE => {
+                }
+                clicked => return clicked.map(drop),
+            }
+        }
     }
 
     /// Clicks on a link by its whole text.

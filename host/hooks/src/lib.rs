@@ -30,6 +30,6 @@ pub use engine::{Engine, EngineConfig, EngineError};
 pub use fault::{Fault, FaultKind};
 pub use limits::Limits;
 pub use load::{ConfigProblem, LoadError, Plugin, PluginSource, PluginStamp};
-pub use metrics::{Hook, HookMetrics, HookReading};
+pub use metrics::{Hook, HookMetrics, HookReading, Times};
 pub use store::SessionFacts;
 pub use wire::{Batch, Masked};

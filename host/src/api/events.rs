@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::views::ApprovalView;
 use super::waiters::Waiter;
-use crate::grant::LOOK_EVERY;
+use crate::grant::{Grants, LOOK_EVERY};
 use crate::identity::Identity;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often an idle stream shows that it lives: proxies cut what is silent for a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How often the store is asked what other gateways have changed.
 const LOOK: Duration = LOOK_EVERY.saturating_mul(2);
@@ -36,11 +36,11 @@ pub(super) async fn events(State(api): State<Api>, caller: Caller) -> Result<Res
         return Err(Problem::new(status, "limit-reached", "Too many wait already, of all or of you.")
             .detail("Close another stream or long poll, and try again."));
     };
-    let changed = api.grants.changes();
+    let turns = Turns::new(&api.grants);
     let events = Events {
         api,
         identity: caller.identity,
-        changed,
+        turns,
         told: None,
         queue: VecDeque::new(),
         over: false,
@@ -53,11 +53,35 @@ pub(super) async fn events(State(api): State<Api>, caller: Caller) -> Result<Res
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
+/// When a stream looks: at once the first time, then whenever something may have changed, here or on another gateway.
+pub(crate) struct Turns {
+    changed: watch::Receiver<u64>,
+    begun: bool,
+}
+
+impl Turns {
+    pub(crate) fn new(grants: &Grants) -> Self {
+        Turns { changed: grants.changes(), begun: false }
+    }
+
+    /// Resolves when it is time to look.
+    pub(crate) async fn next(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = self.changed.changed() => {}
+            }
+        }
+        // Before the look: what changes during it is looked at again.
+        self.changed.mark_unchanged();
+    }
+}
+
 /// One stream.
 struct Events {
     api: Api,
     identity: Identity,
-    changed: watch::Receiver<u64>,
+    turns: Turns,
     /// What waits, with the number of its decisions; none before the first look.
     told: Option<BTreeMap<ApprovalId, usize>>,
     queue: VecDeque<Event>,
@@ -74,13 +98,7 @@ impl Events {
             if self.over {
                 return None;
             }
-            if self.told.is_some() {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
-                    _ = self.changed.changed() => {}
-                }
-            }
-            self.changed.mark_unchanged();
+            self.turns.next().await;
             if let Err(error) = self.look().await {
                 self.end(&error);
             }

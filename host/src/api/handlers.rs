@@ -4,7 +4,7 @@ use super::body::Strict;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::views::{ApprovalView, WindowView};
-use super::{Api, EndOutcome, LiveSession, MAX_WAIT};
+use super::{Api, LiveSession, MAX_WAIT, ending};
 use crate::grant::{AskError, NextStep, RequestOutcome, Wish, is_reason};
 use crate::state::SessionRow;
 use axum::Json;
@@ -178,7 +178,7 @@ pub(super) async fn end_window(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /api/v1/approvals`: what the caller may decide; for operators all that is pending.
+/// `GET /api/v1/approvals`: what the caller may decide; for operators and auditors all that is pending.
 pub(super) async fn approvals(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
     let stored = api.grants.approvals(&caller.identity).await?;
     let views: Vec<_> = stored.into_iter().map(|one| ApprovalView::of(one, None, caller.now)).collect();
@@ -209,9 +209,9 @@ pub(super) async fn decide(
 /// `GET /api/v1/sessions`: `live` is what this gateway carries, `recent` what the shared state knows.
 pub(super) async fn sessions(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
     let recent: Vec<SessionRow> = api.grants.sessions(&caller.identity).await?;
-    let operator = api.grants.is_operator(&caller.identity);
+    let everything = api.grants.sees_everything(&caller.identity);
     let own = &caller.identity.facts().principal;
-    let mine = |session: &LiveSession| operator == Match::Proved || session.principal == *own;
+    let mine = |session: &LiveSession| everything == Match::Proved || session.principal == *own;
     let live: Vec<LiveSession> = api.sessions.list().into_iter().filter(mine).collect();
     Ok(Json(json!({ "live": live, "recent": recent })).into_response())
 }
@@ -225,28 +225,8 @@ pub(super) async fn end_session(
 ) -> Result<StatusCode, Problem> {
     let id = id.parse().map_err(|_| Problem::not_found())?;
     let reason = reason_of(query)?;
-    let own = &caller.identity.facts().principal;
-    let operator = api.grants.is_operator(&caller.identity);
-    let mine = |session: &LiveSession| operator == Match::Proved || session.principal == *own;
-    let known = api.sessions.list().into_iter().find(|session| session.id == id).filter(mine);
-    let session = known.ok_or_else(Problem::not_found)?;
-    match api.sessions.end(id, own, &reason) {
-        EndOutcome::Ended => {
-            let event = crate::state::Audit {
-                event: "session.revoked",
-                actor: own.as_str(),
-                subject: &id.to_string(),
-                target: session.target.as_str(),
-                detail: json!({ "principal": session.principal, "window": session.window, "reason": reason }),
-            };
-            // The session is cut already; a store that fails must not make that look undone.
-            if let Err(error) = api.grants.state().audit(event, caller.now).await {
-                tracing::error!(%error, session = %id, "the audit event of an ended session could not be kept");
-            }
-            Ok(StatusCode::NO_CONTENT)
-        }
-        EndOutcome::NotLive => Err(Problem::not_found()),
-    }
+    ending::end(&*api.sessions, &api.grants, &caller.identity, (id, &reason), caller.now).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /healthz`: whether this gateway can decide anything, without a token and without details.

@@ -382,6 +382,7 @@ fn session(number: u128, object: &str) -> LiveSession {
         window: WindowId::new(uuid::Uuid::from_u128(9)),
         started: at(0),
         ends: at(900),
+        activity: Activities::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Places of long polls: few enough for this process, and not all of them for one caller.
+//! Places of long polls and streams: few enough for this process, and not all of them for one caller.
 
 use chaperone_core::name::Principal;
 use std::collections::HashMap;
@@ -12,18 +12,18 @@ const MAX_WAITERS_EACH: usize = 16;
 
 /// Who waits, and how often.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Waiters(Arc<Mutex<HashMap<Principal, usize>>>);
+pub(crate) struct Waiters(Arc<Mutex<HashMap<Principal, usize>>>);
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     waiters: Waiters,
     of: Principal,
 }
 
 impl Waiters {
     /// A place; none while there are too many, of all or of this caller.
-    pub(super) fn enter(&self, of: &Principal) -> Option<Waiter> {
+    pub(crate) fn enter(&self, of: &Principal) -> Option<Waiter> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = waiting.get(of).copied().unwrap_or_default();
         if own >= MAX_WAITERS_EACH || waiting.values().sum::<usize>() >= MAX_WAITERS {

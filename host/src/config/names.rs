@@ -41,7 +41,7 @@ impl Kind {
     fn unused(self) -> &'static str {
         match self {
             Kind::Provider => "no group, grant or principal names it, so its tokens open nothing",
-            Kind::Group => "no grant, operator or approver names it",
+            Kind::Group => "no grant, operator, auditor or approver names it",
             Kind::Target => "no grant names it, so nobody can open it",
             Kind::Plugin => "no target lists it, so it judges nothing",
         }

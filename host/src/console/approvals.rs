@@ -2,8 +2,8 @@
 
 use super::Console;
 use super::body::Sent;
-use super::pages::{self, Page};
-use super::visitor::Visitor;
+use super::pages::{self, Page, Room};
+use super::roles::{Answer, May};
 use crate::grant::AskError;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -11,26 +11,29 @@ use axum::response::{IntoResponse, Redirect, Response};
 use chaperone_core::approval::{ApprovalId, Verdict};
 use serde::Deserialize;
 
-/// `GET /console`.
-pub(super) async fn home() -> Redirect {
-    Redirect::to("/console/approvals")
+pub(super) mod view;
+
+/// `GET /console`: what this person sees first.
+pub(super) async fn home(may: May<Answer>) -> Redirect {
+    Redirect::to(Room::first(may.roles).path())
 }
 
-/// `GET /console/approvals`: what this person may decide; for operators all that is pending.
-pub(super) async fn list(State(console): State<Console>, visitor: Visitor) -> Result<Page, Page> {
-    let stored = console.grants.approvals(&visitor.identity).await.map_err(refused)?;
-    Ok(pages::list(&visitor, &stored))
+/// `GET /console/approvals`: what this person may decide; for operators and auditors all that is pending.
+pub(super) async fn list(State(console): State<Console>, may: May<Answer>) -> Result<Page, Page> {
+    let stored = console.grants.approvals(&may.identity).await.map_err(refused)?;
+    Ok(view::list(&may, &stored))
 }
 
 /// `GET /console/approvals/{id}`: shows, and decides nothing.
 pub(super) async fn show(
     State(console): State<Console>,
-    visitor: Visitor,
+    may: May<Answer>,
     Path(id): Path<String>,
 ) -> Result<Page, Page> {
     let id: ApprovalId = id.parse().map_err(|_| pages::not_found())?;
-    let look = console.grants.look(&visitor.identity, id).await.map_err(refused)?;
-    Ok(pages::approval(&visitor, &look))
+    let look = console.grants.look(&may.identity, id).await.map_err(refused)?;
+    let before = console.grants.decided_before(&may.identity, &look).await.map_err(refused)?;
+    Ok(view::one(&may, &look, &before))
 }
 
 /// The form of one approval.
@@ -46,17 +49,17 @@ pub(super) struct Decide {
 /// `POST /console/approvals/{id}`: decides, and shows what came of it.
 pub(super) async fn decide(
     State(console): State<Console>,
-    visitor: Visitor,
+    may: May<Answer>,
     Path(id): Path<String>,
     Sent(decide): Sent<Decide>,
 ) -> Response {
-    if !visitor.session.sent(&decide.token) {
+    if !may.session.sent(&decide.token) {
         return pages::not_from_here().into_response();
     }
     let Ok(id) = id.parse::<ApprovalId>() else { return pages::not_found().into_response() };
     // Browsers end lines as RFC 9110's text media types do; a comment has line feeds alone.
     let comment = decide.comment.replace("\r\n", "\n");
-    let decided = console.grants.decide(&visitor.identity, id, decide.verdict, &comment, visitor.now).await;
+    let decided = console.grants.decide(&may.identity, id, decide.verdict, &comment, may.now).await;
     match decided {
         Ok(_) => Redirect::to(&format!("/console/approvals/{id}")).into_response(),
         Err(error) => refused(error).into_response(),
@@ -68,7 +71,8 @@ pub(super) async fn no_such_page() -> Page {
     pages::not_found()
 }
 
-fn refused(error: AskError) -> Page {
+/// What was not done, and why. To who may not know of it, it does not exist.
+pub(super) fn refused(error: AskError) -> Page {
     let status = match &error {
         AskError::NotFound => return pages::not_found(),
         AskError::Rule(_) | AskError::PolicyChanged | AskError::OutsideHours(_) => StatusCode::CONFLICT,

@@ -1,24 +1,15 @@
-//! The pages as HTML. The template escapes whatever stands in it; texts of others also go through [`visible`].
+//! The frame of every page, and the pages that are the same for everybody. The template escapes whatever stands in it; texts
+//! of others also go through [`visible`].
 
-use super::store::Session;
+use super::roles::{Action, Answer, Roles, Watch};
 use super::text::visible;
 use super::visitor::Visitor;
-use crate::grant::Look;
-use crate::state::StoredApproval;
-use axum::http::{StatusCode, header};
+use super::words;
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use chaperone_core::Timestamp;
-use chaperone_core::approval::{
-    ApprovalId, ApprovalProblem, Decided, MAX_COMMENT_CHARS, Matter, OperationTerms, State as Standing,
-    Verdict, WindowTerms,
-};
-use chaperone_core::grant::Requirement;
-use chaperone_core::identity::CallerKind;
-use chaperone_core::window::between;
+use chaperone_core::approval::ApprovalId;
 use maud::{DOCTYPE, Markup, html};
-use std::time::Duration;
-
-const STYLE: &str = include_str!("style.css");
 
 /// A page with its status.
 pub(super) struct Page {
@@ -32,8 +23,92 @@ impl IntoResponse for Page {
     }
 }
 
+/// Where navigation leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Now,
+    Approve,
+    Policy,
+    Overview,
+}
+
+impl Room {
+    const ALL: [Room; 4] = [Room::Now, Room::Approve, Room::Policy, Room::Overview];
+
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Room::Now => "/console/now",
+            Room::Approve => "/console/approvals",
+            Room::Policy => "/console/policy",
+            Room::Overview => "/console/overview",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Room::Now => "Now",
+            Room::Approve => "Approve",
+            Room::Policy => "Policy",
+            Room::Overview => "Overview",
+        }
+    }
+
+    /// The key that leads there, after `g`.
+    fn key(self) -> &'static str {
+        match self {
+            Room::Now => "n",
+            Room::Approve => "a",
+            Room::Policy => "p",
+            Room::Overview => "o",
+        }
+    }
+
+    /// Whether there is such a page for them.
+    fn is_for(self, roles: Roles) -> bool {
+        match self {
+            Room::Approve => Answer::is_for(roles),
+            Room::Now | Room::Policy | Room::Overview => Watch::is_for(roles),
+        }
+    }
+
+    /// What somebody sees first.
+    pub(super) fn first(roles: Roles) -> Room {
+        if Room::Now.is_for(roles) { Room::Now } else { Room::Approve }
+    }
+}
+
+/// Whether a page looks again by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewed {
+    Itself,
+    Not,
+}
+
 impl Page {
-    fn new(status: StatusCode, title: &str, session: Option<&Session>, body: Markup) -> Self {
+    /// A page for somebody who is signed in.
+    pub(super) fn of(visitor: &Visitor, room: Room, renewed: Renewed, title: &str, body: Markup) -> Self {
+        let bar = html! {
+            nav aria-label="Pages" {
+                @for one in Room::ALL.into_iter().filter(|one| one.is_for(visitor.roles)) {
+                    a href=(one.path()) data-go=(one.key()) aria-current=[(one == room).then_some("page")] { (one.word()) }
+                }
+            }
+            (signed_in_as(visitor))
+        };
+        let foot = html! { footer { (shortcuts(visitor.roles)) } };
+        let scripts = html! {
+            @if renewed == Renewed::Itself { script src="/console/live.js" defer {} }
+            script src="/console/keys.js" defer {}
+        };
+        Page::new(StatusCode::OK, title, Some(visitor.now), [scripts, bar, body, foot])
+    }
+
+    fn new(
+        status: StatusCode,
+        title: &str,
+        now: Option<Timestamp>,
+        [scripts, bar, body, foot]: [Markup; 4],
+    ) -> Self {
         let html = html! {
             (DOCTYPE)
             html lang="en" {
@@ -43,58 +118,88 @@ impl Page {
                     meta name="color-scheme" content="light dark";
                     title { (title) " · Chaperone" }
                     link rel="stylesheet" href="/console/style.css";
+                    (scripts)
                 }
-                body {
-                    header {
-                        a.brand href="/console/approvals" { "Chaperone" }
-                        @if let Some(session) = session { (signed_in_as(session)) }
+                body data-now=[now.map(|now| now.to_string())] {
+                    a.skip href="#main" { "Skip to the content" }
+                    header.bar {
+                        a.brand href="/console" { "Chaperone" }
+                        (bar)
                     }
-                    main { (body) }
+                    main #main tabindex="-1" { (body) }
+                    (foot)
                 }
             }
         };
         Page { status, html }
     }
 
+    /// One that is the same for everybody.
+    fn plain(status: StatusCode, title: &str, body: Markup) -> Self {
+        let none = || html! {};
+        Page::new(status, title, None, [none(), none(), body, none()])
+    }
+
     /// Something that did not work.
     pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Self {
         let body = html! {
-            h1 { (title) }
+            div.head { h1 { (title) } }
             p { (visible(text)) }
-            p { a href="/console/approvals" { "What waits for you" } }
+            p { a.button href="/console" { "Back to the console" } }
         };
-        Page::new(status, title, None, body)
+        Page::plain(status, title, body)
     }
 }
 
-/// The style sheet: a file of its own, so that no page needs styles inside.
-pub(super) async fn style() -> Response {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
-}
-
-fn signed_in_as(session: &Session) -> Markup {
-    let facts = session.identity.facts();
+fn signed_in_as(visitor: &Visitor) -> Markup {
+    let facts = visitor.session.identity.facts();
     html! {
         div.who {
             span title=(facts.principal) {
                 @match &facts.display_name {
                     Some(name) => bdi { (visible(name)) },
-                    None => (facts.principal),
+                    None => (words::short(&facts.principal)),
                 }
             }
+            span.badge { (visitor.roles.word()) }
             form method="post" action="/console/logout" {
-                input type="hidden" name="token" value=(session.form_token);
+                input type="hidden" name="token" value=(visitor.session.form_token);
                 button.plain type="submit" { "Sign out" }
             }
         }
     }
 }
 
+/// The keys, for those who look for them; `?` opens the list.
+fn shortcuts(roles: Roles) -> Markup {
+    html! {
+        details #shortcuts {
+            summary { "Keys (" kbd { "?" } ")" }
+            dl {
+                dt { kbd { "?" } } dd { "Show this list" }
+                @for room in Room::ALL.into_iter().filter(|room| room.is_for(roles)) {
+                    dt { kbd { "g" } " " kbd { (room.key()) } } dd { "Go to " (room.word()) }
+                }
+                dt { kbd { "j" } " " kbd { "k" } } dd { "Next and previous entry; " kbd { "Enter" } " opens it" }
+                dt { kbd { "a" } " " kbd { "r" } " " kbd { "c" } }
+                dd { "On an approval: to Approve, to Reject, to the comment. " kbd { "Enter" } " then does it: no single key decides." }
+                dt { kbd { "Esc" } } dd { "Leave a field" }
+            }
+            label hidden { input #keys-on type="checkbox" checked; " Single keys work" }
+        }
+    }
+}
+
+/// The state of a page that looks again by itself; written by its script.
+pub(super) fn live() -> Markup {
+    html! { p #live .live role="status" hidden { "Connecting…" } }
+}
+
 /// Which provider to sign in at.
 pub(super) fn choose(providers: &[&str], then: Option<ApprovalId>) -> Page {
     let query = then.map(|id| format!("?then={id}")).unwrap_or_default();
     let body = html! {
-        h1 { "Sign in" }
+        div.head { h1 { "Sign in" } }
         p { "Where is your account?" }
         ul.choices {
             @for provider in providers {
@@ -102,17 +207,17 @@ pub(super) fn choose(providers: &[&str], then: Option<ApprovalId>) -> Page {
             }
         }
     };
-    Page::new(StatusCode::OK, "Sign in", None, body)
+    Page::plain(StatusCode::OK, "Sign in", body)
 }
 
 /// Nobody is signed in, and nobody is signed in by looking at it.
 pub(super) fn signed_out(text: &str) -> Page {
     let body = html! {
-        h1 { "Signed out" }
+        div.head { h1 { "Signed out" } }
         p { (text) }
         p { a.button href="/console/login" { "Sign in" } }
     };
-    Page::new(StatusCode::OK, "Signed out", None, body)
+    Page::plain(StatusCode::OK, "Signed out", body)
 }
 
 /// To who may not see it, what there is and what there is not look alike.
@@ -124,232 +229,4 @@ pub(super) fn not_found() -> Page {
 pub(super) fn not_from_here() -> Page {
     let text = "This form was not made for your sign-in. Nothing was done: open the page again.";
     Page::error(StatusCode::FORBIDDEN, "Not done", text)
-}
-
-/// What waits.
-pub(super) fn list(visitor: &Visitor, approvals: &[StoredApproval]) -> Page {
-    let body = html! {
-        h1 { "What waits for you" }
-        @if approvals.is_empty() {
-            p { "Nothing. This page does not renew itself: " a href="/console/approvals" { "look again" } "." }
-        } @else {
-            ul.list { @for stored in approvals { li { (entry(stored, visitor.now)) } } }
-        }
-    };
-    Page::new(StatusCode::OK, "What waits for you", Some(&visitor.session), body)
-}
-
-fn entry(stored: &StoredApproval, now: Timestamp) -> Markup {
-    let approval = &stored.approval;
-    let (what, reason) = match approval.matter() {
-        Matter::Window(terms) => (window_title(terms), &terms.reason),
-        Matter::Operation(terms) => (operation_title(terms), &terms.reason),
-    };
-    html! {
-        a.entry href={ "/console/approvals/" (stored.id) } {
-            strong { (what) }
-            span.who-asks { "asked by " (caller_name(stored)) }
-            span.reason { (visible(reason)) }
-            span.until { (deadline(approval.deadline(), now)) }
-        }
-    }
-}
-
-fn window_title(terms: &WindowTerms) -> String {
-    let length = humantime::format_duration(Duration::from_secs(terms.seconds));
-    format!("Access to {} for {length}", terms.target)
-}
-
-fn operation_title(terms: &OperationTerms) -> String {
-    format!("One statement on {}", terms.target)
-}
-
-/// Who asks, by the name that they have given themselves if any.
-fn caller_name(stored: &StoredApproval) -> Markup {
-    let name = stored.caller.as_ref().and_then(|caller| caller.display_name.as_deref());
-    html! {
-        @match name {
-            Some(name) => bdi { (visible(name)) },
-            None => (stored.approval.requester()),
-        }
-    }
-}
-
-fn deadline(deadline: Timestamp, now: Timestamp) -> String {
-    if now >= deadline {
-        return "its time is over".to_owned();
-    }
-    let left = Duration::from_secs(between(now, deadline).as_secs());
-    format!("within {}", humantime::format_duration(left))
-}
-
-/// RFC 3339 in UTC, to the second.
-fn moment(at: Timestamp) -> String {
-    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
-}
-
-/// One approval, whole.
-pub(super) fn approval(visitor: &Visitor, look: &Look) -> Page {
-    let stored = &look.stored;
-    let title = match stored.approval.matter() {
-        Matter::Window(terms) => window_title(terms),
-        Matter::Operation(terms) => operation_title(terms),
-    };
-    let body = html! {
-        p { a href="/console/approvals" { "← What waits for you" } }
-        h1 { (title) }
-        (standing(look, visitor.now))
-        @match stored.approval.matter() {
-            Matter::Operation(terms) => (operation(terms)),
-            Matter::Window(terms) => {
-                h2 { "Why" }
-                p.text { (visible(&terms.reason)) }
-                @if let Some(ticket) = &terms.ticket {
-                    h2 { "Ticket" }
-                    p.text { (visible(ticket)) }
-                }
-            },
-        }
-        (facts(stored, visitor.now))
-        (decisions(stored.approval.decisions()))
-        (form(visitor, look))
-    };
-    Page::new(StatusCode::OK, &title, Some(&visitor.session), body)
-}
-
-fn standing(look: &Look, now: Timestamp) -> Markup {
-    let approval = &look.stored.approval;
-    let (class, text) = match approval.state(now) {
-        Standing::Pending => {
-            let missing = match approval.missing() {
-                1 => "1 person".to_owned(),
-                number => format!("{number} persons"),
-            };
-            ("pending", format!("Waits for {missing}, {}.", deadline(approval.deadline(), now)))
-        }
-        Standing::Approved => ("approved", "Approved.".to_owned()),
-        Standing::Rejected => ("rejected", "Rejected.".to_owned()),
-        Standing::Expired => ("over", "Nobody decided in time.".to_owned()),
-        Standing::Withdrawn => ("over", "Nobody waits for it any more.".to_owned()),
-    };
-    html! { p.standing.(class) role="status" { (text) } }
-}
-
-/// A held operation: exactly what runs if it is approved.
-fn operation(terms: &OperationTerms) -> Markup {
-    html! {
-        h2 { "Exactly this runs" }
-        pre.exact dir="ltr" tabindex="0" { (visible(&terms.summary)) }
-        h2 { "Why a human has to look" }
-        p.text { (visible(&terms.reason)) }
-        dl {
-            dt { "Risk" } dd { (terms.risk) " of 100" }
-            dt { "SHA-256" } dd.id { (terms.digest) }
-            dt { "Window" } dd.id { (terms.window) }
-        }
-        @if !terms.findings.is_empty() {
-            h2 { "Findings" }
-            ul.findings {
-                @for finding in &terms.findings {
-                    li { code { (visible(&finding.rule)) } " " (visible(&finding.detail)) " (risk " (finding.risk) ")" }
-                }
-            }
-        }
-    }
-}
-
-fn facts(stored: &StoredApproval, now: Timestamp) -> Markup {
-    let approval = &stored.approval;
-    html! {
-        h2 { "Who asks" }
-        dl {
-            @if let Some(caller) = &stored.caller {
-                @if let Some(name) = &caller.display_name {
-                    dt { "Calls itself" } dd { bdi { (visible(name)) } }
-                }
-                dt { "Is" } dd { (kind(caller.kind)) }
-                dt { "Principal" } dd.id { (caller.principal) }
-                dt { "Through the application" } dd.id { (visible(&caller.actor)) }
-                @if let Some(blueprint) = &caller.blueprint {
-                    dt { "Agent's blueprint" } dd.id { (visible(blueprint)) }
-                }
-            } @else {
-                dt { "Principal" } dd.id { (approval.requester()) }
-            }
-            dt { "Target" } dd { (approval.matter().target()) }
-            dt { "Asked" } dd { time { (moment(approval.asked())) } }
-            dt { "To be decided" } dd { time { (moment(approval.deadline())) } ", " (deadline(approval.deadline(), now)) }
-            dt { "By" }
-            dd { (by_stage(approval.requirements())) }
-            dt { "Id" } dd.id { (stored.id) }
-        }
-    }
-}
-
-/// Who has to approve: those of one stage together, and after them those of the next.
-pub(super) fn by_stage(requirements: &[Requirement]) -> String {
-    let mut sorted: Vec<&Requirement> = requirements.iter().collect();
-    sorted.sort_by_key(|one| one.stage);
-    let mut text = String::new();
-    let mut stage = None;
-    for one in sorted {
-        text.push_str(match stage {
-            None => "",
-            Some(before) if before == one.stage => " and ",
-            Some(_) => ", then ",
-        });
-        text.push_str(&format!("{} of {}", one.needed, one.approvers));
-        stage = Some(one.stage);
-    }
-    text
-}
-
-fn kind(kind: CallerKind) -> &'static str {
-    match kind {
-        CallerKind::Human => "a person",
-        CallerKind::HumanThroughAgent => "an agent, on behalf of a person",
-        CallerKind::Agent => "an agent",
-        CallerKind::AgentUser => "an agent's own user account",
-        CallerKind::Workload => "a workload",
-        CallerKind::Unknown => "not known",
-    }
-}
-
-fn decisions(decisions: &[Decided]) -> Markup {
-    html! {
-        @if !decisions.is_empty() {
-            h2 { "Decided so far" }
-            ul.decisions {
-                @for decided in decisions {
-                    li {
-                        strong { (match decided.verdict { Verdict::Approve => "Approved", Verdict::Reject => "Rejected" }) }
-                        " by " span.id { (decided.by) } ", " time { (moment(decided.at)) }
-                        @if !decided.comment.is_empty() { p.text { (visible(&decided.comment)) } }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn form(visitor: &Visitor, look: &Look) -> Markup {
-    html! {
-        @match &look.could_decide {
-            Ok(()) => {
-                form.decide method="post" action={ "/console/approvals/" (look.stored.id) } {
-                    h2 { "Your decision" }
-                    input type="hidden" name="token" value=(visitor.session.form_token);
-                    label for="comment" { "Comment; who asked reads it" }
-                    textarea #comment name="comment" rows="3" maxlength=(MAX_COMMENT_CHARS) {}
-                    div.buttons {
-                        button.approve type="submit" name="verdict" value="approve" { "Approve" }
-                        button.reject type="submit" name="verdict" value="reject" { "Reject" }
-                    }
-                }
-            },
-            // The standing says it already.
-            Err(ApprovalProblem::Final(_) | ApprovalProblem::TooLate) => {},
-            Err(why) => { p.note { "You cannot decide this: " (why) "." } },
-        }
-    }
 }

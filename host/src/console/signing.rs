@@ -2,8 +2,8 @@
 //!
 //! A sign-in belongs to the browser that began it: it holds a cookie, and what comes back counts only together with that. So
 //! neither a stolen `state` nor a link that somebody prepared signs anybody in. Where a browser is sent to is the provider's
-//! address and comes back to the configured one, whatever host the request names; afterwards it is shown one approval or the
-//! list, and nothing else that a link could ask for.
+//! address and comes back to the configured one, whatever host the request names; afterwards it is shown one approval or its
+//! first page, and nothing else that a link could ask for.
 
 use super::Console;
 use super::body::Sent;
@@ -119,7 +119,7 @@ pub(super) async fn callback(
     };
     match sign_in_as(&console, identity, now).await {
         Ok(fresh) => {
-            let to = start.then.map_or("/console/approvals".into(), |id| format!("/console/approvals/{id}"));
+            let to = start.then.map_or("/console".into(), |id| format!("/console/approvals/{id}"));
             // The cookies of before are of no use any more, whoever had set them.
             if let Some(before) = cookie(&headers, SIGNED_IN) {
                 console.signed_in.forget(before);

@@ -5,6 +5,7 @@
 
 use super::Console;
 use super::pages::{self, Page};
+use super::roles::Roles;
 use super::store::Session;
 use crate::identity::Identity;
 use axum::extract::FromRequestParts;
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use chaperone_core::Timestamp;
 use chaperone_core::approval::ApprovalId;
+use chaperone_core::refusal::Refusal;
 use std::sync::Arc;
 
 /// Of who is signed in.
@@ -29,6 +31,7 @@ pub(super) struct Visitor {
     /// Theirs, with what their provider says now.
     pub(super) identity: Identity,
     pub(super) cookie: String,
+    pub(super) roles: Roles,
     pub(super) now: Timestamp,
 }
 
@@ -40,23 +43,42 @@ impl FromRequestParts<Console> for Visitor {
             let text = "These pages take no tokens: the API does.";
             return Err(Page::error(StatusCode::BAD_REQUEST, "Not understood", text).into_response());
         }
-        let now = console.grants.clock().now();
-        let found = cookie(&parts.headers, SIGNED_IN)
-            .and_then(|cookie| Some((console.signed_in.find(cookie, now)?, cookie.to_owned())));
-        let Some((session, cookie)) = found else {
+        let Some(cookie) = cookie(&parts.headers, SIGNED_IN) else {
             return Err(to_sign_in(parts));
         };
-        if let Err(refusal) = console.grants.admit(&session.identity, now) {
-            console.signed_in.forget(&cookie);
-            return Err(Page::error(StatusCode::FORBIDDEN, "No access", &refusal.to_string()).into_response());
+        match console.visitor(cookie).await {
+            Ok(visitor) => Ok(visitor),
+            Err(NoVisitor::SignedOut) => Err(to_sign_in(parts)),
+            Err(NoVisitor::Refused(refusal)) => {
+                Err(Page::error(StatusCode::FORBIDDEN, "No access", &refusal.to_string()).into_response())
+            }
+        }
+    }
+}
+
+/// Why a cookie is nobody's.
+pub(super) enum NoVisitor {
+    /// Nobody is signed in with it, any more or ever.
+    SignedOut,
+    /// Who was is not let in now.
+    Refused(Refusal),
+}
+
+impl Console {
+    /// Who holds this cookie, as they are at this moment.
+    pub(super) async fn visitor(&self, cookie: &str) -> Result<Visitor, NoVisitor> {
+        let now = self.grants.clock().now();
+        let session = self.signed_in.find(cookie, now).ok_or(NoVisitor::SignedOut)?;
+        if let Err(refusal) = self.grants.admit(&session.identity, now) {
+            self.signed_in.forget(cookie);
+            return Err(NoVisitor::Refused(refusal));
         }
         // At each page, as at each call of the API: who has left the approvers' group decides no more.
-        let groups = |provider: &_| console.grants.groups_of(provider);
-        let identity = console.identities.complete(session.identity.clone(), &groups, now).await;
-        let identity = identity.map_err(|refusal| {
-            Page::error(StatusCode::FORBIDDEN, "No access", &refusal.to_string()).into_response()
-        })?;
-        Ok(Visitor { session, identity, cookie, now })
+        let groups = |provider: &_| self.grants.groups_of(provider);
+        let identity = self.identities.complete(session.identity.clone(), &groups, now).await;
+        let identity = identity.map_err(NoVisitor::Refused)?;
+        let roles = Roles::of(self, &identity);
+        Ok(Visitor { session, identity, cookie: cookie.to_owned(), roles, now })
     }
 }
 

@@ -1,13 +1,16 @@
-//! What is served beside the API, as it is configured: the approvers' pages, and where command lines sign people in.
+//! What is served beside the API, as it is configured: the console, and where command lines sign people in.
 
 use super::run::StartError;
+use super::sampling::Sampler;
 use crate::api::{self, login::LoginInfo};
 use crate::config::{self, Config};
-use crate::console;
-use crate::grant::Grants;
+use crate::console::{self, Parts, Plant, TargetFacts};
 use crate::identity::signin::{SecretReader, SignIn, SignInConfig};
 use crate::identity::{Identities, LoopbackHttp};
+use crate::metrics::history::History;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What command lines are told about signing in, where the configuration says so.
 pub(super) fn login(config: &Config) -> Result<axum::Router, StartError> {
@@ -21,13 +24,58 @@ pub(super) fn login(config: &Config) -> Result<axum::Router, StartError> {
     Ok(api::login::router(LoginInfo { discovery_url, client_id, scope }))
 }
 
-/// The approvers' pages; without anybody who could sign in there are none.
+/// The console; without anybody who could sign in there is none, and nothing is sampled for it.
 pub(super) fn router(
     config: &Config,
     url: &str,
     identities: &Arc<Identities>,
-    grants: &Grants,
+    sampler: Sampler,
+    (accepting, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<axum::Router, StartError> {
+    let sign_ins = sign_ins(config, url)?;
+    if sign_ins.is_empty() {
+        return Ok(axum::Router::new());
+    }
+    let history = Arc::new(History::default());
+    let parts = Parts {
+        identities: Arc::clone(identities),
+        sign_ins,
+        grants: sampler.grants.clone(),
+        sessions: sampler.live.clone(),
+        plant: Plant {
+            targets: config.targets.iter().map(target_facts).collect(),
+            plugins: sampler.plugins.clone(),
+        },
+        history: Arc::clone(&history),
+    };
+    accepting.spawn(sampler.sample(history, stop.clone()));
+    Ok(console::router(parts, url))
+}
+
+/// A target without its secrets.
+fn target_facts(target: &config::Target) -> TargetFacts {
+    TargetFacts {
+        name: target.name.clone(),
+        protocol: match target.protocol {
+            config::Protocol::Postgres => "postgres",
+        },
+        address: format!("{}:{}", target.host, target.port),
+        database: target.database.clone(),
+        tls: match target.tls {
+            config::TargetTls::VerifyFull { .. } => "verified",
+            config::TargetTls::Disabled => "disabled",
+        },
+        credential: match target.credential {
+            config::Credential::Static => "static",
+            config::Credential::Minted { .. } => "minted for each session",
+        },
+        plugins: target.plugins.clone(),
+        labels: target.labels.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+    }
+}
+
+/// Where people can sign in.
+fn sign_ins(config: &Config, url: &str) -> Result<Vec<SignIn>, StartError> {
     let advice = "check `sign_in` of the provider's `approvers`";
     let mut sign_ins = Vec::new();
     for provider in &config.providers {
@@ -53,8 +101,5 @@ pub(super) fn router(
         });
         sign_ins.push(sign_in.map_err(|problem| StartError::new(what(&problem), advice))?);
     }
-    if sign_ins.is_empty() {
-        return Ok(axum::Router::new());
-    }
-    Ok(console::router(Arc::clone(identities), sign_ins, grants.clone(), url))
+    Ok(sign_ins)
 }

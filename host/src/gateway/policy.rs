@@ -39,7 +39,9 @@ pub(crate) fn policy(config: &Config, api_url: &str) -> Policy {
     };
     let denies = config.denies.iter().flat_map(closed).collect();
     let operators = config.operators.iter().filter_map(|alias| groups.get(alias)).cloned().collect();
-    Policy { grants, denies, operators, persons: persons(config), api_url: api_url.to_owned(), groups }
+    let auditors = config.auditors.iter().filter_map(|alias| groups.get(alias)).cloned().collect();
+    let (persons, api_url) = (persons(config), api_url.to_owned());
+    Policy { grants, denies, operators, auditors, persons, api_url, groups }
 }
 
 fn persons(config: &Config) -> Persons {

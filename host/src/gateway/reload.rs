@@ -1,6 +1,6 @@
 //! The policy, read again while the gateway runs: at SIGHUP, and when an operator asks for it through the API.
 //!
-//! A file is taken whole or not at all, and as `serve` would take it. What may change are groups, grants, denies, operators, approvers and people; a
+//! A file is taken whole or not at all, and as `serve` would take it. What may change are groups, grants, denies, operators, auditors, approvers and people; a
 //! file in
 //! which anything else has changed is refused, since half of it would count and nobody would know which half. What the new
 //! policy would not give again ends at once ([`Grants::replace`]).
@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 /// What may change without a restart.
-const POLICY: [&str; 6] = ["approvers", "denies", "grants", "groups", "operators", "people"];
+const POLICY: [&str; 7] = ["approvers", "auditors", "denies", "grants", "groups", "operators", "people"];
 
 /// Reads the file of the running gateway again.
 pub(super) struct Reloader {

@@ -6,6 +6,7 @@
 
 use super::reload::Reloader;
 use super::roles::{self, Roles};
+use super::sampling::Sampler;
 use super::serve_http::{self, Transport};
 use super::{Gateway, LiveRegistry, notify, pages, policy, recheck, recording, serve_metrics, store};
 use crate::builtin;
@@ -132,7 +133,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         };
         listener::accept(postgres.0, &limits, accept_threads, metrics, accept_stop, serve).await;
     });
-    let pages = pages::router(&config, &url, &identities, &grants)?.merge(pages::login(&config)?);
+    let sampler = Sampler {
+        live: Arc::clone(&live),
+        grants: grants.clone(),
+        plugins: plugins.values().cloned().collect(),
+    };
+    let pages = pages::router(&config, &url, &identities, sampler, (&accepting, &stop))?;
+    let pages = pages.merge(pages::login(&config)?);
     let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
     reloader.loaded().await;
     recheck::spawn(&identities, &grants, &accepting, &stop);

@@ -5,7 +5,7 @@ use crate::grant::{Permit, RenewError, Renewal};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::recorder::{EndReason, PluginStamp, SessionEnd, SessionHead};
-use crate::session::{Revocation, SessionStop};
+use crate::session::{Activity, Decisions, Revocation, SessionStop};
 use crate::state::{SessionStart, State};
 use chaperone_core::Timestamp;
 use chaperone_core::name::{Principal, SessionId};
@@ -22,18 +22,22 @@ pub struct LiveRegistry {
     state: State,
     runtime: Handle,
     metrics: Arc<Metrics>,
+    /// What sessions that are over have decided.
+    decided: Mutex<Decisions>,
 }
 
 struct Live {
     session: LiveSession,
     permit: Permit,
     revoke: Revocation,
+    activity: Arc<Activity>,
 }
 
 /// A session's place in the registry; gone with it.
 pub(super) struct Entry {
     id: SessionId,
     revoke: Revocation,
+    activity: Arc<Activity>,
     registry: Arc<LiveRegistry>,
     stop: &'static str,
 }
@@ -41,7 +45,7 @@ pub(super) struct Entry {
 impl LiveRegistry {
     /// An empty registry; the store is told of sessions on `runtime`, so that no session waits for it.
     pub fn new(state: State, runtime: Handle, metrics: Arc<Metrics>) -> Self {
-        LiveRegistry { live: Mutex::default(), state, runtime, metrics }
+        LiveRegistry { live: Mutex::default(), state, runtime, metrics, decided: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
@@ -50,7 +54,7 @@ impl LiveRegistry {
     }
 
     pub(super) fn enter(self: &Arc<Self>, head: &SessionHead, permit: &Permit) -> Entry {
-        let revoke = Revocation::default();
+        let (revoke, activity) = (Revocation::default(), Arc::new(Activity::default()));
         let facts = permit.identity().facts();
         let now = Timestamp::now();
         let session = LiveSession {
@@ -61,6 +65,7 @@ impl LiveRegistry {
             window: permit.window().id(),
             started: now,
             ends: permit.ends_at(),
+            activity: activity.read(),
         };
         let start = SessionStart {
             id: head.session,
@@ -75,14 +80,24 @@ impl LiveRegistry {
                 tracing::warn!(%error, "a session's start could not be listed");
             }
         });
-        self.lock().insert(head.session, Live { session, permit: permit.clone(), revoke: revoke.clone() });
+        let live =
+            Live { session, permit: permit.clone(), revoke: revoke.clone(), activity: Arc::clone(&activity) };
+        self.lock().insert(head.session, live);
         self.metrics.started.count();
-        Entry { id: head.session, revoke, registry: Arc::clone(self), stop: "broken" }
+        Entry { id: head.session, revoke, activity, registry: Arc::clone(self), stop: "broken" }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.lock().len()
+    }
+
+    /// What all sessions of this process have decided, also those that are over.
+    pub fn decided(&self) -> Decisions {
+        // In this order a session that ends meanwhile is counted once: it leaves the map under the lock of the sum.
+        let over = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.lock();
+        live.values().fold(*over, |all, live| all.and(live.activity.read().decided))
     }
 }
 
@@ -90,6 +105,11 @@ impl Entry {
     /// Set when its owner or an operator ends this session.
     pub(super) fn revoked(&self) -> Revocation {
         self.revoke.clone()
+    }
+
+    /// Where it says what it does.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
     }
 
     /// How it ended, for the list.
@@ -100,7 +120,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.id);
+        {
+            let mut over = self.registry.decided.lock().unwrap_or_else(PoisonError::into_inner);
+            self.registry.lock().remove(&self.id);
+            *over = over.and(self.activity.read().decided);
+        }
         self.registry.metrics.ended.count(self.stop);
         let (state, id, stop) = (self.registry.state.clone(), self.id, self.stop);
         self.registry.runtime.spawn(async move {
@@ -113,7 +137,11 @@ impl Drop for Entry {
 
 impl LiveSessions for LiveRegistry {
     fn list(&self) -> Vec<LiveSession> {
-        let listed = |live: &Live| LiveSession { ends: live.permit.ends_at(), ..live.session.clone() };
+        let listed = |live: &Live| LiveSession {
+            ends: live.permit.ends_at(),
+            activity: live.activity.read(),
+            ..live.session.clone()
+        };
         self.lock().values().map(listed).collect()
     }
 

@@ -310,7 +310,7 @@ impl Grants {
         ended.map_err(|error| error.to(identity))
     }
 
-    /// One access request: its requester sees it, an operator, and who may decide on it.
+    /// One access request: its requester sees it, who sees everything, and who may decide on it.
     pub async fn request_of(&self, identity: &Identity, id: RequestId) -> Result<StoredApproval, AskError> {
         // Each time: who waits may be denied in the meantime.
         self.inner.admit(identity, self.inner.clock.now()).map_err(AskError::Failed)?;
@@ -349,9 +349,9 @@ impl Grants {
         }
     }
 
-    /// Windows: an operator's view is of all, anybody else's of their own.
+    /// Windows: an operator's and an auditor's view is of all, anybody else's of their own.
     pub async fn windows(&self, identity: &Identity) -> Result<Vec<StoredWindow>, AskError> {
-        Ok(match self.is_operator(identity) {
+        Ok(match self.sees_everything(identity) {
             Match::Proved => self.inner.state.windows(None).await?,
             Match::NotProved => self.inner.state.windows(Some(&identity.facts().principal)).await?,
         })
@@ -362,24 +362,24 @@ impl Grants {
         Ok(self.inner.state.window(id).await?)
     }
 
-    /// Access requests: an operator's view is of all, anybody else's of their own.
+    /// Access requests: an operator's and an auditor's view is of all, anybody else's of their own.
     pub async fn requests(&self, identity: &Identity) -> Result<Vec<StoredApproval>, AskError> {
-        Ok(match self.is_operator(identity) {
+        Ok(match self.sees_everything(identity) {
             Match::Proved => self.inner.state.requests(None).await?,
             Match::NotProved => self.inner.state.requests(Some(&identity.facts().principal)).await?,
         })
     }
 
-    /// What waits for people: operators see all of it, an approver what they may decide, anybody else nothing.
+    /// What waits for people: operators and auditors see all of it, an approver what they may decide, anybody else nothing.
     pub async fn approvals(&self, identity: &Identity) -> Result<Vec<StoredApproval>, AskError> {
         let policy = self.inner.policy.load_full();
         let visible = |stored: &mut StoredApproval| policy.shows(stored, identity.facts());
         Ok(self.inner.state.pending_approvals(self.inner.clock.now(), visible).await?)
     }
 
-    /// Sessions, live and past: an operator's view is of all, anybody else's of their own.
+    /// Sessions, live and past: an operator's and an auditor's view is of all, anybody else's of their own.
     pub async fn sessions(&self, identity: &Identity) -> Result<Vec<SessionRow>, AskError> {
-        Ok(match self.is_operator(identity) {
+        Ok(match self.sees_everything(identity) {
             Match::Proved => self.inner.state.sessions(None).await?,
             Match::NotProved => self.inner.state.sessions(Some(&identity.facts().principal)).await?,
         })

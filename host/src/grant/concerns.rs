@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 impl Grants {
-    /// All of it, by id. Operators see everything that waits.
+    /// All of it, by id. Operators and auditors see everything that waits.
     pub async fn concerns(
         &self,
         identity: &Identity,

@@ -141,10 +141,10 @@ impl Grants {
         self.home(async move { inner.lift(operator, id, now).await }).await
     }
 
-    /// The entries that hold, the newest first: for operators only.
-    pub async fn denials(&self, operator: &Identity, now: Timestamp) -> Result<Vec<Denial>, AskError> {
-        if self.is_operator(operator) == Match::NotProved {
-            return Err(AskError::NotFound.to(operator));
+    /// The entries that hold, the newest first: for operators and auditors only.
+    pub async fn denials(&self, identity: &Identity, now: Timestamp) -> Result<Vec<Denial>, AskError> {
+        if self.sees_everything(identity) == Match::NotProved {
+            return Err(AskError::NotFound.to(identity));
         }
         Ok(self.inner.state.denials(now).await?)
     }

@@ -1,14 +1,14 @@
 //! Why somebody is let onto a target, or not: every rule on it, with its answer.
 //!
 //! Made of the judgements that let people in, so that it cannot say something else than what happens. What may go wrong is that
-//! it says too much: who is no operator is told of the rules that mean them, and of nothing where none does.
+//! it says too much: who is neither operator nor auditor is told of the rules that mean them, and of nothing where none does.
 
 use super::policy::Access;
 use super::{AskError, Grants, Policy, may_ask};
 use crate::identity::Identity;
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{
-    Amounts, Choice, Denied, Grant, Match, Mismatch, Occasion, Subject, Ticket, Unmet, When, choose,
+    Amounts, Choice, Denied, Deny, Grant, Match, Mismatch, Occasion, Subject, Ticket, Unmet, When, choose,
 };
 use chaperone_core::identity::{Audience, CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{GroupAlias, Principal, ProviderName, TargetName};
@@ -145,8 +145,7 @@ impl Policy {
                 Denied::From(begin) => (false, format!("it begins at {begin}: {}", rule.reason)),
                 Denied::Never => (false, "it does not mean them, or not from there".to_owned()),
             };
-            let to = if rule.to.is_empty() { vec!["everybody".to_owned()] } else { names(&rule.to) };
-            let terms = with_kinds(rule.kinds.as_ref(), rule.only.to_string());
+            let (to, terms) = denies(rule);
             Ruled { rule: "deny", line: rule.line, to, terms, holds, why, means_them: holds }
         });
         let grants = self.grants.iter().filter(|grant| grant.target == *target).map(|grant| {
@@ -202,7 +201,7 @@ impl Policy {
 }
 
 impl Grants {
-    /// Why the caller, or for operators anybody, is let onto a target, or not.
+    /// Why the caller, or for operators and auditors anybody, is let onto a target, or not.
     pub fn explain(
         &self,
         identity: &Identity,
@@ -211,11 +210,11 @@ impl Grants {
         occasion: &Occasion,
     ) -> Result<Explanation, AskError> {
         let policy = self.inner.policy.load_full();
-        let operator = self.is_operator(identity) == Match::Proved;
+        let sees_everything = self.sees_everything(identity) == Match::Proved;
         let Some(about) = about else {
             may_ask(identity.facts()).map_err(AskError::Failed)?;
             let mut own = policy.explain(identity.facts(), target, occasion);
-            if !operator {
+            if !sees_everything {
                 own.rules.retain(|rule| rule.means_them);
                 // Whoever no grant means learns as much of this target as of one that does not exist.
                 if matches!(own.outcome, Outcome::NotGranted) {
@@ -224,7 +223,7 @@ impl Grants {
             }
             return Ok(own);
         };
-        if !operator {
+        if !sees_everything {
             return Err(AskError::NotFound);
         }
         let facts = policy.facts_of(about).map_err(AskError::About)?;
@@ -232,7 +231,13 @@ impl Grants {
     }
 }
 
-fn names(subjects: &[Subject]) -> Vec<String> {
+/// Whom a rule that denies means, and when.
+pub(super) fn denies(rule: &Deny) -> (Vec<String>, String) {
+    let to = if rule.to.is_empty() { vec!["everybody".to_owned()] } else { names(&rule.to) };
+    (to, with_kinds(rule.kinds.as_ref(), rule.only.to_string()))
+}
+
+pub(super) fn names(subjects: &[Subject]) -> Vec<String> {
     subjects.iter().map(ToString::to_string).collect()
 }
 
@@ -262,7 +267,7 @@ fn with_kinds(kinds: Option<&BTreeSet<CallerKind>>, rest: String) -> String {
 }
 
 /// What a grant gives and asks for.
-fn terms(grant: &Grant) -> String {
+pub(super) fn terms(grant: &Grant) -> String {
     let mut parts =
         vec![format!("{} up to {}", grant.when.as_str(), humantime::format_duration(grant.lifetime))];
     if let When::Approved { requirements, .. } = &grant.when {

@@ -29,6 +29,8 @@ pub struct Policy {
     pub groups: BTreeMap<GroupAlias, Subject>,
     /// Who may see and end everything.
     pub operators: Vec<Subject>,
+    /// Who may see everything, and thereby change nothing.
+    pub auditors: Vec<Subject>,
     /// Who is one person, and with which credentials people approve.
     pub persons: Persons,
     /// The base of the API as clients reach it, e.g. `https://chaperone.example:8443`; it is named in refusals.
@@ -77,7 +79,7 @@ impl Policy {
         Some(Requirement { approvers: approvers.clone(), members: vec![subject.clone()], needed, stage: 0 })
     }
 
-    /// The ids of all groups of a provider that are named anywhere: in grants and rules that deny, as approvers or operators,
+    /// The ids of all groups of a provider that are named anywhere: in grants and rules that deny, as approvers, operators or auditors,
     /// and by alias.
     fn groups_of(&self, provider: &ProviderName) -> BTreeSet<String> {
         let approvers = |grant: &'_ Grant| match &grant.when {
@@ -88,7 +90,8 @@ impl Policy {
         };
         let named = self.grants.iter().flat_map(|grant| [grant.to.clone(), approvers(grant)].concat());
         let named = named.chain(self.denies.iter().flat_map(|rule| rule.to.clone()));
-        let all = named.chain(self.operators.iter().cloned()).chain(self.groups.values().cloned());
+        let rulers = self.operators.iter().chain(&self.auditors).cloned();
+        let all = named.chain(rulers).chain(self.groups.values().cloned());
         all.filter_map(|subject| match subject {
             Subject::Group { provider: of, id, .. } if of == *provider => Some(id),
             _ => None,
@@ -98,6 +101,14 @@ impl Policy {
 
     pub(super) fn is_operator(&self, facts: &IdentityFacts) -> Match {
         any_matches(&self.operators, facts)
+    }
+
+    /// Operators and auditors.
+    pub(super) fn sees_everything(&self, facts: &IdentityFacts) -> Match {
+        match self.is_operator(facts) {
+            Match::Proved => Match::Proved,
+            Match::NotProved => any_matches(&self.auditors, facts),
+        }
     }
 
     /// What stands behind an open window of this caller: of several grants what all of them give, since which of them opened it
@@ -123,11 +134,12 @@ impl Policy {
         Some(Backed { grant, until: earlier(until, hours) })
     }
 
-    /// Whether an approval may be shown to somebody because they may decide on it or run this gateway. Its members are those of
+    /// Whether an approval may be shown to somebody because they may decide on it or see everything. Its members are those of
     /// today from here on.
     pub(super) fn shows(&self, stored: &mut StoredApproval, facts: &IdentityFacts) -> bool {
         stored.approval.renew_members(|alias| self.members(alias));
-        self.is_operator(facts) == Match::Proved || stored.approval.may_decide(facts, &self.persons).is_ok()
+        self.sees_everything(facts) == Match::Proved
+            || stored.approval.may_decide(facts, &self.persons).is_ok()
     }
 
     /// The same, and to whoever asked for it.

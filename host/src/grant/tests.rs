@@ -75,6 +75,7 @@ pub(crate) fn policy() -> Policy {
             .map(|(alias, subject)| (GroupAlias::new(alias).unwrap(), subject))
             .into(),
         operators: vec![group("ops")],
+        auditors: vec![group("audit")],
         persons: Persons::default(),
         api_url: "https://gateway.example:8443/".into(),
     }

@@ -1,6 +1,7 @@
 //! Judging one operation: checks, approval triggers, the combined ruling, and waiting for approvers.
 
 use super::Session;
+use super::activity::Activity;
 use super::traits::{self, Traits};
 use crate::grant::{HeldOperation as HoldRequest, Hold, HoldOutcome};
 use crate::recorder::EventKind;
@@ -259,11 +260,12 @@ impl Session {
 
     /// Appends the decision; [`Session::commit`] comes before anything is forwarded.
     pub fn note_decision(&mut self, judged: &Judged) {
-        let (decision, refusal) = match &judged.ruling {
-            Ruling::Allow => ("allow", None),
-            Ruling::Refuse(refusal) => ("refuse", Some(refusal)),
-            Ruling::Hold(_) => ("hold", None),
+        let (decision, refusal, count): (_, _, fn(&Activity)) = match &judged.ruling {
+            Ruling::Allow => ("allow", None, Activity::allowed),
+            Ruling::Refuse(refusal) => ("refuse", Some(refusal), Activity::refused),
+            Ruling::Hold(_) => ("hold", None, Activity::held),
         };
+        count(&self.activity);
         let Judged { risk, findings, statements, refused_by, .. } = judged;
         let plugin = refused_by.as_deref().filter(|_| refusal.is_some());
         let body = Decision { decision, plugin, risk: *risk, findings, refusal, statements };

@@ -189,6 +189,15 @@ impl State {
         rows.iter().map(stored).collect()
     }
 
+    /// All that are open now, the one that closes first first.
+    pub async fn all_open_windows(&self, now: Timestamp) -> Result<Vec<StoredWindow>, StateError> {
+        let rows = sqlx::query(
+            "SELECT * FROM windows WHERE opens <= $1 AND closes > $1 AND ended IS NULL ORDER BY closes, id LIMIT $2",
+        );
+        let rows = rows.bind(micros(now)).bind(LIST_LIMIT).fetch_all(&self.read).await?;
+        rows.iter().map(stored).collect()
+    }
+
     /// Ends a window early.
     pub async fn end_window(
         &self,

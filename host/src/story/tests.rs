@@ -230,7 +230,9 @@ fn lists_and_words_of_a_decision_are_bounded() {
     let one = told(600);
     assert!(one.tables.len() == 64 && one.tables.iter().all(|table| table.len() < 600));
     let findings = one.decision.unwrap().findings;
-    assert!(findings.len() == 64 && findings.iter().all(|one| one.rule.len() < 600 && one.detail.len() < 600));
+    assert!(
+        findings.len() == 64 && findings.iter().all(|one| one.rule.len() < 600 && one.detail.len() < 600)
+    );
     assert_eq!(told(9999).decision, None, "a body of several MiB is not read");
 }
 

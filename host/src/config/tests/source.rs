@@ -25,6 +25,7 @@ fn every_change_of_a_value_is_seen_and_in_its_section() {
     for (from, to, section) in [
         ("lifetime: 15m", "lifetime: 16m", "grants"),
         ("operators: group:ops", "operators: group:dba", "operators"),
+        ("auditors: group:audit", "auditors: group:dba", "auditors"),
         ("/5c1c0e6e-2222", "/5c1c0e6e-2223", "groups"),
         ("db.internal:5432", "db.internal:5434", "targets"),
         ("limit: 10", "limit: 11", "plugins"),

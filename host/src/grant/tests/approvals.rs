@@ -108,6 +108,7 @@ async fn lists_show_what_the_caller_may_see() {
             (agent("a2"), 0, 1, 1, false),
             (human("ann", "dba"), 1, 0, 0, true),
             (human("oz", "ops"), 1, 2, 1, true),
+            (human("au", "audit"), 1, 2, 1, true),
             (human("eve", "team"), 0, 0, 0, false),
             (Identity::for_test(person("bot", CallerKind::Workload, &["id-of-dba"])), 0, 0, 0, false),
         ] {
@@ -117,6 +118,41 @@ async fn lists_show_what_the_caller_may_see() {
             assert_eq!(grants.windows(&who).await.unwrap().len(), windows, "{name}");
             assert_eq!(grants.request_of(&who, id).await.is_ok(), one, "{name}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_auditor_sees_everything_and_changes_nothing() {
+    for gateway in &gateways().await {
+        let (grants, au) = (&gateway.grants, human("au", "audit"));
+        let id = ask(gateway, &agent("a1"), "vault").await;
+        ask(gateway, &agent("a1"), "db").await;
+        let [open] = &*grants.open_windows(&au).await.unwrap() else { panic!() };
+        let open = open.window.id();
+        assert!(grants.open_windows(&human("ann", "dba")).await.is_err());
+        assert!(grants.look(&au, id).await.is_ok() && grants.denials(&au, at(0)).await.is_ok());
+        assert_eq!(grants.rules(&au).unwrap().grants.len(), 4);
+        assert!(grants.rules(&human("ann", "dba")).is_err());
+        let nothing = AskError::NotFound.to_string();
+        assert_eq!(grants.end_window(&au, open, "no", at(1)).await.unwrap_err().to_string(), nothing);
+        let decided = grants.decide(&au, id, Verdict::Reject, "", at(1)).await;
+        assert_eq!(decided.unwrap_err().to_string(), nothing);
+        let denied =
+            chaperone_core::denial::Denied::new(chaperone_core::denial::DeniedKind::Object, "t", "a1");
+        let denied = grants.deny(&au, denied.unwrap(), "no", None, at(1)).await;
+        assert_eq!(denied.unwrap_err().to_string(), nothing);
+        assert_eq!(grants.open_windows(&au).await.unwrap().len(), 1);
+        // What was settled by people is shown to who may see it, and the caller's own requests do not count as that.
+        for name in ["ann", "bob"] {
+            grants.decide(&human(name, "dba"), id, Verdict::Approve, "", at(2)).await.unwrap();
+        }
+        gateway.clock.pass(Duration::from_secs(4000));
+        let next = ask(gateway, &agent("a1"), "vault").await;
+        let look = grants.look(&au, next).await.unwrap();
+        let before = grants.decided_before(&au, &look).await.unwrap();
+        assert_eq!(before.iter().map(|stored| stored.id).collect::<Vec<_>>(), [id]);
+        let look = grants.look(&human("cat", "dba"), next).await.unwrap();
+        assert!(grants.decided_before(&human("eve", "team"), &look).await.unwrap().is_empty());
     }
 }
 

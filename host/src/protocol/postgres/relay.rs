@@ -30,7 +30,7 @@ use super::cancel::CancelEntry;
 use super::catalog::Catalog;
 use super::refuse::{self, Severity};
 use super::stream::TargetStream;
-use crate::session::{HeldOperation, HeldOutcome, Judged, News, Session, SessionStop, Warning, Watch};
+use crate::session::{Doing, HeldOperation, HeldOutcome, Judged, News, Session, SessionStop, Warning, Watch};
 use crate::tls::ServerTls;
 use chaperone_core::name::HoldId;
 use chaperone_core::refusal::{Refusal, RefusalCode};
@@ -266,6 +266,10 @@ impl Relay<'_> {
                     return Poll::Ready(Wake::News(news));
                 }
                 let wake = self.poll_wake(cx, &mut must_end);
+                if wake.is_pending() {
+                    // Once for each time that it has nothing more to do at once, not for each message.
+                    self.session.does(self.doing());
+                }
                 if wake.is_pending() && self.session.has_events() {
                     return record.poll(cx).map(|()| Wake::Record);
                 }
@@ -388,6 +392,16 @@ impl Relay<'_> {
             && self.client.output.len() == 0
             && self.client.input.bytes().is_empty()
             && self.status == b'I'
+    }
+
+    /// What it does while it waits for one of the sides, or for people.
+    fn doing(&self) -> Doing {
+        match (&self.parked, self.pending.is_empty(), self.status) {
+            (Some(_), _, _) => Doing::Held,
+            (None, false, _) => Doing::Runs,
+            (None, true, b'I') => Doing::Idle,
+            (None, true, _) => Doing::InTransaction,
+        }
     }
 
     /// Parks the operation at the front of the client's input and tells the client what it waits for.

@@ -77,6 +77,28 @@ impl State {
         row.as_ref().map(|row| text(row, "id")).transpose()
     }
 
+    /// What people have decided for a requester on a target, the newest first, and no more than `limit`.
+    pub async fn decided_before(
+        &self,
+        requester: &Principal,
+        target: &TargetName,
+        limit: i64,
+    ) -> Result<Vec<StoredApproval>, StateError> {
+        let rows = sqlx::query(
+            "SELECT * FROM approvals WHERE requester = $1 AND target = $2 AND state IN ('approved', 'rejected') \
+             AND EXISTS (SELECT 1 FROM decisions WHERE approval = approvals.id) ORDER BY settled DESC, id DESC LIMIT $3",
+        );
+        let decisions = sqlx::query(
+            "SELECT * FROM decisions WHERE approval IN (SELECT id FROM approvals WHERE requester = $1 AND target = $2 \
+             AND state IN ('approved', 'rejected') AND EXISTS (SELECT 1 FROM decisions WHERE approval = approvals.id) \
+             ORDER BY settled DESC, id DESC LIMIT $3) ORDER BY decided, principal",
+        );
+        let rows =
+            rows.bind(requester.as_str()).bind(target.as_str()).bind(limit).fetch_all(&self.read).await?;
+        let decisions = decisions.bind(requester.as_str()).bind(target.as_str()).bind(limit);
+        assemble(&rows, &decisions.fetch_all(&self.read).await?)
+    }
+
     /// The newest access requests, of one principal or of all.
     pub async fn requests(&self, of: Option<&Principal>) -> Result<Vec<StoredApproval>, StateError> {
         let (rows, decisions) = match of {
