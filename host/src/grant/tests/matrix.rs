@@ -1,6 +1,13 @@
-//! The authorization matrix: kind of caller x grant x window x token -> outcome, every cell of it.
+//! The authorization matrix: kind of caller x grant x window x token -> outcome, every cell of it; and, in the modules of
+//! this one, what else decides: rules, times, places, the deny list, tickets and what was asked before.
 //!
-//! The golden table is beside this file; a change of any cell is a change of the product and has to be looked at.
+//! The golden tables are beside these files; a change of any cell is a change of the product and has to be looked at. What is
+//! left out of a table is shown not to matter by an assertion beside it, and `complete.rs` says what has to be in them.
+
+mod acts;
+mod asked;
+mod cases;
+mod complete;
 
 use super::*;
 use chaperone_core::approval::{Approval, Matter, WindowTerms};
@@ -60,12 +67,8 @@ async fn every_cell_of_the_matrix_is_as_written() {
                         if window_name == "ended" {
                             end(gateway, &identity).await;
                         }
-                        let outcome = match gateway.grants.permit(&identity, &target(on), at(0)).await {
-                            Ok(permit) if permit.ends_at() == permit.window().closes() => "window".to_owned(),
-                            Ok(_) => "token".to_owned(),
-                            Err(refusal) => refusal.code.to_string(),
-                        };
-                        write!(table, " | {outcome}").unwrap();
+                        let permit = gateway.grants.permit(&identity, &target(on), at(0)).await;
+                        write!(table, " | {}", outcome(permit)).unwrap();
                     }
                     table.push('\n');
                 }
@@ -73,6 +76,16 @@ async fn every_cell_of_the_matrix_is_as_written() {
         }
         assert_eq!(table.lines().count(), 1 + GRANTS.len() * WINDOWS.len() * TOKENS.len());
         insta::assert_snapshot!("matrix", table);
+    }
+}
+
+/// What ends the permit, or why there is none.
+fn outcome(permit: Result<Permit, Refusal>) -> String {
+    match permit {
+        Ok(permit) if permit.ends_at() == permit.window().closes() => "window".to_owned(),
+        Ok(permit) if permit.ends_at() == permit.identity().facts().expires_at => "token".to_owned(),
+        Ok(_) => "hours".to_owned(),
+        Err(refusal) => refusal.code.to_string(),
     }
 }
 
