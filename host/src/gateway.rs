@@ -158,8 +158,11 @@ impl Gateway {
         let metrics = Arc::clone(&self.metrics);
         self.seals.spawn_blocking_on(
             move || match recording.seal(&end) {
-                Ok(_) => {
+                Ok(sealed) => {
                     metrics.sealed.count();
+                    if let Some(why) = sealed.unpacked {
+                        tracing::warn!(session = %id, why, "a recording was sealed without being packed");
+                    }
                     tracing::info!(session = %id, reason, "sealed");
                 }
                 // What was forwarded was written before; the next start recovers the file as interrupted.

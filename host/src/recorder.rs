@@ -5,8 +5,8 @@
 //! session's own thread writes its file, so there is no queue to fill and nothing to lose when the process dies.
 //!
 //! - `format`: the bytes, as `host/docs/recording.md` specifies them; `kind`: what events say; `facts`: what is written as JSON;
-//!   `footer`: the last block, signed
-//! - `writer`: [`Recording`]; `caps`: how much bulk data is kept; `store`: files, names, locks;
+//!   `footer`: the last block, signed; `payload`: compression
+//! - `writer`: [`Recording`]; `pack`: what becomes of it at its end; `caps`: how much bulk data is kept; `store`: files, names, locks;
 //!   `window`: a file's end in memory
 //! - `reader`: [`Reader`], [`Event`]; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay
@@ -23,6 +23,8 @@ mod format;
 pub mod fuzzing;
 mod kind;
 mod library;
+mod pack;
+mod payload;
 mod reader;
 mod recover;
 pub mod replay;

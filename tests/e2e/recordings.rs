@@ -58,7 +58,7 @@ async fn a_recording_says_who_did_what_and_what_was_decided() {
     assert_eq!(shape(&wire.query("select 1/0").await.unwrap()), "E:22012 ZI");
     wire.send(Out::new().message(b'X', b"")).await.unwrap();
     assert!(wire.next().await.unwrap().is_none());
-    let sealed = |one: &Recorded| !one.end().is_empty();
+    let sealed = |one: &Recorded| one.path.extension().is_some_and(|extension| extension == "chrec");
     stage
         .until("a sealed recording", |stage| Ok(stage.recorded()?.first().is_some_and(sealed)))
         .await

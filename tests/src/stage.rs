@@ -459,7 +459,7 @@ pub fn object_id(number: u8) -> String {
     format!("7e570000-0000-4000-8000-0000000001{number:02x}")
 }
 
-/// Every file below a folder: its path and its bytes.
+/// Every file below a folder: its path and its bytes; of recordings, which are compressed, what is in their events, too.
 pub fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -467,7 +467,11 @@ pub fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         if path.is_dir() {
             found.extend(files(&path)?);
         } else {
-            found.push((path.display().to_string(), std::fs::read(&path)?));
+            let mut bytes = std::fs::read(&path)?;
+            let events = Reader::new(&bytes[..]).events().map_while(Result::ok);
+            let bodies: Vec<Vec<u8>> = events.map(|event| event.body).collect();
+            bytes.extend(bodies.concat());
+            found.push((path.display().to_string(), bytes));
         }
     }
     Ok(found)

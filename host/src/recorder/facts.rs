@@ -145,6 +145,12 @@ pub struct Footer {
     /// Bytes of bulk data that the caps left out; unknown (absent) after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_bytes: Option<u64>,
+    /// The hash, in hexadecimal, of the last block that was written while the session lived. Absent unless it was packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed_from: Option<String>,
+    /// Why it was not packed when it was sealed. Absent where it was, and in recordings of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked: Option<String>,
 }
 
 impl Footer {
@@ -202,6 +208,8 @@ impl Totals {
             last_at_us: self.last_at_us,
             last_hash: self.last_hash.to_string(),
             dropped_bytes: None,
+            packed_from: None,
+            unpacked: None,
         }
     }
 }

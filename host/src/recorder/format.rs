@@ -23,6 +23,8 @@ const HASHED_HEADER_BYTES: usize = 64;
 pub(super) const FRAME_BYTES: usize = 24;
 /// Bytes at the end of a footer's payload: the footer block's length and [`TAIL_MAGIC`].
 pub(super) const TAIL_BYTES: usize = 8;
+/// Flag of an event block: its frames are compressed.
+pub(super) const COMPRESSED: u16 = 1;
 /// Flag of a footer: a signature and the key's id stand in front of the tail.
 pub(super) const SIGNED: u16 = 1 << 2;
 /// The longest payload a reader accepts, in bytes: what it may have to hold in memory at once.
@@ -86,7 +88,7 @@ impl BlockKind {
     /// The flags that this version knows on a block of this kind.
     pub(super) fn flags(self) -> u16 {
         match self {
-            BlockKind::Events => 0,
+            BlockKind::Events => COMPRESSED,
             BlockKind::Footer => SIGNED,
         }
     }
@@ -128,7 +130,7 @@ pub(super) struct Header {
 
 impl Header {
     /// The header of a block without flags, with its hash.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     pub(super) fn seal(kind: BlockKind, sequence: u64, frames: u32, previous: Hash, payload: &[u8]) -> Self {
         Header::seal_as((kind, 0), sequence, frames, previous, payload)
     }

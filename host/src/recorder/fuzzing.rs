@@ -2,7 +2,7 @@
 
 use super::facts::Footer;
 use super::footer::Signed;
-use super::format::{BlockKind, Hash, Header, SIGNED};
+use super::format::{BlockKind, COMPRESSED, Hash, Header, SIGNED};
 use super::reader::ReadError;
 use super::sign::PublicKeys;
 use super::verify::Scan;
@@ -25,12 +25,19 @@ pub fn is_forged(bytes: &[u8]) -> bool {
     known && whole && scan.footer.is_some_and(|footer| matches!(footer.signed(&keys), Signed::By(_)))
 }
 
+/// A payload as it is compressed.
+pub fn compress(payload: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(payload, 1).unwrap_or_default()
+}
+
 /// Blocks of events around payloads that nobody has looked at, each with its right place in the chain and its right hash:
 /// what a fuzzer would never find. The last may be a footer, and
 /// what it ends with a signature.
-pub fn chain(payloads: &[(u32, &[u8])], footer: Option<(bool, &[u8])>) -> Vec<u8> {
+pub fn chain(payloads: &[(u32, bool, Vec<u8>)], footer: Option<(bool, &[u8])>) -> Vec<u8> {
     let (mut out, mut previous, mut sequence) = (Vec::new(), Hash::NONE, 0);
-    let events = payloads.iter().map(|(frames, payload)| (BlockKind::Events, 0, *frames, *payload));
+    let events = payloads.iter().map(|(frames, compressed, payload)| {
+        (BlockKind::Events, if *compressed { COMPRESSED } else { 0 }, *frames, payload.as_slice())
+    });
     let footer =
         footer.map(|(signed, payload)| (BlockKind::Footer, if signed { SIGNED } else { 0 }, 0, payload));
     for (kind, flags, frames, payload) in events.chain(footer) {

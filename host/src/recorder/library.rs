@@ -126,9 +126,8 @@ impl Library {
     pub fn paths(&self, limit: usize) -> Result<Vec<PathBuf>, RecorderError> {
         let mut paths = Vec::new();
         for day in self.days()? {
-            let mut of_day = files_of(&day)?;
-            of_day.sort_unstable_by_key(|path| std::cmp::Reverse(session_of(path)));
-            paths.extend(of_day);
+            let of_day = files_of(&day)?;
+            paths.extend(in_order(of_day));
             if paths.len() >= limit {
                 break;
             }
@@ -143,9 +142,7 @@ impl Library {
     /// When the folder cannot be read.
     pub fn all(&self) -> Result<Vec<PathBuf>, RecorderError> {
         let mut paths = self.paths(usize::MAX)?;
-        let mut here = files_of(&self.directory)?;
-        here.sort_unstable_by_key(|path| std::cmp::Reverse(session_of(path)));
-        paths.extend(here);
+        paths.extend(in_order(files_of(&self.directory)?));
         Ok(paths)
     }
 
@@ -163,6 +160,13 @@ fn is_day(path: &Path) -> bool {
     name.is_some_and(|name| name.parse::<jiff::civil::Date>().is_ok_and(|day| day.to_string() == name))
 }
 
+/// By id, backwards. While one is packed there are two files of it for a moment: the sealed one is all of it.
+fn in_order(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
+    files.sort_unstable_by_key(|path| (std::cmp::Reverse(session_of(path)), is_open_name(path)));
+    files.dedup_by_key(|path| session_of(path));
+    files
+}
+
 /// The recordings in a day's folder, sealed and open, in no order.
 pub(super) fn files_of(day: &Path) -> Result<Vec<PathBuf>, RecorderError> {
     let mut files = entries(day)?;
@@ -170,7 +174,7 @@ pub(super) fn files_of(day: &Path) -> Result<Vec<PathBuf>, RecorderError> {
     Ok(files)
 }
 
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, RecorderError> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, RecorderError> {
     let failed = |source: std::io::Error| RecorderError::Directory {
         path: directory.to_owned(),
         cause: Arc::new(source),

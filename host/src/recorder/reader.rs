@@ -1,13 +1,14 @@
 //! Reads a recording from the front, block by block, and believes nothing.
 //!
-//! Memory is bounded by [`MAX_PAYLOAD_BYTES`] whatever a length field says, and no bytes make it panic. A block is
+//! Memory is bounded by twice [`MAX_PAYLOAD_BYTES`] whatever a length field says, and no bytes make it panic. A block is
 //! handed out only after its place in the chain and its hash were checked, so whoever iterates events reads verified
 //! ones up to the first flaw, which comes out as an error with its place.
 
 use super::format::{
-    BadFrame, BlockKind, Encoding, EventKind, Frame, Frames, HEADER_BYTES, Hash, Header, MAGIC,
+    BadFrame, BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, Frames, HEADER_BYTES, Hash, Header, MAGIC,
     MAX_PAYLOAD_BYTES, Part, RESERVED_BYTES, VERSION,
 };
+use super::payload::Opener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -120,6 +121,9 @@ pub(super) struct Block<'a> {
     pub(super) flags: u16,
     pub(super) frames: u32,
     pub(super) hash: Hash,
+    /// Bytes of the payload as it is stored.
+    pub(super) stored: usize,
+    /// The payload as it is meant: decompressed.
     pub(super) payload: &'a [u8],
 }
 
@@ -140,6 +144,7 @@ pub struct Reader<R> {
     position: u64,
     previous: Hash,
     payload: Vec<u8>,
+    opener: Opener,
 }
 
 impl<R: Read> Reader<R> {
@@ -152,12 +157,13 @@ impl<R: Read> Reader<R> {
             position: 0,
             previous: Hash::NONE,
             payload: Vec::new(),
+            opener: Opener::default(),
         }
     }
 
     /// The events, one after the other, and an error where the recording stops being whole.
     pub fn events(self) -> Events<R> {
-        Events { reader: self, pending: Vec::new().into_iter() }
+        Events { reader: self, read: 0, flags: None }
     }
 
     /// Where the next block begins, in bytes.
@@ -194,6 +200,9 @@ impl<R: Read> Reader<R> {
             return Err(self.damage(Flaw::Hash));
         }
         let kind = self.understood(&header)?;
+        if let Err(flaw) = self.opener.open(header.flags, &self.payload) {
+            return Err(self.damage(flaw));
+        }
         self.sequence += 1;
         self.position += HEADER_BYTES as u64 + got;
         self.previous = header.hash;
@@ -202,7 +211,8 @@ impl<R: Read> Reader<R> {
             BlockKind::Footer => Phase::AfterFooter,
         };
         let Header { flags, frames, hash, .. } = header;
-        Ok(Some(Block { kind, flags, frames, hash, payload: &self.payload }))
+        let (stored, payload) = (self.payload.len(), self.opener.opened(flags, &self.payload));
+        Ok(Some(Block { kind, flags, frames, hash, stored, payload }))
     }
 
     /// Reads up to `limit` bytes into the buffer; fewer only at the end of the file. Grows as bytes arrive, never by
@@ -336,28 +346,34 @@ pub fn to_json(event: &Event) -> Value {
 #[derive(Debug)]
 pub struct Events<R> {
     reader: Reader<R>,
-    /// The rest of the current block: at most [`MAX_PAYLOAD_BYTES`] of bodies.
-    pending: std::vec::IntoIter<Event>,
+    /// How much of the current block was handed out: one event after the other, so that a block that holds very many is no
+    /// list of them.
+    read: usize,
+    /// The flags of the current block; None where it has no more events.
+    flags: Option<u16>,
 }
 
 impl<R: Read> Events<R> {
-    fn next_block(&mut self) -> Result<Option<Vec<Event>>, ReadError> {
-        let Some(block) = self.reader.next_block()? else { return Ok(None) };
-        if block.kind == BlockKind::Footer {
-            return Ok(Some(Vec::new()));
-        }
-        let length = block.payload.len();
-        let mut events = Vec::new();
-        for frame in Frames::new(block.payload) {
-            match frame {
-                Ok((frame, body)) => events.push(Event::new(frame, body)),
-                Err(error) => {
-                    self.reader.phase = Phase::Stopped;
-                    return Err(frame_error(&self.reader, length, error));
-                }
+    /// The next event of the current block.
+    fn of_block(&mut self) -> Option<Result<Event, ReadError>> {
+        let stored = self.reader.payload.len();
+        let payload = self.reader.opener.opened(self.flags?, &self.reader.payload);
+        let frame = Frames::new(payload.get(self.read..).unwrap_or_default()).next();
+        match frame {
+            Some(Ok((frame, body))) => {
+                self.read = self.read.saturating_add(FRAME_BYTES + body.len());
+                Some(Ok(Event::new(frame, body)))
+            }
+            Some(Err(error)) => {
+                self.reader.phase = Phase::Stopped;
+                self.flags = None;
+                Some(Err(frame_error(&self.reader, stored, error)))
+            }
+            None => {
+                self.flags = None;
+                None
             }
         }
-        Ok(Some(events))
     }
 }
 
@@ -366,14 +382,15 @@ impl<R: Read> Iterator for Events<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(event) = self.pending.next() {
-                return Some(Ok(event));
+            if let Some(event) = self.of_block() {
+                return Some(event);
             }
-            match self.next_block() {
-                Ok(Some(events)) => self.pending = events.into_iter(),
+            self.read = 0;
+            self.flags = match self.reader.next_block() {
+                Ok(Some(block)) => (block.kind == BlockKind::Events).then_some(block.flags),
                 Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
-            }
+            };
         }
     }
 }

@@ -3,12 +3,13 @@
 //! An operation is forwarded only after its block was written whole, so a block that is not whole let nothing through
 //! and is cut off. That is all that is ever removed: a recording with any other flaw keeps every byte, gets its final
 //! name, and `verify` says from then on what is wrong with it. A recording that somebody still writes is locked and is
-//! left alone, also when the recovery is another process.
+//! left alone, also when the recovery is another process. What is sealed is packed, as at a session's own end.
 
 use super::facts::{EndReason, Ending, SessionEnd};
+use super::footer::Signed;
 use super::library::{self, Library};
 use super::reader::{Damage, ReadError};
-use super::store::{FileSink, same_file};
+use super::store::{FileSink, PACKING, same_file, sync_folder};
 use super::verify::Scan;
 use super::writer::Recording;
 use super::{RecorderConfig, RecorderError, SessionId};
@@ -17,6 +18,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
 
 /// What became of a recording that was left open.
 #[derive(Debug)]
@@ -63,6 +67,7 @@ pub(super) fn recover(
                 Err(error) => recovered.push(Recovered { session, path, outcome: Outcome::Failed(error) }),
             }
         }
+        sweep(&day)?;
     }
     Ok(recovered)
 }
@@ -76,12 +81,16 @@ fn recover_one(
     let failed =
         |source: std::io::Error| RecorderError::Read { path: path.to_owned(), cause: Arc::new(source) };
     let Some(file) = lock(path).map_err(failed)? else { return Ok(None) };
+    let sealed = library::final_name(path);
+    if sealed.exists() {
+        return packed_before(path, &sealed, &file, config).map(Some);
+    }
     let mut scan = Scan::new();
-    let stopped = scan.run(BufReader::with_capacity(256 * 1024, &file), &mut |_| {});
+    let stopped = scan.run(BufReader::with_capacity(READ_BYTES, &file), &mut |_| {});
     let length = file.metadata().map_err(failed)?.len();
     let whole = scan.totals.bytes;
     let copy = file.try_clone().map_err(failed)?;
-    let sink = FileSink::new(file, whole, path.to_owned(), library::final_name(path));
+    let sink = FileSink::new(file, whole, path.to_owned(), sealed);
     match stopped {
         Ok(_) => Ok(Some((sink.rename().map_err(failed)?, Outcome::WasSealed))),
         Err(ReadError::Damage(damage)) => {
@@ -99,6 +108,48 @@ fn recover_one(
         }
         Err(ReadError::Io(source)) => Err(failed(source)),
     }
+}
+
+/// A crash came between the packed recording's final name and the deletion of what it was packed from. That is deleted now, if it
+/// is what the packed one says, and that one is whole and signed by this gateway; else both are kept (fails closed).
+fn packed_before(
+    open: &Path,
+    sealed: &Path,
+    file: &File,
+    config: &RecorderConfig,
+) -> Result<(PathBuf, Outcome), RecorderError> {
+    let failed =
+        |source: std::io::Error| RecorderError::Read { path: open.to_owned(), cause: Arc::new(source) };
+    let (mut journal, mut packed) = (Scan::new(), Scan::new());
+    // It ends without a footer; how much of it is whole is what counts.
+    let _ = journal.run(BufReader::with_capacity(READ_BYTES, file), &mut |_| {});
+    let source = File::open(sealed).map_err(failed)?;
+    let footer = packed.run(BufReader::with_capacity(READ_BYTES, source), &mut |_| {});
+    let keys = config.signer.public().into();
+    let signed = packed.footer.as_ref().is_some_and(|footer| matches!(footer.signed(&keys), Signed::By(_)));
+    let same = footer.is_ok_and(|footer| footer.packed_from == Some(journal.totals.last_hash.to_string()));
+    if !(signed && same) {
+        return Err(RecorderError::Exists { path: sealed.to_owned() });
+    }
+    sync_folder(sealed).and_then(|()| std::fs::remove_file(open)).map_err(failed)?;
+    Ok((sealed.to_owned(), Outcome::WasSealed))
+}
+
+/// Removes what is left of packing where nothing is left to be packed.
+fn sweep(day: &Path) -> Result<(), RecorderError> {
+    for path in library::entries(day)? {
+        let Some(session) =
+            path.file_name().and_then(|name| name.to_str()?.strip_suffix(PACKING)?.parse().ok())
+        else {
+            continue;
+        };
+        let session: SessionId = session;
+        if !path.with_file_name(format!("{session}{}", library::OPEN_EXTENSION)).exists() {
+            // Gone already, or never to be had: nobody reads it, and the next recovery tries again.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    Ok(())
 }
 
 fn seal(

@@ -2,16 +2,19 @@
 //!
 //! One file a session, made new (never opened if it exists), readable by the gateway's user alone, locked while it is
 //! written. The name says whether it is sealed, so that a sealed recording whose end was cut off is never mistaken for
-//! one that a crash left, and a crash's leftovers are found without opening everything.
+//! one that a crash left, and a crash's leftovers are found without opening everything. A session's end makes a new file of it,
+//! and the old one is deleted when the new one has its name and was read back.
 
 use super::RecorderError;
 use super::SessionId;
 use super::library::{EXTENSION, OPEN_EXTENSION};
+use super::pack::{self, Packed, Packing};
+use super::verify::Scan;
 use super::window::{self, Window};
 use super::writer::Sink;
 use chaperone_core::Timestamp;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +27,10 @@ const FILE_MODE: u32 = 0o600;
 const SEALED_MODE: u32 = 0o400;
 /// Write permission of anyone but the owner.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// The ending of the name of a recording that is being packed.
+pub(super) const PACKING: &str = ".chrec.packing";
+/// Bytes read at once.
+const READ_BYTES: usize = 64 * 1024;
 /// Blocks of a recording that are written before a window is opened: a short session spares itself the calls for it, and an
 /// idle one the memory.
 const WRITTEN_FIRST: u32 = 16;
@@ -46,6 +53,11 @@ pub(super) fn prepare(directory: &Path) -> Result<(), RecorderError> {
 
 fn make(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
+}
+
+/// Where a recording is packed. It is no name of a recording, so nobody reads it.
+pub(super) fn packing_name(sealed: &Path) -> PathBuf {
+    sealed.with_extension(PACKING.trim_start_matches('.'))
 }
 
 /// Makes the file of a new recording.
@@ -87,6 +99,15 @@ pub(super) fn same_file(file: &File, path: &Path) -> bool {
     }
 }
 
+fn taken() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "a sealed recording of this session exists")
+}
+
+/// Waits until the names in a file's folder are on the medium.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
 /// The file of an open recording. The lock lives as long as it.
 #[derive(Debug)]
 pub(super) struct FileSink {
@@ -125,10 +146,7 @@ impl FileSink {
     /// Gives the file its final name, unless that name is taken.
     pub(super) fn rename(&self) -> io::Result<PathBuf> {
         if self.sealed.exists() {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "a sealed recording of this session exists",
-            ));
+            return Err(taken());
         }
         self.file.set_permissions(Permissions::from_mode(SEALED_MODE))?;
         fs::rename(&self.open, &self.sealed)?;
@@ -159,6 +177,34 @@ impl FileSink {
         let opened = Window::open(&self.file, position).ok();
         self.windows = opened.is_some();
         opened
+    }
+
+    /// Writes the packed recording beside this one, and reads it back: what it was packed from is deleted next.
+    fn packed(&self, to: &Path, wanted: &Packing<'_>) -> io::Result<Packed> {
+        let mut workbench = pack::workbench();
+        let created = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(to);
+        let mut file = match created {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Left by a crash: whoever holds this one's lock is the only one who packs it.
+                fs::remove_file(to)?;
+                OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(to)?
+            }
+            created => created?,
+        };
+        let mut journal = &self.file;
+        journal.seek(SeekFrom::Start(0))?;
+        let journal = BufReader::with_capacity(READ_BYTES, journal.take(self.length));
+        let totals = pack::pack(journal, &mut file, wanted, &mut workbench)?;
+        file.set_permissions(Permissions::from_mode(SEALED_MODE))?;
+        file.sync_all()?;
+        let mut scan = Scan::new();
+        scan.run(BufReader::with_capacity(READ_BYTES, File::open(to)?), &mut |_| {})
+            .map_err(io::Error::other)?;
+        if scan.totals != totals {
+            return Err(io::Error::other("what was packed does not read back"));
+        }
+        let path = self.sealed.clone();
+        Ok(Packed { path, blocks: totals.blocks, bytes: totals.bytes, last_hash: totals.last_hash })
     }
 
     /// Gives back the room behind the last block.
@@ -202,7 +248,25 @@ impl Sink for FileSink {
         self.file.sync_all()
     }
 
+    fn pack(&mut self, wanted: &Packing<'_>) -> io::Result<Packed> {
+        self.release()?;
+        let to = packing_name(&self.sealed);
+        let packed = match self.sealed.exists() {
+            true => Err(taken()),
+            false => {
+                self.packed(&to, wanted).and_then(|packed| fs::rename(&to, &self.sealed).map(|()| packed))
+            }
+        };
+        let packed = packed.inspect_err(|_| drop(fs::remove_file(&to)))?;
+        // From here on it is sealed. What it was packed from goes only when the new name is on the medium; where that cannot
+        // be made sure, or this ends in between, the next recovery finds both and sees to it.
+        let _ = sync_folder(&self.sealed).and_then(|()| fs::remove_file(&self.open));
+        Ok(packed)
+    }
+
     fn publish(&mut self) -> io::Result<PathBuf> {
-        self.rename()
+        let path = self.rename()?;
+        sync_folder(&path)?;
+        Ok(path)
     }
 }

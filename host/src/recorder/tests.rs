@@ -6,12 +6,14 @@ mod crash;
 mod damage;
 mod folder;
 mod forged;
+mod packing;
 mod sign;
 mod window;
 mod writing;
 
 use super::facts::{EndReason, PluginStamp, SessionEnd, SessionHead};
 use super::format::EventKind;
+use super::reader::{Event, Reader};
 use super::sign::Signer;
 use super::writer::{Recording, Sink};
 use super::{Caps, Recorder, RecorderConfig, RecorderError, SessionId};
@@ -230,6 +232,11 @@ fn small_by(value: &str, signer: Signer) -> Vec<u8> {
     recording.raw(EventKind::Rows, 3, &[b"D\0\0\0\x0b\0\x01\0\0\0\x011"]);
     recording.seal(&end()).unwrap();
     memory.bytes()
+}
+
+/// The events up to where it stops being whole.
+fn events(bytes: &[u8]) -> Vec<Event> {
+    Reader::new(bytes).events().map_while(Result::ok).collect()
 }
 
 /// Where the blocks of a recording begin, and where the file ends.

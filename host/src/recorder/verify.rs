@@ -51,6 +51,8 @@ pub struct Report {
     pub last_hash: Hash,
     /// By whom it is signed. None unless it is intact.
     pub signed: Option<Signed>,
+    /// Why it was not packed when it was sealed, if it was not: it is as good, only longer.
+    pub unpacked: Option<String>,
 }
 
 /// Checks a recording without any key: whether it is whole, and not who wrote it.
@@ -117,6 +119,7 @@ pub fn verify_by(
         bytes: scan.totals.bytes,
         last_hash: scan.totals.last_hash,
         signed,
+        unpacked: scan.footer.and_then(|parsed| parsed.footer.unpacked),
     })
 }
 
@@ -149,7 +152,7 @@ impl Scan {
     ) -> Result<Footer, ReadError> {
         let mut reader = Reader::new(source);
         while let Some(block) = reader.next_block()? {
-            let (hash, length) = (block.hash, block.payload.len());
+            let (hash, length) = (block.hash, block.stored);
             let judged = match block.kind {
                 BlockKind::Events => self.events(block.payload, block.frames),
                 BlockKind::Footer => self.footer(block.payload, block.flags),
@@ -209,6 +212,8 @@ impl Scan {
         let mut expected = self.totals.footer(opening.head.session, footer.ending, end.clone());
         // Known to the writer alone.
         expected.dropped_bytes = footer.dropped_bytes;
+        expected.packed_from.clone_from(&footer.packed_from);
+        expected.unpacked.clone_from(&footer.unpacked);
         let tail = tail_length(payload);
         let differs = if footer.session != expected.session {
             "session"

@@ -4,16 +4,22 @@
 //! the operating system's hands and survives the end of this process. Appending cannot fail; whatever goes wrong is
 //! kept and comes out of `commit`, every time, so that no operation is forwarded after it (fails closed).
 //!
+//! - `seal`: the end of it
+//!
 //! What may go wrong: a write that fails half-way leaves a torn last block. Nothing is tried on it here: the recording
 //! stays unsealed and the recovery cuts the torn block off, which was never complete and so never let anything through.
 
+mod seal;
+
+pub use seal::Sealed;
+
 use super::caps::{Admission, Allowance, Reached};
-use super::facts::{Ending, Opening, SessionEnd, SessionHead, Totals};
-use super::footer;
+use super::facts::{Opening, SessionHead, Totals};
 use super::format::{
-    BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, HEADER_BYTES, Hash, Header, MAX_FRAGMENT_BYTES,
-    MAX_JSON_BYTES, Part, SIGNED,
+    BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, HEADER_BYTES, Header, MAX_FRAGMENT_BYTES,
+    MAX_JSON_BYTES, Part,
 };
+use super::pack::{Packed, Packing};
 use super::sign::Signer;
 use super::{RecorderConfig, RecorderError, SessionId};
 use chaperone_core::Timestamp;
@@ -41,6 +47,14 @@ pub(super) trait Sink: Send {
     fn make_room(&mut self) {}
     /// Waits until everything written is on the medium.
     fn sync(&mut self) -> io::Result<()>;
+    /// Packs all blocks, which end with the end event, into a file of its own with a signed footer, under the final name and on
+    /// the medium; what was written before is gone then.
+    ///
+    /// # Errors
+    /// Any: then nothing has changed, and the blocks can be sealed where they are.
+    fn pack(&mut self, _: &Packing<'_>) -> io::Result<Packed> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Gives the sealed recording its final name and returns it.
     fn publish(&mut self) -> io::Result<PathBuf>;
 }
@@ -72,23 +86,6 @@ pub struct Recording {
     recording_bytes: u64,
     signer: Signer,
     failure: Option<Failure>,
-}
-
-/// A sealed recording.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
-    /// The session.
-    pub session: SessionId,
-    /// Where it is.
-    pub path: PathBuf,
-    /// Blocks, with the footer.
-    pub blocks: u64,
-    /// Events.
-    pub events: u64,
-    /// The file's length in bytes.
-    pub bytes: u64,
-    /// The footer block's hash: it stands for the whole recording.
-    pub last_hash: Hash,
 }
 
 impl Recording {
@@ -196,58 +193,6 @@ impl Recording {
         if self.failure.is_none() {
             self.sink.make_room();
         }
-    }
-
-    /// Writes the end and the footer, waits for the medium, and gives the recording its final name.
-    ///
-    /// This waits for the disk: not for a thread that other sessions run on.
-    ///
-    /// # Errors
-    /// When the recording could not be written, now or before. It then stays for the recovery.
-    pub fn seal(mut self, end: &SessionEnd) -> Result<Sealed, RecorderError> {
-        let dropped = Some(self.allowance.dropped_bytes);
-        self.tick();
-        let at_us = self.at_us;
-        self.finish(Some(at_us), end, Ending::Sealed, dropped)
-    }
-
-    /// Seals. `end_at_us` is the time of the end event, None when there is one already.
-    pub(super) fn finish(
-        mut self,
-        end_at_us: Option<u64>,
-        end: &SessionEnd,
-        ending: Ending,
-        dropped_bytes: Option<u64>,
-    ) -> Result<Sealed, RecorderError> {
-        if let Some(Failure::LeftOut(error)) = &self.failure {
-            // The chain is whole and can be sealed; the reader has to know that it is not complete.
-            let left_out = json!({ "what": "events were left out", "why": error.to_string() });
-            self.failure = None;
-            self.recording_bytes = u64::MAX;
-            self.json(EventKind::Warning, 0, &left_out);
-        }
-        // An end always fits: it is small, and a recording without one cannot be told from one that was cut.
-        self.recording_bytes = u64::MAX;
-        if let Some(at_us) = end_at_us {
-            self.json_at(at_us, EventKind::End, 0, end);
-        }
-        self.commit()?;
-        let mut footer = self.totals.footer(self.session, ending, end.clone());
-        footer.dropped_bytes = dropped_bytes;
-        let last_hash = self.write_footer(&footer)?;
-        let published = self.sink.sync().and_then(|()| self.sink.publish());
-        let path = published.map_err(|error| self.write_error(&Arc::new(error)))?;
-        let (blocks, bytes) = (self.totals.blocks, self.totals.bytes);
-        Ok(Sealed { session: self.session, path, blocks, events: footer.events, bytes, last_hash })
-    }
-
-    fn write_footer(&mut self, footer: &super::facts::Footer) -> Result<Hash, RecorderError> {
-        serde_json::to_writer(&mut self.buffer, footer).map_err(|error| self.encoding_error(&error))?;
-        footer::finish(&mut self.buffer, HEADER_BYTES, &self.signer)
-            .map_err(|error| RecorderError::Unsigned { session: self.session, why: error.to_string() })?;
-        self.write_block(BlockKind::Footer, SIGNED);
-        self.check()?;
-        Ok(self.totals.last_hash)
     }
 
     fn json_at(&mut self, at_us: u64, kind: EventKind, operation: u64, body: &impl Serialize) {

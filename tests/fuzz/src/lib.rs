@@ -48,7 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rows", run: rows::rows, memory: |input| 64 * input + (1 << 20) },
     Target { name: "copy", run: copy::copy, memory: |input| 256 * input + (1 << 20) },
     Target { name: "plugin_answers", run: answers::answers, memory: |_| 256 << 20 },
-    Target { name: "recording", run: recording::recording, memory: |input| 128 * input + (1 << 20) },
+    Target { name: "recording", run: recording::recording, memory: |input| 128 * input + (48 << 20) },
     Target { name: "replay", run: replay::replay, memory: |input| 512 * input + (4 << 20) },
     Target { name: "token", run: token::token, memory: |input| 256 * input + (1 << 18) },
     Target { name: "keys", run: token::keys, memory: |input| 256 * input + (1 << 18) },

@@ -1,7 +1,7 @@
 //! Recordings: a file that anybody may have written or changed.
 
 use crate::{Became, byte, short, take};
-use chaperone::fuzzing::recording::{chain, is_forged, scan};
+use chaperone::fuzzing::recording::{chain, compress, is_forged, scan};
 use chaperone::recorder::{Flaw, ReadError, Reader};
 
 /// The first byte: an even one, and the rest is a file. Else payloads, for which the chain is made right, so that what
@@ -13,8 +13,15 @@ pub(crate) fn recording(mut input: &[u8]) -> Became {
     }
     let mut payloads = Vec::new();
     for _ in 0..byte(input) & 7 {
-        let (frames, length) = (u32::from(byte(input)), short(input));
-        payloads.push((frames, take(input, length)));
+        let (how, length) = (byte(input), short(input));
+        let payload = take(input, length);
+        // Compressed, said to be compressed, or as it is.
+        let (compressed, payload) = match how >> 6 {
+            2 => (true, compress(payload)),
+            3 => (true, payload.to_vec()),
+            _ => (false, payload.to_vec()),
+        };
+        payloads.push((u32::from(how & 63), compressed, payload));
     }
     let ending = byte(input);
     let footer = (ending & 1 == 1).then_some((ending & 2 == 2, *input));
@@ -30,13 +37,15 @@ fn file(bytes: &[u8]) -> Became {
         }
     }
     let (mut events, mut held) = (0_u64, 0);
+    // A block of 96 bytes and more holds at most 16 MiB when it is decompressed.
+    let most = bytes.len() + bytes.len() / 96 * (16 << 20);
     let mut stopped = None;
     for event in Reader::new(bytes).events() {
         match event {
             Ok(event) => {
                 events += 1;
                 held += event.body.len();
-                assert!(held <= bytes.len(), "more was read than is there");
+                assert!(held <= most, "more was read than can be there");
             }
             Err(error) => {
                 assert!(stopped.is_none(), "it goes on after an error");

@@ -200,6 +200,12 @@ fn sentences(path: &Path, report: &Report, trust: &Trust) -> String {
         format!("{} blocks, {} events, {} bytes", report.blocks, report.events, report.bytes),
     ));
     lines.push(("last hash", report.last_hash.to_string()));
+    if let Some(why) = &report.unpacked {
+        lines.push((
+            "note",
+            format!("it was sealed where it was written, since it could not be packed: {why}"),
+        ));
+    }
     if let Some(Signed::By(key)) = report.signed {
         lines.push(("signed", format!("by {key}; trusted is {trust}")));
     }
@@ -220,6 +226,7 @@ fn to_json(path: &Path, report: &Report) -> Value {
         "path": path,
         "status": word(&report.status),
         "signature": report.signed.map(signature),
+        "unpacked": report.unpacked,
         "key_id": report.signed.and_then(key),
         "blocks": report.blocks,
         "events": report.events,

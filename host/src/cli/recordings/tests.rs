@@ -157,7 +157,7 @@ fn real_time_keeps_pauses_and_haste_shortens_them() {
 #[test]
 fn a_damaged_recording_is_shown_up_to_the_damage() {
     let folder = Folder::new();
-    folder.write(1, session::story);
+    folder.write_unpacked(1, session::story);
     let at = session::damage(&folder.path(1), b"delete from orders");
     let mut paper = Paper::default();
     let failure = replay::run(folder.0.path(), id(1), FAST, Audience::People, &mut paper).unwrap_err();

@@ -269,6 +269,19 @@ fn the_reader_in_the_documentation_reads() {
     for bad in [&changed[..], &bytes[..borders(&bytes)[3]], &bytes[..bytes.len() - 1]] {
         assert!(!run(bad).unwrap().status.success());
     }
+    // Packed, where there is the program `zstd`.
+    let journal = super::packing::journal();
+    let mut packed = Vec::new();
+    super::packing::packed(&journal, &mut packed).unwrap();
+    let output = run(&packed).unwrap();
+    if Command::new("zstd").arg("--version").stdout(Stdio::null()).status().is_ok() {
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(printed.lines().count(), events(&journal).len() + 1);
+        assert!(printed.lines().last().unwrap().starts_with("sealed, 2 blocks, 602 events, "), "{printed}");
+    } else {
+        eprintln!("packed recordings are not read: there is no zstd here");
+    }
     // With a public key, where Python can check a signature.
     let ours = crate::recorder::sign::publish(folder.path(), signer().public()).unwrap();
     let signed = read(&bytes, &[&ours]).unwrap();

@@ -43,6 +43,14 @@ impl Folder {
         recording
     }
 
+    /// The same, in the blocks in which it was written: a folder stands where it would be packed.
+    pub(super) fn write_unpacked(&self, number: u128, events: impl FnOnce(&mut Recording)) {
+        let obstacle = self.path(number).with_extension("chrec.packing");
+        std::fs::create_dir_all(obstacle.join("x")).unwrap();
+        self.write(number, events);
+        std::fs::remove_dir_all(obstacle).unwrap();
+    }
+
     /// Writes a recording and seals it.
     pub(super) fn write(&self, number: u128, events: impl FnOnce(&mut Recording)) {
         let end =
