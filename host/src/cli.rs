@@ -244,9 +244,8 @@ pub fn run(cli: Cli) -> ExitCode {
 async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let connect = || login::connect(&cli.gateway, &variable);
-    let folder = |place: Place| match place.recordings {
-        Some(folder) => Ok(folder),
-        None => check::recordings_folder(&cli.config, audience),
+    let library = |place: Place, directory: Option<PathBuf>| {
+        recordings::library(&place, directory, &cli.config, audience)
     };
     match cli.command {
         Command::Serve => wiring::serve(check::load(&cli.config, audience)?).await.map(|()| Exit::Done),
@@ -285,10 +284,10 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Lift { id } => denials::lift(&connect().await?, &id, audience).await,
         Command::Sessions { live: true, .. } => remote::sessions(&connect().await?, audience).await,
         Command::Sessions { limit, place, .. } => {
-            recordings::sessions(&folder(place)?, limit.into(), audience)
+            recordings::sessions(library(place, None)?, limit.into(), audience)
         }
         Command::Replay { session, speed, place } => {
-            recordings::replay(&folder(place)?, session, Pace { speed }, audience)
+            recordings::replay(library(place, None)?, session, Pace { speed }, audience)
         }
         Command::RecordingKey { new: Some(file) } => recording_key::make(&file, audience),
         Command::RecordingKey { new: None } => recording_key::show(&cli.config, audience),
@@ -298,12 +297,12 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
                 given => Trust::given(given)?,
             };
             let (directory, what) = match what {
-                None => (folder(place)?, What::All),
-                Some(Given::Session(session)) => (folder(place)?, What::One(session)),
-                Some(Given::Path(path)) if path.is_dir() => (path, What::All),
-                Some(Given::Path(path)) => (PathBuf::new(), What::File(path)),
+                None => (None, What::All),
+                Some(Given::Session(session)) => (None, What::One(session)),
+                Some(Given::Path(path)) if path.is_dir() => (Some(path), What::All),
+                Some(Given::Path(path)) => (Some(PathBuf::new()), What::File(path)),
             };
-            recordings::verify(&directory, &what, &trust, audience)
+            recordings::verify(library(place, directory)?, &what, &trust, audience)
         }
     }
 }

@@ -5,10 +5,10 @@
 //! session's own thread writes its file, so there is no queue to fill and nothing to lose when the process dies.
 //!
 //! - `format`: the bytes, as `host/docs/recording.md` specifies them; `kind`: what events say; `facts`: what is written as JSON;
-//!   `footer`: the last block, signed; `payload`: compression
+//!   `footer`: the last block, signed; `payload`: compression; `cipher`: encryption
 //! - `writer`: [`Recording`]; `pack`: what becomes of it at its end; `caps`: how much bulk data is kept; `store`: files, names, locks;
 //!   `window`: a file's end in memory
-//! - `reader`: [`Reader`], [`Event`]; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
+//! - `reader`: [`Reader`], [`Event`]; `flaw`: what it may find; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay
 //! - `sign`: keys and signatures
 //!
@@ -16,7 +16,9 @@
 //! written yet, since blocks are not waited for until the recording is sealed.
 
 mod caps;
+mod cipher;
 mod facts;
+mod flaw;
 mod footer;
 mod format;
 #[cfg(feature = "fuzzing")]
@@ -39,6 +41,7 @@ mod tests;
 
 pub use caps::Caps;
 pub use chaperone_core::name::SessionId;
+pub use cipher::{Encryption, EncryptionKey, EncryptionKeys, NoEncryptionKey};
 pub use facts::{EndReason, Ending, Footer, Opening, PluginStamp, SessionEnd, SessionHead};
 pub use footer::Signed;
 pub use format::{Encoding, EventKind, Hash, Part};
@@ -62,6 +65,8 @@ pub struct RecorderConfig {
     pub caps: Caps,
     /// The key that they are signed by.
     pub signer: sign::Signer,
+    /// How they are encrypted.
+    pub encryption: Encryption,
 }
 
 /// Opens recordings. Cheap to clone, shared by every session's thread.
@@ -101,7 +106,7 @@ impl Recorder {
 
     /// The recordings, to read.
     pub fn library(&self) -> Library {
-        Library::new(&self.config.directory)
+        Library::with_keys(&self.config.directory, self.config.encryption.keys().clone())
     }
 
     /// The recording of a session.
@@ -200,6 +205,14 @@ pub enum RecorderError {
         path: PathBuf,
         /// Why.
         cause: Arc<io::Error>,
+    },
+    /// The key that it was encrypted with is missing.
+    #[error("the recording {} is encrypted, and takes the key {key}, which was not given", path.display())]
+    NeedsKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: sign::KeyId,
     },
     /// The head cannot be read.
     #[error("the head of the recording {} cannot be read: {why}", path.display())]

@@ -113,6 +113,50 @@ async fn a_recording_says_who_did_what_and_what_was_decided() {
     stage.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_recording_takes_its_key_to_be_read_and_none_to_be_verified() {
+    let (mut stage, file) = Stage::prepare(Setting::default()).await.unwrap();
+    let plain = "{ directory: recordings }";
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(plain));
+    std::fs::write(stage.path("disk.key"), "01".repeat(31) + "ff\n").unwrap();
+    let encrypted = "{ directory: recordings, encryption_key: \"file:disk.key\" }";
+    std::fs::write(&file, text.replace(plain, encrypted)).unwrap();
+    stage.restart().await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    assert_eq!(rows(&wire.query("select name from customers where id = 1").await.unwrap()), ["Ada Abbott"]);
+    wire.send(Out::new().message(b'X', b"")).await.unwrap();
+    let sealed = |one: &Recorded| one.path.extension().is_some_and(|extension| extension == "chrec");
+    let ended = |stage: &Stage| Ok(stage.recorded()?.first().is_some_and(sealed));
+    stage.until("a sealed recording", ended).await.unwrap();
+    stage.stop().await;
+    let recorded = stage.recorded().unwrap().remove(0);
+    assert!(recorded.of(EventKind::Rows).join("").contains("Ada Abbott"));
+    let bytes = std::fs::read(&recorded.path).unwrap();
+    for words in ["customers", "Ada", "shop", &object_id(1)] {
+        assert!(
+            !bytes.windows(words.len()).any(|window| window == words.as_bytes()),
+            "{words} is in the clear"
+        );
+    }
+    let session = recorded.path.file_stem().unwrap().to_str().unwrap();
+    let [config, folder, key, public] =
+        ["chaperone.yaml", "recordings", "disk.key", "recording-key.pub.pem"].map(|name| stage.path(name));
+    let [config, folder, key, public] = [&config, &folder, &key, &public].map(|path| path.to_str().unwrap());
+    let replay = ["replay", session, "--speed", "1000", "--recordings", folder];
+    for with in [["--config", config], ["--key-file", key]] {
+        let shown = stage.chaperone(&token, &[&replay[..], &with].concat()).unwrap().success().unwrap();
+        assert!(shown.contains("Ada Abbott"), "{shown}");
+    }
+    let refused = stage.chaperone(&token, &[&replay[..], &["--config", "none"]].concat()).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.stdout);
+    assert!(refused.stderr.contains("takes the key"), "{}", refused.stderr);
+    let verify = ["verify", folder, "--public-key", public, "--config", "none"];
+    let verified = stage.chaperone(&token, &verify).unwrap().success().unwrap();
+    assert!(verified.contains("1 of 1 recordings verify"), "{verified}");
+}
+
 /// Statements with a mark each, as text and as parameters, until the gateway is gone.
 const LOAD: &str = r#"
 import psycopg, sys, threading

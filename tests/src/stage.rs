@@ -17,7 +17,7 @@ use chaperone::config;
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls, ShopLogin};
 use chaperone::gateway::run::{self as gateway, Running};
-use chaperone::recorder::{Event, EventKind, Library, Reader};
+use chaperone::recorder::{EncryptionKey, Event, EventKind, Library, Reader, RecorderError};
 use chaperone::state::{AuditEvent, State};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
@@ -329,13 +329,18 @@ impl Stage {
     /// None when a file that was listed was renamed before it was opened.
     fn recorded_at_once(&self) -> Result<Option<Vec<Recorded>>> {
         let mut all = Vec::new();
-        for path in Library::new(self.recordings()).paths(usize::MAX)? {
-            let file = match std::fs::File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // Where a test encrypts recordings, its key is there.
+        let key = std::fs::read_to_string(self.path("disk.key")).ok();
+        let keys = key.iter().filter_map(|text| EncryptionKey::parse(text).ok()).collect();
+        let library = Library::with_keys(self.recordings(), keys);
+        for path in library.paths(usize::MAX)? {
+            let reader = match library.open(&path) {
+                Ok(reader) => reader,
+                Err(RecorderError::Read { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error.into()),
             };
-            let reader = Reader::new(std::io::BufReader::new(file));
             // A recording that is still written ends somewhere.
             let events: Vec<Event> = reader.events().map_while(Result::ok).collect();
             all.push(Recorded { path, events });

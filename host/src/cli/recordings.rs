@@ -4,10 +4,11 @@
 //! with an exit code. They need no gateway and no token, so that an auditor can run them on a copy.
 //!
 //! - `list`, `replay`, `proof`: the commands; `people`, `words`: what [`crate::story`] reads, for people; `lines`: for programs;
-//!   `trust`: whose signatures count
+//!   `trust`: whose signatures count; `keys`: what encrypted ones are read with
 
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
+mod keys;
 mod lines;
 mod list;
 mod people;
@@ -19,6 +20,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub(super) use keys::library;
 pub(super) use trust::Trust;
 
 use super::failure::{Exit, Failure};
@@ -34,6 +36,9 @@ pub struct Place {
     /// The folder of recordings [default: `recording.directory` of the configuration]
     #[arg(long, value_name = "DIR")]
     pub recordings: Option<PathBuf>,
+    /// Files with keys that recordings were encrypted with [default: those of the configuration]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub key_file: Vec<PathBuf>,
 }
 
 /// What is to be verified.
@@ -76,28 +81,28 @@ pub(crate) struct Pace {
 }
 
 /// Lists recordings, the newest first, at most `limit`.
-pub(crate) fn sessions(directory: &Path, limit: usize, audience: Audience) -> Result<Exit, Failure> {
-    list::run(directory, limit, audience, &mut Terminal)
+pub(crate) fn sessions(library: Library, limit: usize, audience: Audience) -> Result<Exit, Failure> {
+    list::run(library, limit, audience, &mut Terminal)
 }
 
 /// Shows a session as it happened.
 pub(crate) fn replay(
-    directory: &Path,
+    library: Library,
     session: SessionId,
     pace: Pace,
     audience: Audience,
 ) -> Result<Exit, Failure> {
-    replay::run(directory, session, pace, audience, &mut Terminal)
+    replay::run(library, session, pace, audience, &mut Terminal)
 }
 
 /// Verifies recordings: [`Exit::Unverified`] when any byte was changed, is missing or was cut, or none of the keys signed it.
 pub(crate) fn verify(
-    directory: &Path,
+    library: Library,
     what: &What,
     trust: &Trust,
     audience: Audience,
 ) -> Result<Exit, Failure> {
-    proof::run(directory, what, trust, audience, &mut Terminal)
+    proof::run(library, what, trust, audience, &mut Terminal)
 }
 
 /// Where a command prints and waits; tests have their own.
@@ -136,13 +141,13 @@ impl Screen for Terminal {
 }
 
 /// The file of a session's recording.
-fn find(library: &Library, directory: &Path, session: SessionId) -> Result<PathBuf, Failure> {
+fn find(library: &Library, session: SessionId) -> Result<PathBuf, Failure> {
     match library.find(session).map_err(|error| unreadable(&error))? {
         Some(path) => Ok(path),
         None => Err(Failure::new(
             Exit::Usage,
             "no-recording",
-            format!("there is no recording of {session} in {}", directory.display()),
+            format!("there is no recording of {session} in {}", library.directory().display()),
             match library.paths(1) {
                 Ok(paths) if paths.is_empty() => ELSEWHERE,
                 _ => "`chaperone sessions` lists what is there; `--recordings DIR` looks elsewhere",
@@ -163,6 +168,7 @@ fn unreadable(error: &RecorderError) -> Failure {
             format!("the folder of recordings {} cannot be read: {cause}", path.display()),
             "name the folder with `--recordings DIR`, or the configuration with `--config FILE`",
         ),
+        RecorderError::NeedsKey { .. } => needs_key(error.to_string()),
         RecorderError::NoHead { .. } => Failure::new(
             Exit::Unverified,
             "damaged",
@@ -176,6 +182,11 @@ fn unreadable(error: &RecorderError) -> Failure {
             "recordings belong to the gateway's user: run this as that user, or on a copy",
         ),
     }
+}
+
+/// A recording whose key was not given.
+fn needs_key(what: String) -> Failure {
+    Failure::new(Exit::Usage, "needs-key", what, "name a file with that key: `--key-file FILE`")
 }
 
 /// Pretty JSON with its newline.

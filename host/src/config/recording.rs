@@ -1,11 +1,15 @@
-//! Where recordings go, how much they keep, and by which key they are signed.
+//! Where recordings go, how much they keep, and by which keys they are signed and encrypted.
 
 use super::decode::Item;
 use super::edge::path;
 use super::secret::{Secret, Vault};
 use super::{Config, State};
+use crate::recorder::EncryptionKey;
 use crate::recorder::sign::Signer;
 use std::path::PathBuf;
+
+/// The most old keys.
+const MAX_OLD_KEYS: usize = 64;
 
 /// Where recordings are kept, and how much of the responses.
 #[derive(Clone)]
@@ -18,6 +22,10 @@ pub struct Recording {
     pub response_bytes_per_session: u64,
     /// The private key that signs recordings; none: one that the gateway makes and keeps.
     pub signing_key: Option<Secret>,
+    /// The key that new recordings are encrypted by.
+    pub encryption_key: Option<Secret>,
+    /// Keys that were that before, to read what they encrypted.
+    pub old_encryption_keys: Vec<Secret>,
 }
 
 impl Recording {
@@ -30,6 +38,13 @@ impl Recording {
             Some(item) => Some(signing_key(&item, vault)?),
             None => None,
         };
+        let encryption_key = match fields.get("encryption_key") {
+            Some(item) => Some(disk_key(&item, vault)?),
+            None => None,
+        };
+        let old = fields.get("old_encryption_keys");
+        let old = old.map(|item| item.one_or_many(MAX_OLD_KEYS)).unwrap_or_default();
+        let old: Option<Vec<Secret>> = old.iter().map(|item| disk_key(item, vault)).collect();
         fields.finish();
         let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
         let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
@@ -39,6 +54,8 @@ impl Recording {
             response_bytes_per_operation: per_operation?,
             response_bytes_per_session: per_session?,
             signing_key,
+            encryption_key,
+            old_encryption_keys: old?,
         };
         if let Some(operation) = operation
             && recording.response_bytes_per_operation > recording.response_bytes_per_session
@@ -60,6 +77,18 @@ fn signing_key(item: &Item<'_>, vault: &Vault<'_>) -> Option<Secret> {
     {
         let message = format!("what `{}` holds cannot sign: {error}", secret.reference());
         item.invalid(message, "make a key with `chaperone recording-key --new FILE`");
+        return None;
+    }
+    Some(secret)
+}
+
+fn disk_key(item: &Item<'_>, vault: &Vault<'_>) -> Option<Secret> {
+    let secret = vault.secret(item)?;
+    if !secret.expose().is_empty()
+        && let Err(error) = EncryptionKey::parse(secret.expose())
+    {
+        let message = format!("what `{}` holds cannot encrypt: {error}", secret.reference());
+        item.invalid(message, "make a key with `openssl rand -base64 32`");
         return None;
     }
     Some(secret)

@@ -65,6 +65,8 @@ fn environment(name: &str) -> Option<String> {
         "SLACK_URL" => "https://hooks.slack.com/services/T0/B0/x".into(),
         "SHORT" => "hunter2".into(),
         "RECORDING_KEY" => RECORDING_KEY.into(),
+        "DISK_KEY" => "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into(),
+        "OLD_DISK_KEY" => "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f".into(),
         "SECRET" => "value of SECRET, made at random".into(),
         other if other.ends_with("_URL") => format!("https://{}.example/in?sig=hunter2", other.len()),
         other => format!("value of {other}"),
@@ -197,6 +199,8 @@ fn every_key_is_understood() {
     assert_eq!(config.denies[1].kinds, Some([CallerKind::Workload].into()));
     assert!(production.line > 60 && freeze.line > production.line);
     assert_eq!(config.recording.signing_key.unwrap().expose(), RECORDING_KEY);
+    assert!(config.recording.encryption_key.unwrap().expose().starts_with("MDEy"));
+    assert!(config.recording.old_encryption_keys[0].expose().starts_with("0001"));
 }
 
 #[test]

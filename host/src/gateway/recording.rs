@@ -1,9 +1,9 @@
-//! The recorder of a configuration, with the key that it signs by.
+//! The recorder of a configuration, with the keys that it signs and encrypts by.
 
 use super::run::StartError;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::recorder::sign::{self, Signer};
-use crate::recorder::{Caps, Recorder, RecorderConfig};
+use crate::recorder::{Caps, Encryption, EncryptionKey, Recorder, RecorderConfig};
 use chaperone_core::Timestamp;
 
 /// Opens the recorder, and seals what was left open.
@@ -15,7 +15,8 @@ pub(super) fn recorder(config: &Config) -> Result<Recorder, StartError> {
         response_bytes_per_session: recording.response_bytes_per_session,
         ..Caps::default()
     };
-    let settings = RecorderConfig { directory: recording.directory.clone(), caps, signer: signer(config)? };
+    let (signer, encryption) = (signer(config)?, encryption(config)?);
+    let settings = RecorderConfig { directory: recording.directory.clone(), caps, signer, encryption };
     let signer = settings.signer.clone();
     let recorder = Recorder::new(settings).map_err(|error| StartError::new(error, advice))?;
     sign::publish(&recording.directory, signer.public()).map_err(|error| StartError::new(error, advice))?;
@@ -23,6 +24,22 @@ pub(super) fn recorder(config: &Config) -> Result<Recorder, StartError> {
         tracing::warn!(session = ?recovered.session, outcome = ?recovered.outcome, "a recording was left open");
     }
     Ok(recorder)
+}
+
+/// The configured keys. Fails closed: what is to be encrypted is not written in the clear.
+fn encryption(config: &Config) -> Result<Encryption, StartError> {
+    let key = |secret: &Secret| {
+        EncryptionKey::parse(secret.expose()).map_err(|error| {
+            StartError::new(error, "check `recording.encryption_key` and `recording.old_encryption_keys`")
+        })
+    };
+    let recording = &config.recording;
+    let by = recording.encryption_key.as_ref().map(key).transpose()?;
+    if let Some(by) = &by {
+        tracing::info!(key = %by.id(), "recordings are encrypted");
+    }
+    let old = recording.old_encryption_keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    Ok(Encryption::new(by, old))
 }
 
 /// The configured key, or the gateway's own. Fails closed: nothing is recorded that could not be signed.

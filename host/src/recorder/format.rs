@@ -25,6 +25,8 @@ pub(super) const FRAME_BYTES: usize = 24;
 pub(super) const TAIL_BYTES: usize = 8;
 /// Flag of an event block: its frames are compressed.
 pub(super) const COMPRESSED: u16 = 1;
+/// Flag of an event block: what is stored of it is encrypted.
+pub(super) const ENCRYPTED: u16 = 1 << 1;
 /// Flag of a footer: a signature and the key's id stand in front of the tail.
 pub(super) const SIGNED: u16 = 1 << 2;
 /// The longest payload a reader accepts, in bytes: what it may have to hold in memory at once.
@@ -75,6 +77,8 @@ pub(super) enum BlockKind {
     Events,
     /// The last block of a sealed recording: totals as JSON, then the tail.
     Footer,
+    /// The first block of an encrypted recording: its key, wrapped by another.
+    Key,
 }
 
 impl BlockKind {
@@ -82,14 +86,16 @@ impl BlockKind {
         match self {
             BlockKind::Events => 1,
             BlockKind::Footer => 2,
+            BlockKind::Key => 3,
         }
     }
 
     /// The flags that this version knows on a block of this kind.
     pub(super) fn flags(self) -> u16 {
         match self {
-            BlockKind::Events => COMPRESSED,
+            BlockKind::Events => COMPRESSED | ENCRYPTED,
             BlockKind::Footer => SIGNED,
+            BlockKind::Key => 0,
         }
     }
 
@@ -98,6 +104,7 @@ impl BlockKind {
         match code {
             1 => Some(BlockKind::Events),
             2 => Some(BlockKind::Footer),
+            3 => Some(BlockKind::Key),
             _ => None,
         }
     }
@@ -143,9 +150,22 @@ impl Header {
         previous: Hash,
         payload: &[u8],
     ) -> Self {
+        let mut header = Header::before((kind, flags), sequence, frames, previous, payload.len());
+        header.hash = header.digest(payload);
+        header
+    }
+
+    /// The header of a block whose payload is not there yet: without its hash.
+    pub(super) fn before(
+        (kind, flags): (BlockKind, u16),
+        sequence: u64,
+        frames: u32,
+        previous: Hash,
+        length: usize,
+    ) -> Self {
         // A payload is at most MAX_PAYLOAD_BYTES, which the writer sees to; were it longer, no reader would take it.
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let mut header = Header {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        Header {
             magic: MAGIC,
             version: VERSION,
             kind: kind.code(),
@@ -157,9 +177,12 @@ impl Header {
             reserved: 0,
             previous,
             hash: Hash::NONE,
-        };
-        header.hash = header.digest(payload);
-        header
+        }
+    }
+
+    /// What is bound to an encrypted payload: the header's first 32 bytes.
+    pub(super) fn bound(&self) -> [u8; 32] {
+        self.front().first_chunk().copied().unwrap_or_default()
     }
 
     /// SHA-256 over the header's first 64 bytes and the payload.

@@ -4,10 +4,13 @@
 //! listing reads the head block and the footer of each; it shows what they say and proves nothing: that is
 //! [`super::verify`]'s work.
 
+use super::cipher::EncryptionKeys;
 use super::facts::{Ending, Footer, Opening};
 use super::footer::{self, tail_length};
-use super::format::{BlockKind, EventKind, Frames, HEADER_BYTES, Header, MAGIC, TAIL_BYTES, VERSION};
+use super::format::{BlockKind, EventKind, HEADER_BYTES, Header, MAGIC, TAIL_BYTES, VERSION};
 use super::reader::{ReadError, Reader};
+use super::sign::PublicKeys;
+use super::verify::{self, Report};
 use super::{RecorderError, SessionId};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -18,6 +21,8 @@ use std::sync::Arc;
 pub(super) const EXTENSION: &str = ".chrec";
 /// The ending of an open recording's name.
 pub(super) const OPEN_EXTENSION: &str = ".chrec.open";
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
 /// The longest footer block, in bytes. It holds totals only: a footer is under 2 kB.
 const MAX_FOOTER_BYTES: u64 = 64 * 1024;
 
@@ -79,12 +84,60 @@ pub struct Listing {
 #[derive(Debug, Clone)]
 pub struct Library {
     directory: PathBuf,
+    keys: EncryptionKeys,
+}
+
+impl From<&Path> for Library {
+    fn from(directory: &Path) -> Self {
+        Library::new(directory)
+    }
 }
 
 impl Library {
     /// Looks at a folder of recordings.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Library { directory: directory.into() }
+        Library::with_keys(directory, EncryptionKeys::default())
+    }
+
+    /// The same, with keys to read recordings that are encrypted.
+    pub fn with_keys(directory: impl Into<PathBuf>, keys: EncryptionKeys) -> Self {
+        Library { directory: directory.into(), keys }
+    }
+
+    /// The folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Opens a recording, to read what it says.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(&self, path: &Path) -> Result<Reader<BufReader<File>>, RecorderError> {
+        let file = File::open(path)
+            .map_err(|error| RecorderError::Read { path: path.to_owned(), cause: Arc::new(error) })?;
+        Ok(Reader::new(BufReader::with_capacity(READ_BYTES, file)).with_keys(self.keys.clone()))
+    }
+
+    /// The head and, when it is sealed, the footer of a recording.
+    ///
+    /// # Errors
+    /// When the file or its head cannot be read.
+    pub fn summary(&self, path: &Path) -> Result<SessionSummary, RecorderError> {
+        summarize(path, &self.keys)
+    }
+
+    /// Checks a recording against keys that are trusted to sign, and tells after each block how many bytes of how many are done.
+    ///
+    /// # Errors
+    /// Only when the file cannot be read; whatever is wrong with what it says is in the report.
+    pub fn verify(
+        &self,
+        path: &Path,
+        trusted: &PublicKeys,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Report, RecorderError> {
+        verify::check(path, trusted, &self.keys, progress)
     }
 
     /// The recording of a session; None when there is none.
@@ -111,7 +164,7 @@ impl Library {
     pub fn list(&self, limit: usize) -> Result<Listing, RecorderError> {
         let mut listing = Listing::default();
         for path in self.paths(limit)? {
-            match summary(&path) {
+            match self.summary(&path) {
                 Ok(summary) => listing.sessions.push(summary),
                 Err(error) => listing.unreadable.push((path, error)),
             }
@@ -188,11 +241,18 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, RecorderError> {
 /// # Errors
 /// When the file or its head cannot be read.
 pub fn summary(path: &Path) -> Result<SessionSummary, RecorderError> {
+    summarize(path, &EncryptionKeys::default())
+}
+
+fn summarize(path: &Path, keys: &EncryptionKeys) -> Result<SessionSummary, RecorderError> {
     let failed =
         |source: std::io::Error| RecorderError::Read { path: path.to_owned(), cause: Arc::new(source) };
     let mut file = File::open(path).map_err(failed)?;
-    let opening = opening(BufReader::new(&file))
-        .map_err(|error| RecorderError::NoHead { path: path.to_owned(), why: error.to_string() })?;
+    let reader = Reader::new(BufReader::new(&file)).with_keys(keys.clone());
+    let opening = opening(reader).map_err(|error| match error {
+        ReadError::NeedsKey { key } => RecorderError::NeedsKey { path: path.to_owned(), key },
+        error => RecorderError::NoHead { path: path.to_owned(), why: error.to_string() },
+    })?;
     let bytes = file.metadata().map_err(failed)?.len();
     let footer =
         footer(&mut file, bytes).map_err(failed)?.filter(|footer| footer.session == opening.head.session);
@@ -207,14 +267,10 @@ pub fn summary(path: &Path) -> Result<SessionSummary, RecorderError> {
     Ok(SessionSummary { path: path.to_owned(), bytes, state, opening, footer })
 }
 
-fn opening(source: impl Read) -> Result<Opening, ReadError> {
-    let mut reader = Reader::new(source);
+fn opening(reader: Reader<impl Read>) -> Result<Opening, ReadError> {
     let unreadable = "the first block holds no head that can be read";
-    let found = match reader.next_block()? {
-        Some(block) if block.kind == BlockKind::Events => match Frames::new(block.payload).next() {
-            Some(Ok((frame, body))) if frame.kind == EventKind::Head => serde_json::from_slice(body).ok(),
-            _ => None,
-        },
+    let found = match reader.events().next().transpose()? {
+        Some(event) if event.kind == EventKind::Head => serde_json::from_slice(&event.body).ok(),
         _ => None,
     };
     found.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, unreadable).into())

@@ -6,9 +6,10 @@
 //!
 //! What may go wrong: anything that may go wrong with a disk. Nothing that was there before is touched here.
 
+use super::cipher::{DataKey, Encryption, EncryptionKey, NONCE_BYTES, TAG_BYTES};
 use super::facts::{Footer, Totals};
 use super::footer;
-use super::format::{BlockKind, EventKind, Frame, Frames, Hash, Header, SIGNED};
+use super::format::{BlockKind, ENCRYPTED, EventKind, Frame, Frames, Hash, Header, SIGNED};
 use super::payload::Squeezer;
 use super::reader::{Flaw, ReadError, Reader};
 use super::sign::Signer;
@@ -29,6 +30,8 @@ pub(super) struct Packing<'a> {
     pub(super) journal: &'a Footer,
     /// Signs.
     pub(super) signer: &'a Signer,
+    /// Reads the blocks, and encrypts what is made of them.
+    pub(super) encryption: &'a Encryption,
 }
 
 /// A packed recording.
@@ -52,7 +55,8 @@ pub(super) fn pack(
     wanted: &Packing<'_>,
     on: &mut Workbench,
 ) -> io::Result<Totals> {
-    let mut reader = Reader::new(journal);
+    let encryption = wanted.encryption;
+    let mut reader = Reader::new(journal).with_keys(encryption.keys().clone());
     let mut packer = Packer::new(to, on)?;
     loop {
         let block = match reader.next_block() {
@@ -61,7 +65,13 @@ pub(super) fn pack(
             Ok(None) => return Err(io::Error::other("it is sealed")),
             Err(error) => return Err(io::Error::other(error)),
         };
-        for frame in Frames::new(block.payload) {
+        if block.kind == BlockKind::Key {
+            packer.encrypt(encryption.of_new_file(reader.data_key()))?;
+            continue;
+        }
+        packer.encrypt(encryption.of_new_file(None))?;
+        let payload = block.payload.map_err(|key| io::Error::other(ReadError::NeedsKey { key }))?;
+        for frame in Frames::new(payload) {
             let (frame, body) = frame.map_err(|_| io::Error::other("a block holds what is no event"))?;
             packer.frame(&frame, body)?;
         }
@@ -74,11 +84,13 @@ pub(super) struct Workbench {
     squeezer: Option<Squeezer>,
     /// The frames of the open block.
     plain: Vec<u8>,
+    /// What is stored of a block that is encrypted.
+    sealed: Vec<u8>,
 }
 
 impl Workbench {
     pub(super) const fn new() -> Self {
-        Workbench { squeezer: None, plain: Vec::new() }
+        Workbench { squeezer: None, plain: Vec::new(), sealed: Vec::new() }
     }
 }
 
@@ -101,6 +113,9 @@ struct Packer<'a, W> {
     to: W,
     totals: Totals,
     squeezer: &'a mut Squeezer,
+    cipher: Option<DataKey>,
+    /// What is stored of a block that is encrypted.
+    sealed: &'a mut Vec<u8>,
     /// The frames of the open block.
     plain: &'a mut Vec<u8>,
     frames: u32,
@@ -114,7 +129,23 @@ impl<'a, W: Write> Packer<'a, W> {
             Some(squeezer) => squeezer,
             none => none.insert(Squeezer::new()?),
         };
-        Ok(Packer { to, totals: Totals::new(), squeezer, plain: &mut on.plain, frames: 0 })
+        Ok(Packer {
+            to,
+            totals: Totals::new(),
+            squeezer,
+            cipher: None,
+            sealed: &mut on.sealed,
+            plain: &mut on.plain,
+            frames: 0,
+        })
+    }
+
+    /// Begins with a key, if there is one and nothing else was begun with.
+    fn encrypt(&mut self, by: Option<&EncryptionKey>) -> io::Result<()> {
+        let Some(by) = by.filter(|_| self.totals.blocks == 0) else { return Ok(()) };
+        let (key, wrapped) = DataKey::new(by).map_err(io::Error::other)?;
+        self.cipher = Some(key);
+        put(&mut self.to, &mut self.totals, (BlockKind::Key, 0), 0, &wrapped)
     }
 
     fn frame(&mut self, frame: &Frame, body: &[u8]) -> io::Result<()> {
@@ -135,7 +166,21 @@ impl<'a, W: Write> Packer<'a, W> {
             return Ok(());
         }
         let (flags, stored) = self.squeezer.squeeze(self.plain)?;
-        put(&mut self.to, &mut self.totals, (BlockKind::Events, flags), self.frames, stored)?;
+        let (sequence, previous) = (self.totals.blocks, self.totals.last_hash);
+        match &self.cipher {
+            None => put(&mut self.to, &mut self.totals, (BlockKind::Events, flags), self.frames, stored)?,
+            Some(cipher) => {
+                self.sealed.clear();
+                self.sealed.resize(NONCE_BYTES, 0);
+                self.sealed.extend_from_slice(stored);
+                let length = self.sealed.len() + TAG_BYTES;
+                let kind = (BlockKind::Events, flags | ENCRYPTED);
+                let mut header = Header::before(kind, sequence, self.frames, previous, length);
+                cipher.seal(sequence, header.bound(), self.sealed, 0).map_err(io::Error::other)?;
+                header.hash = header.digest(self.sealed);
+                put_block(&mut self.to, &mut self.totals, &header, self.sealed)?;
+            }
+        }
         self.plain.clear();
         self.frames = 0;
         Ok(())
@@ -167,6 +212,10 @@ fn put(
     payload: &[u8],
 ) -> io::Result<()> {
     let header = Header::seal_as(kind, totals.blocks, frames, totals.last_hash, payload);
+    put_block(to, totals, &header, payload)
+}
+
+fn put_block(to: &mut impl Write, totals: &mut Totals, header: &Header, payload: &[u8]) -> io::Result<()> {
     to.write_all(&header.encode())?;
     to.write_all(payload)?;
     totals.block(payload.len(), header.hash);

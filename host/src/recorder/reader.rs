@@ -4,115 +4,18 @@
 //! handed out only after its place in the chain and its hash were checked, so whoever iterates events reads verified
 //! ones up to the first flaw, which comes out as an error with its place.
 
+use super::cipher::{DataKey, EncryptionKeys};
+pub use super::flaw::{Damage, Flaw, ReadError};
 use super::format::{
     BadFrame, BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, Frames, HEADER_BYTES, Hash, Header, MAGIC,
     MAX_PAYLOAD_BYTES, Part, RESERVED_BYTES, VERSION,
 };
 use super::payload::Opener;
+use super::sign::KeyId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use std::io::{self, Read};
-
-/// What is wrong with a recording.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Flaw {
-    /// The file ends inside a block.
-    #[error("the file ends inside this block: {missing} bytes at least are missing")]
-    Cut {
-        /// How many bytes the block lacks, as far as that is known.
-        missing: u64,
-    },
-    /// The file ends in zeros where a block should be: space that was reserved and never written.
-    #[error("the file ends in zeros where a block should begin")]
-    NeverWritten,
-    /// The file ends after a complete block, without a footer.
-    #[error("the file ends here without a footer: its end was cut off, or it was never sealed")]
-    NoFooter,
-    /// No block begins here.
-    #[error("no block begins here: the bytes were overwritten, or bytes were removed or put in before")]
-    NotABlock,
-    /// The version is not known.
-    #[error(
-        "the block says it has version {0}, and this reader knows only {VERSION}: changed, or written by a newer version"
-    )]
-    Version(u8),
-    /// The length field contradicts itself or is beyond the bound.
-    #[error("the block's length field was changed")]
-    Length,
-    /// The number is not the next.
-    #[error(
-        "block {found} stands where block {expected} belongs: blocks are missing, repeated or out of order"
-    )]
-    Sequence {
-        /// The number that belongs here.
-        expected: u64,
-        /// The number that stands here.
-        found: u64,
-    },
-    /// The previous block's hash does not match.
-    #[error("the block does not continue the one before it: one of the two was replaced")]
-    Chain,
-    /// The hash does not match.
-    #[error("the block's bytes were changed: its hash does not match")]
-    Hash,
-    /// The hash matches, but the events in it make no sense.
-    #[error("the block is whole, but {0}: it was not written by a recorder")]
-    Content(&'static str),
-    /// There is something after the footer.
-    #[error("there are bytes after the footer")]
-    AfterFooter,
-    /// The footer's totals are not those of the blocks before it.
-    #[error("the footer does not fit the blocks before it: its {0} differs")]
-    Footer(&'static str),
-    /// The head names another session than the file.
-    #[error("the recording is that of {0}: the file was renamed")]
-    OtherSession(chaperone_core::name::SessionId),
-}
-
-impl Flaw {
-    /// Whether the file just stops, as a recording does that is still written or was left by a crash.
-    pub fn is_unfinished(&self) -> bool {
-        matches!(self, Flaw::Cut { .. } | Flaw::NeverWritten | Flaw::NoFooter)
-    }
-}
-
-/// A flaw and its place.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("block {at_block}, byte {at_byte}: {what}")]
-pub struct Damage {
-    /// The block's number, from 0. Everything before it is as it was written.
-    pub at_block: u64,
-    /// Where that block begins, in bytes from the start of the file.
-    pub at_byte: u64,
-    /// What is wrong.
-    pub what: Flaw,
-}
-
-/// Why reading stops.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The recording is damaged, or not finished ([`Flaw::is_unfinished`]).
-    #[error(transparent)]
-    Damage(#[from] Damage),
-    /// The block is whole, but uses what only a newer version knows.
-    #[error(
-        "block {at_block} uses {what} {code:#x}, which this version does not know: read it with a newer chaperone"
-    )]
-    Unsupported {
-        /// The block's number.
-        at_block: u64,
-        /// What is not known.
-        what: &'static str,
-        /// Its code.
-        code: u64,
-    },
-    /// The file could not be read.
-    #[error("the recording cannot be read")]
-    Io(#[from] io::Error),
-}
+use std::io::Read;
 
 /// A block whose place and hash are right.
 #[derive(Debug)]
@@ -123,8 +26,8 @@ pub(super) struct Block<'a> {
     pub(super) hash: Hash,
     /// Bytes of the payload as it is stored.
     pub(super) stored: usize,
-    /// The payload as it is meant: decompressed.
-    pub(super) payload: &'a [u8],
+    /// The payload as it is meant: decrypted and decompressed. Else the key that it takes.
+    pub(super) payload: Result<&'a [u8], KeyId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,9 +64,25 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// With keys, for recordings that are encrypted.
+    #[must_use]
+    pub fn with_keys(mut self, keys: EncryptionKeys) -> Self {
+        self.opener = Opener::new(keys);
+        self
+    }
+
+    /// The file's key, once a block was read.
+    pub(super) fn data_key(&self) -> Option<&DataKey> {
+        self.opener.data_key()
+    }
+
+    pub(super) fn into_data_key(self) -> Option<DataKey> {
+        self.opener.into_data_key()
+    }
+
     /// The events, one after the other, and an error where the recording stops being whole.
     pub fn events(self) -> Events<R> {
-        Events { reader: self, read: 0, flags: None }
+        Events { reader: self, read: 0, more: false }
     }
 
     /// Where the next block begins, in bytes.
@@ -200,18 +119,18 @@ impl<R: Read> Reader<R> {
             return Err(self.damage(Flaw::Hash));
         }
         let kind = self.understood(&header)?;
-        if let Err(flaw) = self.opener.open(header.flags, &self.payload) {
+        if let Err(flaw) = self.opener.open(kind, &header, &mut self.payload) {
             return Err(self.damage(flaw));
         }
         self.sequence += 1;
         self.position += HEADER_BYTES as u64 + got;
         self.previous = header.hash;
         self.phase = match kind {
-            BlockKind::Events => Phase::Events,
+            BlockKind::Events | BlockKind::Key => Phase::Events,
             BlockKind::Footer => Phase::AfterFooter,
         };
         let Header { flags, frames, hash, .. } = header;
-        let (stored, payload) = (self.payload.len(), self.opener.opened(flags, &self.payload));
+        let (stored, payload) = (self.payload.len(), self.opener.opened(&self.payload));
         Ok(Some(Block { kind, flags, frames, hash, stored, payload }))
     }
 
@@ -349,15 +268,25 @@ pub struct Events<R> {
     /// How much of the current block was handed out: one event after the other, so that a block that holds very many is no
     /// list of them.
     read: usize,
-    /// The flags of the current block; None where it has no more events.
-    flags: Option<u16>,
+    /// Whether the current block has more of them.
+    more: bool,
 }
 
 impl<R: Read> Events<R> {
     /// The next event of the current block.
     fn of_block(&mut self) -> Option<Result<Event, ReadError>> {
+        if !self.more {
+            return None;
+        }
         let stored = self.reader.payload.len();
-        let payload = self.reader.opener.opened(self.flags?, &self.reader.payload);
+        let payload = match self.reader.opener.opened(&self.reader.payload) {
+            Ok(payload) => payload,
+            Err(key) => {
+                self.reader.phase = Phase::Stopped;
+                self.more = false;
+                return Some(Err(ReadError::NeedsKey { key }));
+            }
+        };
         let frame = Frames::new(payload.get(self.read..).unwrap_or_default()).next();
         match frame {
             Some(Ok((frame, body))) => {
@@ -366,11 +295,11 @@ impl<R: Read> Events<R> {
             }
             Some(Err(error)) => {
                 self.reader.phase = Phase::Stopped;
-                self.flags = None;
+                self.more = false;
                 Some(Err(frame_error(&self.reader, stored, error)))
             }
             None => {
-                self.flags = None;
+                self.more = false;
                 None
             }
         }
@@ -386,8 +315,8 @@ impl<R: Read> Iterator for Events<R> {
                 return Some(event);
             }
             self.read = 0;
-            self.flags = match self.reader.next_block() {
-                Ok(Some(block)) => (block.kind == BlockKind::Events).then_some(block.flags),
+            self.more = match self.reader.next_block() {
+                Ok(Some(block)) => block.kind == BlockKind::Events,
                 Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
             };

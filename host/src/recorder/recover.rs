@@ -85,7 +85,7 @@ fn recover_one(
     if sealed.exists() {
         return packed_before(path, &sealed, &file, config).map(Some);
     }
-    let mut scan = Scan::new();
+    let mut scan = Scan::with_keys(config.encryption.keys().clone());
     let stopped = scan.run(BufReader::with_capacity(READ_BYTES, &file), &mut |_| {});
     let length = file.metadata().map_err(failed)?.len();
     let whole = scan.totals.bytes;
@@ -95,6 +95,10 @@ fn recover_one(
         Ok(_) => Ok(Some((sink.rename().map_err(failed)?, Outcome::WasSealed))),
         Err(ReadError::Damage(damage)) => {
             let ours = scan.opening.as_ref().is_some_and(|opening| opening.head.session == session);
+            // Its end has to be written with the key that it was begun with.
+            if let Some(key) = scan.locked.filter(|_| damage.what.is_unfinished()) {
+                return Err(RecorderError::NeedsKey { path: path.to_owned(), key });
+            }
             if !(damage.what.is_unfinished() && ours) {
                 return Ok(Some((sink.rename().map_err(failed)?, Outcome::Damaged(damage))));
             }
@@ -103,7 +107,7 @@ fn recover_one(
             let path = seal(sink, session, config, scan, torn_bytes, now)?;
             Ok(Some((path, Outcome::Sealed { torn_bytes })))
         }
-        Err(error @ ReadError::Unsupported { .. }) => {
+        Err(error @ (ReadError::Unsupported { .. } | ReadError::NeedsKey { .. })) => {
             Err(RecorderError::NoHead { path: path.to_owned(), why: error.to_string() })
         }
         Err(ReadError::Io(source)) => Err(failed(source)),
@@ -120,7 +124,8 @@ fn packed_before(
 ) -> Result<(PathBuf, Outcome), RecorderError> {
     let failed =
         |source: std::io::Error| RecorderError::Read { path: open.to_owned(), cause: Arc::new(source) };
-    let (mut journal, mut packed) = (Scan::new(), Scan::new());
+    let keys = config.encryption.keys();
+    let (mut journal, mut packed) = (Scan::with_keys(keys.clone()), Scan::with_keys(keys.clone()));
     // It ends without a footer; how much of it is whole is what counts.
     let _ = journal.run(BufReader::with_capacity(READ_BYTES, file), &mut |_| {});
     let source = File::open(sealed).map_err(failed)?;
@@ -161,7 +166,7 @@ fn seal(
     now: Timestamp,
 ) -> Result<PathBuf, RecorderError> {
     let last_us = scan.totals.last_at_us;
-    let recording = Recording::resume(Box::new(sink), config, session, scan.totals);
+    let recording = Recording::resume(Box::new(sink), config, session, (scan.totals, scan.data_key));
     // A session that wrote its end and died before the footer did end for its own reason.
     let (end_at_us, end) = match scan.end {
         Some(end) => (None, end),

@@ -78,7 +78,6 @@ impl KeyId {
         &self.0
     }
 
-    /// The id of what these bytes are: of a public key's DER, or of a symmetric key's label.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let digest = digest::digest(&digest::SHA256, bytes);
         let mut id = [0; KEY_ID_BYTES];

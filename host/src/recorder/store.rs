@@ -197,7 +197,7 @@ impl FileSink {
         let totals = pack::pack(journal, &mut file, wanted, &mut workbench)?;
         file.set_permissions(Permissions::from_mode(SEALED_MODE))?;
         file.sync_all()?;
-        let mut scan = Scan::new();
+        let mut scan = Scan::with_keys(wanted.encryption.keys().clone());
         scan.run(BufReader::with_capacity(READ_BYTES, File::open(to)?), &mut |_| {})
             .map_err(io::Error::other)?;
         if scan.totals != totals {

@@ -4,6 +4,7 @@
 mod bytes;
 mod crash;
 mod damage;
+mod encrypted;
 mod folder;
 mod forged;
 mod packing;
@@ -16,7 +17,7 @@ use super::format::EventKind;
 use super::reader::{Event, Reader};
 use super::sign::Signer;
 use super::writer::{Recording, Sink};
-use super::{Caps, Recorder, RecorderConfig, RecorderError, SessionId};
+use super::{Caps, Encryption, Recorder, RecorderConfig, RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{Principal, ProviderName, TargetName};
@@ -115,8 +116,17 @@ fn directory() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
+fn config(directory: &Path, caps: Caps) -> RecorderConfig {
+    RecorderConfig {
+        directory: directory.to_owned(),
+        caps,
+        signer: signer(),
+        encryption: Encryption::default(),
+    }
+}
+
 fn recorder(directory: &Path, caps: Caps) -> Recorder {
-    Recorder::new(RecorderConfig { directory: directory.to_owned(), caps, signer: signer() }).unwrap()
+    Recorder::new(config(directory, caps)).unwrap()
 }
 
 /// RFC 8032, section 7.1, test 2, as PKCS#8.
@@ -169,8 +179,12 @@ impl Memory {
     }
 
     fn begin(&self, caps: &Caps, signer: Signer) -> Result<Recording, RecorderError> {
-        let config = RecorderConfig { directory: PathBuf::new(), caps: caps.clone(), signer };
-        Recording::begin(Box::new(self.clone()), &config, &head(1), timestamp())
+        let config = RecorderConfig { signer, ..config(Path::new(""), caps.clone()) };
+        self.by(&config)
+    }
+
+    fn by(&self, config: &RecorderConfig) -> Result<Recording, RecorderError> {
+        Recording::begin(Box::new(self.clone()), config, &head(1), timestamp())
     }
 }
 

@@ -3,12 +3,13 @@
 //! The chain finds every changed, missing, repeated or moved block; the footer finds a cut end; its signature finds a recording
 //! that somebody wrote anew from its first byte. What none of them finds is a recording that was deleted.
 
+use super::cipher::{DataKey, EncryptionKeys};
 use super::facts::{Ending, Footer, Opening, SessionEnd, Totals};
 use super::footer::{self, Signed, tail_length};
 use super::format::{BadFrame, BlockKind, EventKind, Frames, HEADER_BYTES, Hash};
 use super::library;
 use super::reader::{Damage, Flaw, ReadError, Reader, frame_error};
-use super::sign::PublicKeys;
+use super::sign::{KeyId, PublicKeys};
 use super::{RecorderError, SessionId};
 use std::fs::{File, TryLockError};
 use std::io::{BufReader, Read};
@@ -53,6 +54,8 @@ pub struct Report {
     pub signed: Option<Signed>,
     /// Why it was not packed when it was sealed, if it was not: it is as good, only longer.
     pub unpacked: Option<String>,
+    /// The key that it takes to read what it says, if that was not given: then only the chain and the footer were checked.
+    pub locked: Option<KeyId>,
 }
 
 /// Checks a recording without any key: whether it is whole, and not who wrote it.
@@ -72,6 +75,15 @@ pub fn verify_by(
     keys: &PublicKeys,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, RecorderError> {
+    check(path, keys, &EncryptionKeys::default(), progress)
+}
+
+pub(super) fn check(
+    path: &Path,
+    keys: &PublicKeys,
+    opening: &EncryptionKeys,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, RecorderError> {
     let unreadable =
         |source: std::io::Error| RecorderError::Read { path: path.to_owned(), cause: Arc::new(source) };
     let file = File::open(path).map_err(unreadable)?;
@@ -82,12 +94,14 @@ pub fn verify_by(
         Err(TryLockError::Error(source)) => return Err(unreadable(source)),
     };
     let length = file.metadata().map_err(unreadable)?.len();
-    let mut scan = Scan::new();
+    let mut scan = Scan::with_keys(opening.clone());
     let stopped = scan.run(BufReader::with_capacity(READ_BYTES, &file), &mut |done| progress(done, length));
     let named = library::session_of(path);
     let status = match stopped {
         Err(ReadError::Io(source)) => return Err(unreadable(source)),
-        Err(error @ ReadError::Unsupported { .. }) => Status::Unsupported(error.to_string()),
+        Err(error @ (ReadError::Unsupported { .. } | ReadError::NeedsKey { .. })) => {
+            Status::Unsupported(error.to_string())
+        }
         // Fails closed: only under the name of an open recording. A sealed one that stops early was cut, and whoever may
         // read it may also hold a lock on it.
         Err(ReadError::Damage(damage)) if !(damage.what.is_unfinished() && library::is_open_name(path)) => {
@@ -95,15 +109,14 @@ pub fn verify_by(
         }
         Err(ReadError::Damage(damage)) => match writer {
             Writer::Alive => Status::Live,
-            Writer::Gone if scan.opening.is_some() => Status::Unsealed,
+            Writer::Gone if scan.opening.is_some() || scan.locked.is_some() => Status::Unsealed,
             Writer::Gone => Status::Damaged(damage),
         },
-        Ok(footer) => match (&scan.opening, named) {
-            (Some(opening), Some(named)) if opening.head.session != named => Status::Damaged(Damage {
-                at_block: 0,
-                at_byte: 0,
-                what: Flaw::OtherSession(opening.head.session),
-            }),
+        // The footer's session is the head's, where that could be read.
+        Ok(footer) => match named {
+            Some(named) if footer.session != named => {
+                Status::Damaged(Damage { at_block: 0, at_byte: 0, what: Flaw::OtherSession(footer.session) })
+            }
             _ => Status::Intact(footer.ending),
         },
     };
@@ -113,7 +126,11 @@ pub fn verify_by(
     };
     Ok(Report {
         status,
-        session: scan.opening.map(|opening| opening.head.session),
+        session: scan
+            .opening
+            .map(|opening| opening.head.session)
+            .or(scan.footer.as_ref().map(|parsed| parsed.footer.session)),
+        locked: scan.locked,
         blocks: scan.totals.blocks,
         events: scan.totals.events(),
         bytes: scan.totals.bytes,
@@ -130,18 +147,28 @@ enum Writer {
 }
 
 /// One pass over a recording: what is whole, and what was said at its beginning and end.
-#[derive(Debug)]
 pub(super) struct Scan {
     /// Of the whole blocks; with the footer, when there is one.
     pub(super) totals: Totals,
     pub(super) opening: Option<Opening>,
     pub(super) end: Option<SessionEnd>,
     pub(super) footer: Option<footer::Parsed>,
+    /// The key that is missing, if it cannot be read for that.
+    pub(super) locked: Option<KeyId>,
+    /// The file's own key, where it has one and could be read.
+    pub(super) data_key: Option<DataKey>,
+    keys: EncryptionKeys,
 }
 
 impl Scan {
+    #[cfg(test)]
     pub(super) fn new() -> Self {
-        Scan { totals: Totals::new(), opening: None, end: None, footer: None }
+        Scan::with_keys(EncryptionKeys::default())
+    }
+
+    pub(super) fn with_keys(keys: EncryptionKeys) -> Self {
+        let totals = Totals::new();
+        Scan { totals, opening: None, end: None, footer: None, locked: None, data_key: None, keys }
     }
 
     /// Reads to the end. `Ok` only for a sealed recording without a flaw.
@@ -150,16 +177,31 @@ impl Scan {
         source: impl Read,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Footer, ReadError> {
-        let mut reader = Reader::new(source);
+        let mut reader = Reader::new(source).with_keys(self.keys.clone());
+        let read = self.read(&mut reader, progress);
+        self.data_key = reader.into_data_key();
+        read
+    }
+
+    fn read(
+        &mut self,
+        reader: &mut Reader<impl Read>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Footer, ReadError> {
         while let Some(block) = reader.next_block()? {
             let (hash, length) = (block.hash, block.stored);
-            let judged = match block.kind {
-                BlockKind::Events => self.events(block.payload, block.frames),
-                BlockKind::Footer => self.footer(block.payload, block.flags),
+            let judged = match (block.kind, block.payload) {
+                (_, Err(key)) => {
+                    self.locked = Some(key);
+                    Ok(())
+                }
+                (BlockKind::Events, Ok(payload)) => self.events(payload, block.frames),
+                (BlockKind::Footer, Ok(payload)) => self.footer(payload, block.flags),
+                (BlockKind::Key, Ok(_)) => Ok(()),
             };
             judged.map_err(|bad| match bad {
                 Bad::Flaw(flaw) => reader.damage_in_last(length, flaw),
-                Bad::Frame(error) => frame_error(&reader, length, error),
+                Bad::Frame(error) => frame_error(reader, length, error),
             })?;
             self.totals.block(length, hash);
             progress(reader.position());
@@ -206,10 +248,18 @@ impl Scan {
         let parsed = footer::Parsed::new(payload, flags);
         let parsed = parsed.ok_or(Bad::Flaw(Flaw::Content("its footer cannot be read")))?;
         let footer = &parsed.footer;
-        let (Some(opening), Some(end)) = (&self.opening, &self.end) else {
-            return Err(Bad::Flaw(Flaw::Content("there is no end event before the footer")));
+        let (session, end) = match (&self.opening, &self.end, self.locked) {
+            (Some(opening), Some(end), None) => (opening.head.session, end),
+            // What its events say is not known; the chain is, and what is signed says the rest.
+            (_, _, Some(_)) => (footer.session, &footer.end),
+            _ => return Err(Bad::Flaw(Flaw::Content("there is no end event before the footer"))),
         };
-        let mut expected = self.totals.footer(opening.head.session, footer.ending, end.clone());
+        let mut expected = self.totals.footer(session, footer.ending, end.clone());
+        if self.locked.is_some() {
+            expected.events = footer.events;
+            expected.kinds.clone_from(&footer.kinds);
+            expected.last_at_us = footer.last_at_us;
+        }
         // Known to the writer alone.
         expected.dropped_bytes = footer.dropped_bytes;
         expected.packed_from.clone_from(&footer.packed_from);

@@ -4,23 +4,24 @@
 //! the operating system's hands and survives the end of this process. Appending cannot fail; whatever goes wrong is
 //! kept and comes out of `commit`, every time, so that no operation is forwarded after it (fails closed).
 //!
-//! - `seal`: the end of it
+//! - `encrypt`: blocks that are encrypted; `seal`: the end of it
 //!
 //! What may go wrong: a write that fails half-way leaves a torn last block. Nothing is tried on it here: the recording
 //! stays unsealed and the recovery cuts the torn block off, which was never complete and so never let anything through.
 
+mod encrypt;
 mod seal;
 
 pub use seal::Sealed;
 
 use super::caps::{Admission, Allowance, Reached};
+use super::cipher::DataKey;
 use super::facts::{Opening, SessionHead, Totals};
 use super::format::{
     BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, HEADER_BYTES, Header, MAX_FRAGMENT_BYTES,
     MAX_JSON_BYTES, Part,
 };
 use super::pack::{Packed, Packing};
-use super::sign::Signer;
 use super::{RecorderConfig, RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use serde::Serialize;
@@ -84,7 +85,9 @@ pub struct Recording {
     totals: Totals,
     allowance: Allowance,
     recording_bytes: u64,
-    signer: Signer,
+    config: RecorderConfig,
+    /// Encrypts the blocks of events.
+    cipher: Option<DataKey>,
     failure: Option<Failure>,
 }
 
@@ -96,20 +99,23 @@ impl Recording {
         head: &SessionHead,
         started: Timestamp,
     ) -> Result<Self, RecorderError> {
-        let mut recording = Recording::resume(sink, config, head.session, Totals::new());
+        let mut recording = Recording::resume(sink, config, head.session, (Totals::new(), None));
+        if let Some(by) = config.encryption.of_new_file(None) {
+            recording.encrypt(by)?;
+        }
         recording.json(EventKind::Head, 0, &Opening { started, head: head.clone() });
         recording.commit()?;
         Ok(recording)
     }
 
-    /// Goes on with a recording of which `totals` have been written.
+    /// Goes on with a recording of which `totals` have been written, encrypted with this key if with any.
     pub(super) fn resume(
         sink: Box<dyn Sink>,
         config: &RecorderConfig,
         session: SessionId,
-        totals: Totals,
+        (totals, cipher): (Totals, Option<DataKey>),
     ) -> Self {
-        Recording {
+        let mut recording = Recording {
             session,
             sink,
             buffer: vec![0; HEADER_BYTES],
@@ -119,9 +125,12 @@ impl Recording {
             totals,
             allowance: Allowance::new(&config.caps),
             recording_bytes: config.caps.recording_bytes,
-            signer: config.signer.clone(),
+            config: config.clone(),
+            cipher,
             failure: None,
-        }
+        };
+        recording.clear();
+        recording
     }
 
     /// The session.
@@ -131,7 +140,7 @@ impl Recording {
 
     /// Bytes that wait for [`Recording::commit`], without the block's header.
     pub fn pending_bytes(&self) -> usize {
-        self.buffer.len().saturating_sub(HEADER_BYTES)
+        self.buffer.len().saturating_sub(self.front())
     }
 
     /// Whether more than `bytes` wait for [`Recording::commit`], or only that can say that the recording has failed. Fails closed:
@@ -296,9 +305,18 @@ impl Recording {
     }
 
     fn write_block(&mut self, kind: BlockKind, flags: u16) {
+        let encrypted = if kind == BlockKind::Events { self.encrypted(flags) } else { None };
         let payload = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
         let (sequence, previous) = (self.totals.blocks, self.totals.last_hash);
-        let header = Header::seal_as((kind, flags), sequence, self.frames, previous, payload);
+        let header = match encrypted {
+            None => Header::seal_as((kind, flags), sequence, self.frames, previous, payload),
+            Some(Ok(header)) => header,
+            // Fails closed: nothing goes into the file in the clear.
+            Some(Err(_)) => {
+                self.failure = Some(Failure::Write(Arc::new(encrypt::impossible())));
+                return;
+            }
+        };
         let length = payload.len();
         if let Some(room) = self.buffer.get_mut(..HEADER_BYTES) {
             room.copy_from_slice(&header.encode());
@@ -308,7 +326,7 @@ impl Recording {
             Err(error) => self.failure = Some(Failure::Write(Arc::new(error))),
         }
         self.frames = 0;
-        self.buffer.truncate(HEADER_BYTES);
+        self.clear();
         if self.buffer.capacity() > BUFFER_KEPT_BYTES {
             self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         }

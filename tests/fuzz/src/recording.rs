@@ -1,7 +1,7 @@
 //! Recordings: a file that anybody may have written or changed.
 
 use crate::{Became, byte, short, take};
-use chaperone::fuzzing::recording::{chain, compress, is_forged, scan};
+use chaperone::fuzzing::recording::{chain, compress, is_forged, keys, scan};
 use chaperone::recorder::{Flaw, ReadError, Reader};
 
 /// The first byte: an even one, and the rest is a file. Else payloads, for which the chain is made right, so that what
@@ -25,7 +25,7 @@ pub(crate) fn recording(mut input: &[u8]) -> Became {
     }
     let ending = byte(input);
     let footer = (ending & 1 == 1).then_some((ending & 2 == 2, *input));
-    file(&chain(&payloads, footer))
+    file(&chain(&payloads, footer, ending & 4 == 4))
 }
 
 fn file(bytes: &[u8]) -> Became {
@@ -40,7 +40,7 @@ fn file(bytes: &[u8]) -> Became {
     // A block of 96 bytes and more holds at most 16 MiB when it is decompressed.
     let most = bytes.len() + bytes.len() / 96 * (16 << 20);
     let mut stopped = None;
-    for event in Reader::new(bytes).events() {
+    for event in Reader::new(bytes).with_keys(keys()).events() {
         match event {
             Ok(event) => {
                 events += 1;

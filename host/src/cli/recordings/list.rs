@@ -6,7 +6,6 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{self, Audience, Column, clean};
 use crate::recorder::{Ending, EventKind, Library, SessionSummary, State};
 use serde_json::{Value, json};
-use std::path::Path;
 
 const COLUMNS: [Column; 10] = [
     Column { title: "SESSION", pointer: "/session" },
@@ -22,12 +21,13 @@ const COLUMNS: [Column; 10] = [
 ];
 
 pub(super) fn run(
-    directory: &Path,
+    library: impl Into<Library>,
     limit: usize,
     audience: Audience,
     screen: &mut dyn Screen,
 ) -> Result<Exit, Failure> {
-    let listing = Library::new(directory).list(limit).map_err(|error| unreadable(&error))?;
+    let library = library.into();
+    let listing = library.list(limit).map_err(|error| unreadable(&error))?;
     for (_, error) in &listing.unreadable {
         screen.aside(&format!("{}\n", clean(&error.to_string())));
     }
@@ -36,7 +36,7 @@ pub(super) fn run(
             let rows: Vec<Value> = listing.sessions.iter().map(row).collect();
             let nothing =
                 if listing.unreadable.is_empty() { "no recordings" } else { "no readable recordings" };
-            let nothing = format!("{nothing} in {}", clean(&directory.display().to_string()));
+            let nothing = format!("{nothing} in {}", clean(&library.directory().display().to_string()));
             screen.show(&print::table(&rows, &COLUMNS, &nothing));
         }
         Audience::Programs => {

@@ -8,7 +8,7 @@ use super::{ELSEWHERE, Screen, What, find, pretty, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{self, Audience, Column, clean};
 use crate::recorder::sign::KeyId;
-use crate::recorder::{Ending, Library, RecorderError, Report, Signed, Status, verify_by};
+use crate::recorder::{Ending, Library, RecorderError, Report, Signed, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -17,29 +17,35 @@ use std::path::Path;
 const SHORT_HASH: usize = 16;
 
 pub(super) fn run(
-    directory: &Path,
+    library: impl Into<Library>,
     what: &What,
     trust: &Trust,
     audience: Audience,
     screen: &mut dyn Screen,
 ) -> Result<Exit, Failure> {
-    let library = Library::new(directory);
+    let library = library.into();
     match what {
-        What::One(session) => one(&find(&library, directory, *session)?, trust, audience, screen),
-        What::File(path) => one(path, trust, audience, screen),
+        What::One(session) => one(&library, &find(&library, *session)?, trust, audience, screen),
+        What::File(path) => one(&library, path, trust, audience, screen),
         What::All => {
             let paths = library.all().map_err(|error| unreadable(&error))?;
             if paths.is_empty() {
-                let what = format!("there is nothing to verify in {}", directory.display());
+                let what = format!("there is nothing to verify in {}", library.directory().display());
                 return Err(Failure::new(Exit::Usage, "no-recording", what, ELSEWHERE));
             }
-            Ok(all(&paths, trust, audience, screen))
+            Ok(all(&library, &paths, trust, audience, screen))
         }
     }
 }
 
-fn one(path: &Path, trust: &Trust, audience: Audience, screen: &mut dyn Screen) -> Result<Exit, Failure> {
-    let report = check(path, trust, "").map_err(|error| unreadable(&error))?;
+fn one(
+    library: &Library,
+    path: &Path,
+    trust: &Trust,
+    audience: Audience,
+    screen: &mut dyn Screen,
+) -> Result<Exit, Failure> {
+    let report = check(library, path, trust, "").map_err(|error| unreadable(&error))?;
     match audience {
         Audience::Programs => screen.data(&pretty(&to_json(path, &report))),
         Audience::People => screen.show(&sentences(path, &report, trust)),
@@ -47,7 +53,13 @@ fn one(path: &Path, trust: &Trust, audience: Audience, screen: &mut dyn Screen) 
     Ok(exit(&report))
 }
 
-fn all(paths: &[std::path::PathBuf], trust: &Trust, audience: Audience, screen: &mut dyn Screen) -> Exit {
+fn all(
+    library: &Library,
+    paths: &[std::path::PathBuf],
+    trust: &Trust,
+    audience: Audience,
+    screen: &mut dyn Screen,
+) -> Exit {
     const COLUMNS: [Column; 7] = [
         Column { title: "SESSION", pointer: "/session" },
         Column { title: "STATUS", pointer: "/status" },
@@ -59,7 +71,7 @@ fn all(paths: &[std::path::PathBuf], trust: &Trust, audience: Audience, screen: 
     ];
     let (mut rows, mut worst, mut failed) = (Vec::new(), Exit::Done, 0);
     for (index, path) in paths.iter().enumerate() {
-        let (row, exit) = match check(path, trust, &format!("{}/{} ", index + 1, paths.len())) {
+        let (row, exit) = match check(library, path, trust, &format!("{}/{} ", index + 1, paths.len())) {
             Ok(report) => (to_json(path, &report), exit(&report)),
             Err(error) => (lost(path, &error), unreadable(&error).exit),
         };
@@ -88,13 +100,13 @@ fn all(paths: &[std::path::PathBuf], trust: &Trust, audience: Audience, screen: 
     worst
 }
 
-fn check(path: &Path, trust: &Trust, label: &str) -> Result<Report, RecorderError> {
+fn check(library: &Library, path: &Path, trust: &Trust, label: &str) -> Result<Report, RecorderError> {
     // Draws on standard error, and nowhere when that is no terminal.
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{prefix}{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_prefix(label.to_owned());
-    let report = verify_by(path, &trust.keys, &mut |done, total| {
+    let report = library.verify(path, &trust.keys, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -200,6 +212,9 @@ fn sentences(path: &Path, report: &Report, trust: &Trust) -> String {
         format!("{} blocks, {} events, {} bytes", report.blocks, report.events, report.bytes),
     ));
     lines.push(("last hash", report.last_hash.to_string()));
+    if let Some(key) = report.locked {
+        lines.push(("note", format!("what it says was not read: it is encrypted, and takes the key {key}")));
+    }
     if let Some(why) = &report.unpacked {
         lines.push((
             "note",
@@ -227,6 +242,7 @@ fn to_json(path: &Path, report: &Report) -> Value {
         "status": word(&report.status),
         "signature": report.signed.map(signature),
         "unpacked": report.unpacked,
+        "locked_by": report.locked,
         "key_id": report.signed.and_then(key),
         "blocks": report.blocks,
         "events": report.events,

@@ -6,39 +6,30 @@
 
 use super::lines;
 use super::people::Teller;
-use super::{Pace, Screen, find, unreadable};
+use super::{Pace, Screen, find, needs_key, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::Audience;
 use crate::recorder::replay as timing;
-use crate::recorder::{Event, Library, ReadError, Reader, RecorderError, State, summary};
+use crate::recorder::{Event, Library, ReadError, State};
 use crate::story::Decoder;
 use chaperone_core::name::SessionId;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest pause of a replay that is faster than real time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Bytes read at once.
-const READ_BYTES: usize = 256 * 1024;
-
 pub(super) fn run(
-    directory: &Path,
+    library: impl Into<Library>,
     session: SessionId,
     pace: Pace,
     audience: Audience,
     screen: &mut dyn Screen,
 ) -> Result<Exit, Failure> {
-    let library = Library::new(directory);
-    let path = find(&library, directory, session)?;
+    let library = library.into();
+    let path = find(&library, session)?;
     // Asked before reading: a session that ends meanwhile is then still told apart from a broken one.
-    let live = summary(&path).is_ok_and(|summary| summary.state == State::Live);
-    let file = File::open(&path)
-        .map_err(|error| unreadable(&RecorderError::Read { path: path.clone(), cause: Arc::new(error) }))?;
-    let events = Reader::new(BufReader::with_capacity(READ_BYTES, file)).events();
+    let live = library.summary(&path).is_ok_and(|summary| summary.state == State::Live);
+    let events = library.open(&path).map_err(|error| unreadable(&error))?.events();
     let ended = play(events, pace, audience, screen)?;
     judge(ended, live, session, audience, screen)
 }
@@ -123,6 +114,7 @@ fn judge(
                 "what is shown above is as it was written; `chaperone verify {session}` says more; keep the file"
             ),
         ),
+        Some(error @ ReadError::NeedsKey { .. }) => needs_key(error.to_string()),
         Some(error) => {
             Failure::new(Exit::Unverified, "unsupported", error.to_string(), "use a newer chaperone")
         }

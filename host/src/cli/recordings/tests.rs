@@ -297,7 +297,7 @@ fn what_no_given_key_has_signed_does_not_verify() {
     // A folder, as an auditor may have it, and what is in it without a signature that counts.
     let mut paper = Paper::default();
     let day = folder.path(1).parent().unwrap().to_owned();
-    let exit = proof::run(&day, &What::All, &theirs, Audience::People, &mut paper).unwrap();
+    let exit = proof::run(day.as_path(), &What::All, &theirs, Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Unverified);
     let last = format!("0 of 1 recordings verify, by {} of --public-key\n", other.0.signer.id());
     assert!(paper.shown.ends_with(&last), "{}", paper.shown);
@@ -338,7 +338,7 @@ fn mistakes_say_what_to_do() {
     let empty = tempfile::tempdir().unwrap();
     let missing = folder.0.path().join("nowhere");
     let mut failures = String::new();
-    for directory in [folder.0.path(), empty.path(), &missing] {
+    for directory in [folder.0.path(), empty.path(), missing.as_path()] {
         let paper = &mut Paper::default();
         for failure in [
             replay::run(directory, id(9), FAST, Audience::People, paper).unwrap_err(),
@@ -351,7 +351,7 @@ fn mistakes_say_what_to_do() {
     let all =
         proof::run(empty.path(), &What::All, &trust(), Audience::People, &mut Paper::default()).unwrap_err();
     failures.push_str(&anstream::adapter::strip_str(&all.to_string()).to_string());
-    let list = list::run(&missing, 5, Audience::People, &mut Paper::default()).unwrap_err();
+    let list = list::run(missing.as_path(), 5, Audience::People, &mut Paper::default()).unwrap_err();
     failures.push_str(&anstream::adapter::strip_str(&list.to_string()).to_string());
     let failures = failures.replace(&empty.path().display().to_string(), "EMPTY");
     insta::assert_snapshot!("mistakes", steady(&failures, &folder));

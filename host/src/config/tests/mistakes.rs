@@ -285,6 +285,11 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
         "26:41 error what `env:SHORT` holds cannot sign: it is no Ed25519 private key (PKCS#8 in PEM: `-----BEGIN PRIVATE KEY-----`) | make a key with `chaperone recording-key --new FILE`",
     ),
     (
+        "{ directory: recordings }",
+        "{ directory: r, encryption_key: env:SHORT }",
+        "26:44 error what `env:SHORT` holds cannot encrypt: a key is 32 random bytes, in base64 or as 64 hexadecimal digits (`openssl rand -base64 32`) | make a key with `openssl rand -base64 32`",
+    ),
+    (
         "state: state.db",
         "state: postgres://u:hunter2@db/s",
         "27:8 error a database URL holds a password, and secrets do not stand in this file | write a reference to the URL: `state: env:CHAPERONE_STATE_URL` or `state: file:/path`",

@@ -147,8 +147,8 @@ fn what_only_a_newer_version_knows_is_refused_by_name() {
     type Change = fn(&mut Header);
     let cases: [(Change, &str); 3] = [
         (
-            |header| header.flags = 2,
-            "block 0 uses block flags 0x2, which this version does not know: read it with a newer chaperone",
+            |header| header.flags = 9,
+            "block 0 uses block flags 0x8, which this version does not know: read it with a newer chaperone",
         ),
         (
             |header| header.kind = 9,
@@ -290,6 +290,14 @@ fn the_reader_in_the_documentation_reads() {
         return;
     }
     assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    // Encrypted, with the key in a file.
+    let key = folder.path().join("key");
+    std::fs::write(&key, "01".repeat(31) + "ff\n").unwrap();
+    let encrypted = super::encrypted::in_place();
+    let output = read(&encrypted, &[&ours, &key]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().matches("select the secret").count(), 40);
+    assert!(!run(&encrypted).unwrap().status.success());
     let theirs =
         crate::recorder::sign::publish(folder.path(), Signer::generate().unwrap().0.public()).unwrap();
     assert!(!read(&bytes, &[&theirs]).unwrap().status.success());

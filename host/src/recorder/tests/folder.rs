@@ -30,8 +30,7 @@ fn only_the_gateways_user_reads_recordings() {
 fn a_folder_that_others_may_write_is_refused() {
     let folder = folder();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o770)).unwrap();
-    let config =
-        RecorderConfig { directory: folder.path().to_owned(), caps: Caps::default(), signer: signer() };
+    let config = config(folder.path(), Caps::default());
     let error = Recorder::new(config).unwrap_err();
     let message = format!(
         "others may write to the folder of the recordings: run `chmod go-w {}`",
@@ -45,7 +44,7 @@ fn a_folder_that_cannot_be_is_refused() {
     let folder = folder();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let config = RecorderConfig { directory: file.join("under"), caps: Caps::default(), signer: signer() };
+    let config = config(&file.join("under"), Caps::default());
     let error = Recorder::new(config).unwrap_err().to_string();
     assert!(error.starts_with("the folder of the recordings, "), "{error}");
     assert!(error.ends_with("give it to the gateway's user and free some space, or set another"), "{error}");

@@ -1,6 +1,6 @@
 //! What was written in small blocks is packed at the end: the same events, wherever it is interrupted, and never less.
 
-use super::super::facts::Totals;
+use super::super::facts::{Footer, Totals};
 use super::super::format::{BlockKind, COMPRESSED, Hash, Header, MAX_PAYLOAD_BYTES};
 use super::super::pack::{self, Packing, Workbench};
 use super::super::reader::Reader;
@@ -10,6 +10,7 @@ use super::super::{Ending, Outcome, Signed, Status, summary, verify, verify_by};
 use super::crash::{leave, open_path, sealed_path};
 use super::*;
 use std::fs;
+use std::sync::LazyLock;
 
 /// The blocks of a session that has ended, in front of the footer.
 fn journal_of(value: &str, operations: u64) -> Vec<u8> {
@@ -32,6 +33,11 @@ pub(super) fn journal() -> Vec<u8> {
     journal_of("1", 200)
 }
 
+fn packing<'a>(journal: &'a Footer, signer: &'a Signer) -> Packing<'a> {
+    static PLAIN: LazyLock<Encryption> = LazyLock::new(Encryption::default);
+    Packing { journal, signer, encryption: &PLAIN }
+}
+
 fn pack(journal: &[u8], to: impl Write, wanted: &Packing<'_>) -> io::Result<Totals> {
     pack::pack(journal, to, wanted, &mut Workbench::new())
 }
@@ -40,7 +46,7 @@ pub(super) fn packed(journal: &[u8], to: impl Write) -> io::Result<Totals> {
     let mut scan = Scan::new();
     scan.run(journal, &mut |_| {}).unwrap_err();
     let footer = scan.totals.footer(session(1), Ending::Sealed, end());
-    pack(journal, to, &Packing { journal: &footer, signer: &signer() })
+    pack(journal, to, &packing(&footer, &signer()))
 }
 
 #[test]
@@ -143,7 +149,7 @@ fn packing_that_breaks_off_says_so() {
     scan.run(&journal[..], &mut |_| {}).unwrap_err();
     let footer = scan.totals.footer(session(1), Ending::Sealed, end());
     for bytes in [&changed[..], &journal[..borders[4]], &journal[..borders[4] + 20], &whole, b""] {
-        assert!(pack(bytes, io::sink(), &Packing { journal: &footer, signer: &signer() }).is_err());
+        assert!(pack(bytes, io::sink(), &packing(&footer, &signer())).is_err());
     }
 }
 
@@ -233,7 +239,7 @@ fn blocks_are_only_deleted_for_what_was_packed_from_them() {
     };
     let pack_by = |journal: &[u8], signer: &Signer| {
         let mut bytes = Vec::new();
-        pack(journal, &mut bytes, &Packing { journal: &footer_of(journal), signer }).unwrap();
+        pack(journal, &mut bytes, &packing(&footer_of(journal), signer)).unwrap();
         bytes
     };
     let ours = pack_by(&journal, &signer());

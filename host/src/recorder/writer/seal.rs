@@ -70,7 +70,11 @@ impl Recording {
         self.commit()?;
         let mut footer = self.totals.footer(self.session, ending, end.clone());
         footer.dropped_bytes = dropped_bytes;
-        match self.sink.pack(&Packing { journal: &footer, signer: &self.signer }) {
+        match self.sink.pack(&Packing {
+            journal: &footer,
+            signer: &self.config.signer,
+            encryption: &self.config.encryption,
+        }) {
             Ok(packed) => Ok(Sealed {
                 session: self.session,
                 path: packed.path,
@@ -98,8 +102,10 @@ impl Recording {
     }
 
     fn write_footer(&mut self, footer: &Footer) -> Result<Hash, RecorderError> {
+        // Never encrypted, so that it can be verified without a key.
+        self.buffer.truncate(HEADER_BYTES);
         serde_json::to_writer(&mut self.buffer, footer).map_err(|error| self.encoding_error(&error))?;
-        footer::finish(&mut self.buffer, HEADER_BYTES, &self.signer)
+        footer::finish(&mut self.buffer, HEADER_BYTES, &self.config.signer)
             .map_err(|error| RecorderError::Unsigned { session: self.session, why: error.to_string() })?;
         self.write_block(BlockKind::Footer, SIGNED);
         self.check()?;

@@ -2,7 +2,8 @@
 
 use crate::recorder::sign::Signer;
 use crate::recorder::{
-    Caps, EndReason, EventKind, PluginStamp, Recorder, RecorderConfig, Recording, SessionEnd, SessionHead,
+    Caps, Encryption, EndReason, EventKind, PluginStamp, Recorder, RecorderConfig, Recording, SessionEnd,
+    SessionHead,
 };
 use chaperone_core::Timestamp;
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
@@ -23,20 +24,24 @@ pub(super) fn signer() -> Signer {
 }
 
 /// A folder of recordings.
-pub(super) struct Folder(pub(super) tempfile::TempDir);
+pub(super) struct Folder(pub(super) tempfile::TempDir, pub(super) Encryption);
 
 impl Folder {
     pub(super) fn new() -> Self {
-        Folder(tempfile::tempdir().unwrap())
+        Folder(tempfile::tempdir().unwrap(), Encryption::default())
     }
 
     /// Writes a recording's events and leaves it open.
     pub(super) fn open(&self, number: u128, events: impl FnOnce(&mut Recording)) -> Recording {
         // A small cap, so that one of the results is cut by it.
         let caps = Caps { response_bytes_per_operation: 4096, ..Caps::default() };
-        let signer = signer();
-        let recorder =
-            Recorder::new(RecorderConfig { directory: self.0.path().into(), caps, signer }).unwrap();
+        let config = RecorderConfig {
+            directory: self.0.path().into(),
+            caps,
+            signer: signer(),
+            encryption: self.1.clone(),
+        };
+        let recorder = Recorder::new(config).unwrap();
         let mut recording = recorder.open(&head(number), now()).unwrap();
         events(&mut recording);
         recording.commit().unwrap();
