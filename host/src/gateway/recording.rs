@@ -6,8 +6,8 @@ use crate::recorder::sign::{self, Signer};
 use crate::recorder::{Caps, Encryption, EncryptionKey, Recorder, RecorderConfig};
 use chaperone_core::Timestamp;
 
-/// Opens the recorder, and seals what was left open.
-pub(super) fn recorder(config: &Config) -> Result<Recorder, StartError> {
+/// Opens the recorder, and seals what was left open; `now` is written down as its end.
+pub(super) fn recorder(config: &Config, now: Timestamp) -> Result<Recorder, StartError> {
     let advice = "check `recording.directory`: nothing runs unrecorded";
     let recording = &config.recording;
     let caps = Caps {
@@ -20,7 +20,7 @@ pub(super) fn recorder(config: &Config) -> Result<Recorder, StartError> {
     let signer = settings.signer.clone();
     let recorder = Recorder::new(settings).map_err(|error| StartError::new(error, advice))?;
     sign::publish(&recording.directory, signer.public()).map_err(|error| StartError::new(error, advice))?;
-    for recovered in recorder.recover(Timestamp::now()).map_err(|error| StartError::new(error, advice))? {
+    for recovered in recorder.recover(now).map_err(|error| StartError::new(error, advice))? {
         tracing::warn!(session = ?recovered.session, outcome = ?recovered.outcome, "a recording was left open");
     }
     Ok(recorder)

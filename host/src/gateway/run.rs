@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::protocol::postgres::{Discovery, Postgres};
 use crate::target::{SecretSource, Target, TargetTls};
 use crate::tls::{Reload, TlsClient, TlsServer};
+use chaperone_core::Timestamp;
 use chaperone_hooks::{Chain, Engine, EngineConfig, LoadError, Plugin, PluginSource};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -94,7 +95,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let grants = Grants::start(policy, state.clone(), Arc::new(clock))
         .await
         .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
-    let recorder = recording::recorder(&config)?;
+    let recorder = recording::recorder(&config, Timestamp::now())?;
     let metrics = Arc::new(Metrics::default());
     let roles = Roles::keep(unkept, &state, &metrics, &control);
     let notifier = notify::notifier(&config, &grants, &metrics, &url)?;
