@@ -34,6 +34,7 @@ pub mod login;
 mod problem;
 mod reload;
 mod renewal;
+mod search;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -180,6 +181,7 @@ pub fn router(
         .route("/api/v1/denials", post(denials::deny).get(denials::denials))
         .route("/api/v1/denials/{id}", delete(denials::lift))
         .route("/api/v1/policy/reload", post(reload::reload))
+        .route("/api/v1/search", get(search::search))
         .route("/api/v1/sessions", get(handlers::sessions))
         .route("/api/v1/sessions/{id}", delete(handlers::end_session))
         .route("/api/v1/sessions/{id}/token", put(renewal::renew))

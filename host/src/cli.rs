@@ -21,6 +21,7 @@ mod recording_key;
 mod recordings;
 mod remote;
 mod samples;
+mod search;
 mod watch;
 mod wiring;
 
@@ -33,6 +34,7 @@ pub use explain::ExplainArgs;
 pub use failure::{Exit, Failure};
 pub use recordings::{Given, Place};
 pub use remote::RequestArgs;
+pub use search::SearchArgs;
 pub use wiring::DemoArgs;
 
 use chaperone_core::name::SessionId;
@@ -145,6 +147,8 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Find what was done, in all sessions: by words, target, principal, table, finding, decision, approver, time
+    Search(SearchArgs),
     /// Show a recorded session as it happened
     Replay {
         /// The session's id
@@ -282,6 +286,7 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Explain(args) if args.live => explain::by_gateway(&connect().await?, &args, audience).await,
         Command::Explain(args) => explain::by_file(&cli.config, &args, audience),
         Command::Lift { id } => denials::lift(&connect().await?, &id, audience).await,
+        Command::Search(args) => search::search(&connect().await?, &args, audience).await,
         Command::Sessions { live: true, .. } => remote::sessions(&connect().await?, audience).await,
         Command::Sessions { limit, place, .. } => {
             recordings::sessions(library(place, None)?, limit.into(), audience)

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod demo;
+pub mod feed;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;

@@ -8,7 +8,10 @@
 //! number moved and the other not yet.
 
 pub mod history;
+mod lag;
 pub mod text;
+
+pub use lag::Lag;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,6 +94,8 @@ pub struct Metrics {
     pub roles_unswept: Counter,
     /// Attempts to send a message to a channel, by what became of them.
     pub deliveries: Family,
+    /// How far the search index is behind the recordings.
+    pub search: std::sync::Arc<Lag>,
 }
 
 impl Default for Metrics {
@@ -106,6 +111,7 @@ impl Default for Metrics {
             roles_left: Counter::default(),
             roles_unswept: Counter::default(),
             deliveries: Family::new(DELIVERIES),
+            search: std::sync::Arc::default(),
         }
     }
 }
@@ -118,6 +124,11 @@ impl Counter {
     /// One more.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many more.
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
     }
 
     /// How many there were.

@@ -1,7 +1,8 @@
-//! What outlives a process: requests, windows, holds, sessions, the deny list, the outbox and audit events.
+//! What outlives a process: requests, windows, holds, sessions, the deny list, the outbox, the search index and audit events.
 //!
 //! One repository over two databases. SQLite (WAL, one writer) is the default; PostgreSQL lets several gateways share
-//! one state. Every statement is the same text on both, run through sqlx's `Any` driver, and the same tests run on both.
+//! one state. Every statement is the same text on both, run through sqlx's `Any` driver, and the same tests run on both. Only
+//! full text is spelled in two ways, in `search`.
 //!
 //! What may go wrong: two gateways (or two tasks) change one thing at once. Every transaction therefore begins with a
 //! *write* to the row that the change is about, which makes the second wait until the first has committed, and only then
@@ -23,6 +24,8 @@ mod audit;
 mod clock;
 mod deliveries;
 mod denials;
+mod feed;
+mod search;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,6 +36,8 @@ pub use approvals::{DecideProblem, NewHold, NewRequest, Opening, Requested, Stor
 pub use audit::{Audit, AuditEvent};
 pub use deliveries::{Delivery, DeliveryState, Route};
 pub use denials::MAX_DENIALS;
+pub use feed::{Advance, Claim, Moved, Standing};
+pub use search::{Entry, Facet, Found, Indexing, MAX_FOUND, Piece, Search, SearchProblem, snippet};
 pub use sessions::{SessionRow, SessionStart};
 pub use windows::{EndWindow, EndedWindow, StoredWindow};
 
@@ -79,8 +84,18 @@ pub struct State {
     read: AnyPool,
     write: AnyPool,
     node: String,
+    store: Store,
+    /// What goes into the search index.
+    indexing: Indexing,
     /// Who is told of approvals.
     routes: Arc<[Route]>,
+}
+
+/// Which database it is, for the little that both spell differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Sqlite,
+    Postgres,
 }
 
 /// What is open now, on all gateways that share the store.
@@ -114,9 +129,9 @@ impl State {
         sqlx::any::install_default_drivers();
         // A second writer of one process would only wait for the first, and could find its snapshot outdated.
         let write = sqlite_pool(1).connect(&url).await?;
-        migrate(&write).await?;
+        migrate(&write, Store::Sqlite).await?;
         let read = sqlite_pool(SQLITE_READERS).connect(&url).await?;
-        Ok(State { read, write, node: node.to_owned(), routes: Arc::default() })
+        Ok(State::of(read, write, node, Store::Sqlite))
     }
 
     /// Connects to PostgreSQL, 13 or later, by a `postgres://` URL (TLS by its `sslmode` and `sslrootcert`).
@@ -127,8 +142,13 @@ impl State {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect(url.expose_secret())
             .await?;
-        migrate(&pool).await?;
-        Ok(State { read: pool.clone(), write: pool, node: node.to_owned(), routes: Arc::default() })
+        migrate(&pool, Store::Postgres).await?;
+        Ok(State::of(pool.clone(), pool, node, Store::Postgres))
+    }
+
+    fn of(read: AnyPool, write: AnyPool, node: &str, store: Store) -> Self {
+        let (indexing, routes) = (Indexing::default(), Arc::default());
+        State { read, write, node: node.to_owned(), store, indexing, routes }
     }
 
     /// The name of this gateway.
@@ -182,9 +202,15 @@ fn sqlite_pool(connections: u32) -> AnyPoolOptions {
     )
 }
 
-async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
+async fn migrate(pool: &AnyPool, store: Store) -> Result<(), StateError> {
     let all = MIGRATIONS.iter().zip(1..).map(|((name, sql), version)| {
-        Migration::new(version, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+        let own = OWN_TEXT.iter().find(|(of, _, _)| *of == version);
+        let sql =
+            match own.map(|(_, sqlite, postgres)| if store == Store::Sqlite { sqlite } else { postgres }) {
+                None => (*sql).into_sql_str(),
+                Some(own) => sqlx::AssertSqlSafe(format!("{sql}{own}")).into_sql_str(),
+            };
+        Migration::new(version, (*name).into(), MigrationType::Simple, sql, false)
     });
     Migrator::with_migrations(all.collect()).run(pool).await.map_err(|error| match error {
         // An older one would not see what the newer one relies on: fails closed.
@@ -194,7 +220,7 @@ async fn migrate(pool: &AnyPool) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 8] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
     ("denials", include_str!("state/migrations/0003_denials.sql")),
@@ -202,7 +228,15 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("callers", include_str!("state/migrations/0005_callers.sql")),
     ("amounts", include_str!("state/migrations/0006_amounts.sql")),
     ("deliveries", include_str!("state/migrations/0007_deliveries.sql")),
+    ("search", include_str!("state/migrations/0008_search.sql")),
 ];
+
+/// What a version has besides, on SQLite and on PostgreSQL.
+const OWN_TEXT: [(i64, &str, &str); 1] = [(
+    8,
+    include_str!("state/migrations/0008_search_sqlite.sql"),
+    include_str!("state/migrations/0008_search_postgres.sql"),
+)];
 
 /// Makes the file if it is missing, for its owner only: SQLite gives its side files the same mode.
 fn create_private(path: &Path) -> std::io::Result<()> {

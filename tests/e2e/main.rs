@@ -28,6 +28,7 @@ mod reload;
 mod renewal;
 mod resting;
 mod samples;
+mod search;
 mod soak;
 mod structure;
 mod target_side;

@@ -8,12 +8,15 @@ use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{Recorded, Setting, Stage, object_id};
 use std::collections::BTreeSet;
 
-fn logs_statements() -> Setting {
+pub(crate) fn logs_statements() -> Setting {
     let server = vec![("log_statement".to_owned(), "all".to_owned())];
     Setting { server, trigger: "{ threshold: 100, approvers: dba }".into(), ..Setting::default() }
 }
 
-async fn script(environment: Vec<(String, String)>, script: &'static str) -> anyhow::Result<String> {
+pub(crate) async fn script(
+    environment: Vec<(String, String)>,
+    script: &'static str,
+) -> anyhow::Result<String> {
     tokio::task::spawn_blocking(move || {
         let environment: Vec<(&str, &str)> =
             environment.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -158,7 +161,7 @@ async fn an_encrypted_recording_takes_its_key_to_be_read_and_none_to_be_verified
 }
 
 /// Statements with a mark each, as text and as parameters, until the gateway is gone.
-const LOAD: &str = r#"
+pub(crate) const LOAD: &str = r#"
 import psycopg, sys, threading
 
 def load(number):

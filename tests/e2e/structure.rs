@@ -85,6 +85,20 @@ const RULES: &[Rule] = &[
             "crate::cli",
         ],
     },
+    // A reader of recordings, as anybody could be one: nothing of a running session reaches it.
+    Rule {
+        crate_folder: "host/src",
+        module: "feed",
+        forbidden: &[
+            "chaperone_hooks",
+            "crate::protocol",
+            "crate::session",
+            "crate::gateway",
+            "crate::api",
+            "crate::console",
+            "crate::cli",
+        ],
+    },
     // The SDK is all that a plugin's author has, so it must be enough.
     Rule {
         crate_folder: "sdk/src",

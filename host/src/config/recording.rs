@@ -6,6 +6,7 @@ use super::secret::{Secret, Vault};
 use super::{Config, State};
 use crate::recorder::EncryptionKey;
 use crate::recorder::sign::Signer;
+use crate::state::Indexing;
 use std::path::PathBuf;
 
 /// The most old keys.
@@ -26,6 +27,8 @@ pub struct Recording {
     pub encryption_key: Option<Secret>,
     /// Keys that were that before, to read what they encrypted.
     pub old_encryption_keys: Vec<Secret>,
+    /// What of them goes into the search index.
+    pub search: Indexing,
 }
 
 impl Recording {
@@ -45,10 +48,13 @@ impl Recording {
         let old = fields.get("old_encryption_keys");
         let old = old.map(|item| item.one_or_many(MAX_OLD_KEYS)).unwrap_or_default();
         let old: Option<Vec<Secret>> = old.iter().map(|item| disk_key(item, vault)).collect();
+        let search = fields.get("search");
         fields.finish();
         let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
         let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
         let directory = directory.and_then(|item| path(&item, vault));
+        let words = [("text", Indexing::Text), ("facts", Indexing::Facts), ("no", Indexing::No)];
+        let search = search.map_or(Some(Indexing::default()), |item| item.choice(&words));
         let recording = Recording {
             directory: directory?,
             response_bytes_per_operation: per_operation?,
@@ -56,6 +62,7 @@ impl Recording {
             signing_key,
             encryption_key,
             old_encryption_keys: old?,
+            search: search?,
         };
         if let Some(operation) = operation
             && recording.response_bytes_per_operation > recording.response_bytes_per_session

@@ -8,7 +8,7 @@ use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::sampling::Sampler;
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, notify, pages, policy, recheck, recording, serve_metrics, store};
+use super::{Gateway, LiveRegistry, feed, notify, pages, policy, recheck, recording, serve_metrics, store};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::Grants;
@@ -125,6 +125,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let accepting = TaskTracker::new();
     notifier.start(&accepting, &stop);
+    feed::start(&gateway.grants, &gateway.recorder, &gateway.metrics, &accepting, &stop).await;
     let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
     accepting.spawn(async move {

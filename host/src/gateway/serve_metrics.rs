@@ -81,6 +81,18 @@ fn own(text: &mut Text, gateway: &Gateway) {
     )
     .sample(&[], metrics.unsealed.read());
     roles(text, metrics);
+    text.metric(
+        "chaperone_feed_lag_seconds",
+        Kind::Gauge,
+        "Seconds since everything that was recorded had been read; a few while a feed keeps up.",
+    )
+    .sample(&[("consumer", "search")], metrics.search.read().as_secs_f64());
+    text.metric(
+        "chaperone_feed_operations_total",
+        Kind::Counter,
+        "Operations that were handed to a consumer; one that went on is counted again.",
+    )
+    .sample(&[("consumer", "search")], metrics.search.operations.read());
     let mut deliveries = text.metric(
         "chaperone_deliveries_total",
         Kind::Counter,

@@ -18,7 +18,8 @@ pub(super) async fn open(config: &Config, listens: SocketAddr) -> Result<State, 
         config::State::Sqlite(path) => State::sqlite(path, "local").await,
         config::State::Postgres(url) => State::postgres(&url.expose().into(), &node).await,
     };
-    opened.map(|state| state.telling(super::notify::routes(config))).map_err(|error| {
+    let opened = opened.map(|state| state.telling(super::notify::routes(config)));
+    opened.map(|state| state.with_indexing(config.recording.search)).map_err(|error| {
         StartError::new(error, "check `state` in the configuration, and that it can be written")
     })
 }

@@ -33,7 +33,7 @@ pub(super) fn session_of(path: &Path) -> Option<SessionId> {
 }
 
 /// Whether a file's name is that of an open recording.
-pub(super) fn is_open_name(path: &Path) -> bool {
+pub(crate) fn is_open_name(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(OPEN_EXTENSION))
 }
 
@@ -107,6 +107,11 @@ impl Library {
     /// The folder.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What recordings are read with.
+    pub(crate) fn keys(&self) -> &EncryptionKeys {
+        &self.keys
     }
 
     /// Opens a recording, to read what it says.
@@ -199,8 +204,22 @@ impl Library {
         Ok(paths)
     }
 
+    /// The recordings in a day's folder, in the order of their sessions' starts.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn of_day(&self, day: &Path) -> Result<Vec<(SessionId, PathBuf)>, RecorderError> {
+        let files = files_of(day)?.into_iter();
+        let mut files: Vec<_> = files.filter_map(|path| Some((session_of(&path)?, path))).collect();
+        files.sort_unstable_by_key(|(session, _)| *session);
+        Ok(files)
+    }
+
     /// The days' folders, newest first. Others (`lost+found`, for one) are not ours to look into.
-    pub(super) fn days(&self) -> Result<Vec<PathBuf>, RecorderError> {
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn days(&self) -> Result<Vec<PathBuf>, RecorderError> {
         let mut days = entries(&self.directory)?;
         days.retain(|path| is_day(path) && path.is_dir());
         days.sort_unstable_by(|a, b| b.cmp(a));

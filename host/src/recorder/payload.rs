@@ -109,6 +109,11 @@ impl Opener {
         }
     }
 
+    /// Gives back the room that is only taken while something is read.
+    pub(super) fn rest(&mut self) {
+        (self.decompressor, self.plain, self.opened) = (None, Vec::new(), Opened::Nothing);
+    }
+
     /// Makes a payload readable: [`Opener::opened`] gives it. It is decrypted where it is.
     ///
     /// # Errors

@@ -37,6 +37,22 @@ enum Phase {
     Stopped,
 }
 
+/// Where a block begins, which it has to go on from, and what opens it: enough to read on later, as far as the file has grown.
+#[derive(Debug)]
+pub struct Place {
+    sequence: u64,
+    position: u64,
+    previous: Hash,
+    opener: Opener,
+}
+
+impl Place {
+    /// Bytes from the start of the file.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
 /// Reads blocks from the front.
 #[derive(Debug)]
 pub struct Reader<R> {
@@ -78,6 +94,12 @@ impl<R: Read> Reader<R> {
 
     pub(super) fn into_data_key(self) -> Option<DataKey> {
         self.opener.into_data_key()
+    }
+
+    /// Reads on at a place of the same recording, where `source` has to stand.
+    pub fn going_on(source: R, place: Place) -> Self {
+        let Place { sequence, position, previous, opener } = place;
+        Reader { sequence, position, previous, opener, ..Reader::new(source) }
     }
 
     /// The events, one after the other, and an error where the recording stops being whole.
@@ -273,6 +295,22 @@ pub struct Events<R> {
 }
 
 impl<R: Read> Events<R> {
+    /// Whether the next event is the first of a block.
+    pub fn is_between_blocks(&self) -> bool {
+        let rest = self.reader.opener.opened(&self.reader.payload).map(|payload| payload.len() > self.read);
+        !self.more || !rest.unwrap_or(true)
+    }
+
+    /// Where to read on; None in the middle of a block.
+    pub fn into_place(self) -> Option<Place> {
+        if !self.is_between_blocks() {
+            return None;
+        }
+        let Reader { sequence, position, previous, mut opener, .. } = self.reader;
+        opener.rest();
+        Some(Place { sequence, position, previous, opener })
+    }
+
     /// The next event of the current block.
     fn of_block(&mut self) -> Option<Result<Event, ReadError>> {
         if !self.more {

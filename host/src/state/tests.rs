@@ -14,6 +14,7 @@ use chaperone_core::window::{Opened, Window, WindowOf, after};
 
 mod bounds;
 mod deliveries;
+mod search;
 
 /// A store with what it lives in.
 pub(crate) struct Store {

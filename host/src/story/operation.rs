@@ -21,7 +21,8 @@ pub struct Operation {
     pub at_us: u64,
     /// How it came: `query`, `parse`, `function-call`; `execute` for a prepared one that runs.
     pub form: String,
-    /// The statement, at most [`super::MAX_TEXT_BYTES`] of it.
+    /// The statement, at most [`super::MAX_TEXT_BYTES`] of it. Left out where texts are not indexed.
+    #[serde(default)]
     pub text: String,
     /// The length of the whole statement, in bytes.
     pub text_bytes: u64,
