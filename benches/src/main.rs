@@ -14,6 +14,7 @@ mod places;
 mod process;
 mod report;
 mod route;
+mod search;
 mod targets;
 
 use anyhow::{Context, Result, bail};
@@ -112,6 +113,7 @@ fn main() -> Result<ExitCode> {
         with_windows(&gateway, &plain, &server, &options, &mut report)?;
     }
     let permits = if "permits".contains(&options.only) { Some(permits::measure()?) } else { None };
+    let search = if "search".contains(&options.only) { Some(search::measure()?) } else { None };
     println!("\n{}", report.markdown("pgbouncer"));
     if let Some(Idle { sessions, opened, idle }) = idle {
         println!("{sessions} sessions: {opened} bytes each when opened, {idle} bytes each when idle\n");
@@ -119,7 +121,10 @@ fn main() -> Result<ExitCode> {
     if let Some(permits) = permits {
         println!("{permits}\n");
     }
-    let (table, kept) = targets::table(&report, idle, permits);
+    if let Some(search) = &search {
+        println!("{search}");
+    }
+    let (table, kept) = targets::table(&report, idle, permits, search.as_ref());
     println!("{table}");
     Ok(if kept || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

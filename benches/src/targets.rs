@@ -5,6 +5,7 @@ use crate::idle::Idle;
 use crate::load::{Measured, SESSION_START};
 use crate::permits::{MOST_MS, Permits};
 use crate::report::Report;
+use crate::search::{self, Searches};
 use std::fmt::Write;
 
 /// Windows in the store, fewest first.
@@ -63,10 +64,15 @@ pub(crate) fn with_windows(load: &'static str, windows: u32) -> &'static str {
 }
 
 /// The table of promises, and whether all that was measured was kept.
-pub(crate) fn table(report: &Report, idle: Option<Idle>, permits: Option<Permits>) -> (String, bool) {
+pub(crate) fn table(
+    report: &Report,
+    idle: Option<Idle>,
+    permits: Option<Permits>,
+    search: Option<&Searches>,
+) -> (String, bool) {
     let mut text = String::from("| promise | target | stretch | measured | |\n|---|---|---|---|---|\n");
     let mut kept = true;
-    for target in targets(report, idle, permits) {
+    for target in targets(report, idle, permits, search) {
         let stretch = target.stretch.map_or("-".to_owned(), |limit| target.wanted.with(limit).in_words());
         let (measured, verdict) = match target.measured {
             None => ("not measured".to_owned(), ""),
@@ -97,7 +103,12 @@ pub(crate) fn table(report: &Report, idle: Option<Idle>, permits: Option<Permits
     (text, kept)
 }
 
-fn targets(report: &Report, idle: Option<Idle>, permits: Option<Permits>) -> Vec<Target> {
+fn targets(
+    report: &Report,
+    idle: Option<Idle>,
+    permits: Option<Permits>,
+    search: Option<&Searches>,
+) -> Vec<Target> {
     use Wanted::{AtLeast, AtMost};
     let of =
         |load: &str, route: &str, pick: fn(&Measured) -> Option<f64>| pick(&report.medians(load, route)?);
@@ -185,6 +196,12 @@ fn targets(report: &Report, idle: Option<Idle>, permits: Option<Permits>) -> Vec
             wanted: AtMost(MOST_MS),
             stretch: None,
         },
+        Target {
+            what: "a search in 1,000,000 operations: ms at p99, the slowest kind",
+            measured: search.map(|search| search.slowest().as_secs_f64() * 1e3),
+            wanted: AtMost(search::MOST_MS),
+            stretch: None,
+        },
     ]
 }
 
@@ -204,13 +221,13 @@ mod tests {
         };
         report.add("prepared, 8 clients", "pgbouncer", measured(100.0));
         report.add("prepared, 8 clients", "chaperone", measured(96.0));
-        let (text, kept) = table(&report, None, None);
+        let (text, kept) = table(&report, None, None, None);
         assert!(kept, "{text}");
         assert!(text.contains("throughput to pgbouncer's | ≥ 0.95 | ≥ 1.1 | 0.96 | met |"), "{text}");
-        let (text, kept) = table(&report, Some(Idle { sessions: 1, opened: 0, idle: 250_000 }), None);
+        let (text, kept) = table(&report, Some(Idle { sessions: 1, opened: 0, idle: 250_000 }), None, None);
         assert!(!kept && text.contains("| ≤ 200 | ≤ 100 | 250.00 | **missed** |"), "{text}");
         let slow = Permits { p50: Duration::ZERO, p99: Duration::from_micros(1_010) };
-        let (text, kept) = table(&report, None, Some(slow));
+        let (text, kept) = table(&report, None, Some(slow), None);
         assert!(!kept && text.contains("ms at p99 | ≤ 1 | - | 1.01 | **missed** |"), "{text}");
     }
 }
