@@ -316,7 +316,7 @@ fn damage(path: &Path) {
 async fn damage_ends_one_recording_and_no_other() {
     for Store { state, .. } in &stores().await {
         let folder = Folder::new();
-        for number in 1..=3 {
+        for number in 1..=4 {
             let mut recording = folder.open(number);
             ask(&mut recording, 1, "first");
             answer(&mut recording, 1, 1);
@@ -324,15 +324,20 @@ async fn damage_ends_one_recording_and_no_other() {
             seal(recording);
         }
         damage(&folder.path(2));
+        // Sealed, and its end cut off: nothing comes any more.
+        let cut = folder.path(4);
+        let bytes = std::fs::read(&cut).unwrap();
+        std::fs::remove_file(&cut).unwrap();
+        std::fs::write(&cut, bytes.get(..bytes.len() - 40).unwrap()).unwrap();
         std::fs::write(folder.path(1).with_file_name(format!("{}.chrec", id(9))), b"no recording").unwrap();
         let mut feed = folder.feed(state.clone(), Arc::new(Index::new(state.clone()).unwrap()));
         for _ in 0..2 {
             round(&mut feed).await;
         }
         assert!(feed.followed.is_empty());
-        assert_eq!(feed.unreadable.iter().copied().collect::<Vec<_>>(), [id(2), id(9)]);
-        assert_eq!(found(state, Search { words: "first".into(), ..Search::default() }).await.len(), 3);
-        assert_eq!(found(state, Search { words: "second".into(), ..Search::default() }).await.len(), 2);
+        assert_eq!(feed.unreadable.iter().copied().collect::<Vec<_>>(), [id(2), id(4), id(9)]);
+        assert_eq!(found(state, Search { words: "first".into(), ..Search::default() }).await.len(), 4);
+        assert_eq!(found(state, Search { words: "second".into(), ..Search::default() }).await.len(), 3);
     }
 }
 
