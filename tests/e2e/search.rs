@@ -1,8 +1,9 @@
-//! What was done is found: by words and by what became of it, by operators alone, also after the gateway was killed.
+//! What was done is found: by words and by what became of it, by operators and auditors alone, also after the gateway was killed.
 
 use crate::recordings::{LOAD, logs_statements, script};
 use chaperone::recorder::EventKind;
-use chaperone_tests::stage::{Setting, Stage};
+use chaperone_core::identity::CallerKind;
+use chaperone_tests::stage::{ASKERS, Setting, Stage};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -25,8 +26,9 @@ fn texts(stage: &Stage, arguments: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_done_is_found_by_operators_alone() {
-    let mut stage = Stage::start(Setting::default()).await.unwrap();
+async fn what_was_done_is_found_by_operators_and_auditors_alone() {
+    let more = "auditors: group:askers".into();
+    let mut stage = Stage::start(Setting { more, ..Setting::default() }).await.unwrap();
     let token = stage.agent_with_window().unwrap();
     let psql = stage.psql(&token).unwrap();
     psql.run("select name from customers where id = 1").unwrap().success().unwrap();
@@ -56,6 +58,9 @@ async fn what_was_done_is_found_by_operators_alone() {
     for wrong in [&["search", "*"][..], &["search", "x", "--since", "soon"]] {
         assert!(stage.chaperone(&operator, wrong).unwrap().success().is_err(), "{wrong:?}");
     }
+    let auditor = stage.token(CallerKind::Human, ASKERS, 7).unwrap();
+    let shown = stage.chaperone(&auditor, &["search", "name"]).unwrap().success().unwrap();
+    assert!(shown.contains("select name from customers"), "{shown}");
     // Not even its own.
     let refused = stage.chaperone(&token, &["search", "customers"]).unwrap();
     assert!(!refused.stdout.contains("customers") && refused.success().is_err());
