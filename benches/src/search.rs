@@ -45,6 +45,7 @@ struct Kind {
 /// All kinds.
 #[derive(Debug, Clone)]
 pub(crate) struct Searches {
+    size: Size,
     kinds: Vec<Kind>,
     filled: Duration,
     bytes: u64,
@@ -60,7 +61,7 @@ impl Searches {
 impl std::fmt::Display for Searches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let millis = |time: Duration| time.as_secs_f64() * 1e3;
-        let Size { sessions, operations, questions } = FULL;
+        let Size { sessions, operations, questions } = self.size;
         writeln!(
             f,
             "{} operations in the store ({} MB, put in in {:.0} s); {questions} questions of each kind\n",
@@ -105,7 +106,7 @@ async fn measured(size: Size) -> Result<Searches> {
     }
     let bytes = std::fs::metadata(&file)?.len();
     state.close().await;
-    Ok(Searches { kinds, filled, bytes })
+    Ok(Searches { size, kinds, filled, bytes })
 }
 
 fn principal(number: u64) -> Result<Principal> {

@@ -35,10 +35,16 @@ mod tests;
 
 pub use index::Index;
 
-/// How often new recordings are looked for, and the shortest pause before an open one is looked at again.
+/// How often new recordings are looked for, and the shortest time before an open one is looked at again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The longest such pause, for one in which nothing happens.
+/// Looks take at most this part of the time.
+const LOOK_SHARE: u32 = 50;
+
+/// The shortest pause between two turns.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest such time, for one in which nothing happens.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// How often all days' folders are looked through, not only the newest two.
@@ -49,6 +55,9 @@ const CLAIM: Duration = Duration::from_secs(60);
 
 /// Recordings that are followed at once; others wait until one of them is over.
 const MAX_FOLLOWED: usize = 8192;
+
+/// Recordings that are claimed in one look: each claim is a write that waits for the disk.
+const MAX_CLAIMS: usize = 256;
 
 /// Steps in one recording before another has its turn.
 const STEPS_IN_A_ROW: usize = 64;
@@ -142,15 +151,21 @@ impl Feed {
     }
 
     async fn follow(&mut self) {
+        let mut look = Instant::now();
         loop {
             let began = Instant::now();
-            if let Err(error) = self.look_round().await {
-                tracing::warn!(consumer = self.consumer.name(), %error, "the feed could not look for recordings");
+            if look <= began {
+                if let Err(error) = self.look_round().await {
+                    let consumer = self.consumer.name();
+                    tracing::warn!(consumer, %error, "the feed could not look for recordings");
+                }
+                // Large folders are looked through less often.
+                let pause = began.elapsed().saturating_mul(LOOK_SHARE);
+                look = Instant::now() + pause.clamp(LOOK_EVERY, CLAIM / 3);
             }
-            let pause = self.pace.rest_after(began.elapsed());
             self.turn().await;
             self.measure();
-            tokio::time::sleep(pause.max(LOOK_EVERY.saturating_sub(began.elapsed()))).await;
+            tokio::time::sleep(LOOK_EVERY.saturating_sub(began.elapsed()).max(SHORTEST_PAUSE)).await;
         }
     }
 
@@ -167,47 +182,48 @@ impl Feed {
         let library = self.library.clone();
         let found = tokio::task::spawn_blocking(move || files(&library, days)).await??;
         let mut newest = BTreeSet::new();
-        let mut room = true;
+        let mut claims = MAX_CLAIMS;
         for (index, files) in found.iter().enumerate() {
             if index < NEWEST_DAYS {
                 newest.extend(files.keys().copied());
             }
-            room &= self.claim(files).await?;
+            self.claim(files, &mut claims).await?;
         }
         self.passed.retain(|session, _| newest.contains(session));
         if all {
-            // Where there was no room, there soon may be some.
-            self.look_at_all = Instant::now() + if room { LOOK_AT_ALL_EVERY } else { LONGEST_PAUSE };
+            // What is left over is soon looked for again.
+            let left_over = claims == 0 || self.followed.len() >= MAX_FOLLOWED;
+            self.look_at_all = Instant::now() + if left_over { LONGEST_PAUSE } else { LOOK_AT_ALL_EVERY };
         }
         Ok(())
     }
 
-    /// Claims what is new among the recordings of a day. `false`: there was no room for all.
-    async fn claim(&mut self, files: &BTreeMap<SessionId, PathBuf>) -> Result<bool, FeedError> {
+    /// Claims what is new among the recordings of a day, as far as there is room.
+    async fn claim(
+        &mut self,
+        files: &BTreeMap<SessionId, PathBuf>,
+        claims: &mut usize,
+    ) -> Result<(), FeedError> {
         let name = self.consumer.name();
-        let (Some(first), Some(last)) = (files.keys().next(), files.keys().next_back()) else {
-            return Ok(true);
-        };
         let is_new = |session: &SessionId| {
             let again =
                 self.passed.get(session).is_none_or(|when| when.is_some_and(|when| when <= Instant::now()));
             again && !self.followed.contains_key(session) && !self.unreadable.contains(session)
         };
         let new: Vec<_> = files.iter().filter(|(session, _)| is_new(session)).collect();
-        if new.is_empty() {
-            return Ok(true);
-        }
-        let done = self.state.recordings_done(name, *first, *last).await?;
+        let (Some((first, _)), Some((last, _))) = (new.first(), new.last()) else { return Ok(()) };
+        let done = self.state.recordings_done(name, **first, **last).await?;
         for (session, path) in new {
-            if self.followed.len() >= MAX_FOLLOWED {
-                return Ok(false);
-            }
-            let now = self.clock.now();
-            let until = after(now, CLAIM).unwrap_or(now);
             if done.contains(session) {
                 self.passed.insert(*session, None);
                 continue;
             }
+            if *claims == 0 || self.followed.len() >= MAX_FOLLOWED {
+                return Ok(());
+            }
+            *claims -= 1;
+            let now = self.clock.now();
+            let until = after(now, CLAIM).unwrap_or(now);
             match self.state.claim_recording(name, *session, now, until).await? {
                 Some(claim) => {
                     self.followed.insert(*session, Follower::new(*session, path.clone(), claim.events));
@@ -215,7 +231,7 @@ impl Feed {
                 None => self.pass_over(*session),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Another gateway has it. Should that one die, its claim is over soon.
@@ -321,9 +337,7 @@ impl Feed {
             Err(error) => {
                 tracing::warn!(%session, consumer, %error, "what was done in a session could not be handed on now");
                 // What was read is read again, from the cursor on.
-                let mut again = Follower::new(session, follower.path(), from);
-                again.pause();
-                self.followed.insert(session, again);
+                self.followed.insert(session, follower.again(from));
                 false
             }
         }

@@ -92,8 +92,12 @@ impl Follower {
         self.session
     }
 
-    pub(super) fn path(&self) -> PathBuf {
-        self.path.clone()
+    /// The same recording from its start, where only what is before `taken` was handed out. Later each time.
+    pub(super) fn again(&self, taken: u64) -> Self {
+        let mut again = Follower::new(self.session, self.path.clone(), taken);
+        again.pause = self.pause;
+        again.pause();
+        again
     }
 
     pub(super) fn opening(&self) -> Option<&Opening> {

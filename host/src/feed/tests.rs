@@ -42,7 +42,7 @@ fn head(number: u128) -> SessionHead {
 
 /// A folder of recordings, and who writes them.
 struct Folder {
-    place: tempfile::TempDir,
+    _place: tempfile::TempDir,
     recorder: Recorder,
 }
 
@@ -51,10 +51,10 @@ impl Folder {
         let place = tempfile::tempdir().unwrap();
         let signer = Signer::generate().unwrap().0;
         // Encrypted: whoever reads on in the middle of a file needs what its first block says.
-        let encryption = Encryption::new(Some(EncryptionKey::read(&"5e".repeat(32)).unwrap()), []);
+        let encryption = Encryption::new(Some(EncryptionKey::parse(&"5e".repeat(32)).unwrap()), []);
         let directory = place.path().into();
         let config = RecorderConfig { directory, caps: Caps::default(), signer, encryption };
-        Folder { recorder: Recorder::new(config).unwrap(), place }
+        Folder { recorder: Recorder::new(config).unwrap(), _place: place }
     }
 
     fn open(&self, number: u128) -> Recording {
