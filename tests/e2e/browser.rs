@@ -1,4 +1,8 @@
-//! The approvers' pages in a real browser, against a real gateway and the local issuer.
+//! The console in a real browser, against a real gateway and the local issuer.
+
+mod looks;
+mod now;
+mod pictures;
 
 use chaperone::demo::issuer::Account;
 use chaperone_core::identity::CallerKind;

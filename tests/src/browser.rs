@@ -14,6 +14,13 @@ use std::time::{Duration, Instant};
 /// How the protocol names an element (W3C WebDriver, section 12.2).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// The keys that have no letter (W3C WebDriver, section 17.4.2).
+pub const TAB: char = '\u{e004}';
+/// Likewise.
+pub const ENTER: char = '\u{e007}';
+/// Likewise.
+pub const ESCAPE: char = '\u{e00c}';
+
 /// When [`Browser::until`] gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -142,6 +149,66 @@ impl Browser {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
+    /// The same of a script that answers by a promise.
+    pub async fn promised(&self, script: &str) -> Result<Value> {
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; (async () => {{ {script} }})().then(done, (error) => done(`failed: ${{error}}`));"
+        );
+        self.post("/execute/async", json!({ "script": script, "args": [] })).await
+    }
+
+    /// Presses keys one after the other, wherever the focus is; [`TAB`], [`ENTER`] and [`ESCAPE`] are keys, too.
+    pub async fn press(&self, keys: &str) -> Result<()> {
+        let stroke = |key: char| {
+            [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]
+        };
+        let strokes: Vec<Value> = keys.chars().flat_map(stroke).collect();
+        let actions = json!({ "actions": [{ "type": "key", "id": "keys", "actions": strokes }] });
+        self.post("/actions", actions).await.map(drop)
+    }
+
+    /// A screen of this size in CSS pixels, however small.
+    pub async fn screen(&self, width: u32, height: u32) -> Result<()> {
+        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", screen).await.map(drop)
+    }
+
+    /// What the system is set to: `light` or `dark`, and whether little shall move (`reduce`) or not (`no-preference`).
+    pub async fn prefers(&self, scheme: &str, motion: &str) -> Result<()> {
+        let feature = |name: &str, value: &str| json!({ "name": format!("prefers-{name}"), "value": value });
+        let features = [feature("color-scheme", scheme), feature("reduced-motion", motion)];
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await.map(drop)
+    }
+
+    /// The whole page as PNG, in base64.
+    pub async fn picture(&self) -> Result<String> {
+        let taken = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await?;
+        Ok(taken.get("data").and_then(Value::as_str).context("no picture")?.to_owned())
+    }
+
+    async fn devtools(&self, command: &str, parameters: Value) -> Result<Value> {
+        self.post("/goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
+    }
+
+    /// What the browser complained about since it was asked last, such as what a page's own rules have stopped.
+    pub async fn complaints(&self) -> Result<Vec<String>> {
+        let log = self.post("/se/log", json!({ "type": "browser" })).await?;
+        let text = |entry: &Value| entry.get("message").and_then(Value::as_str).map(str::to_owned);
+        Ok(log.as_array().map(|all| all.iter().filter_map(text).collect()).unwrap_or_default())
+    }
+
+    /// Looks until something on the page is chosen by this.
+    pub async fn until_there(&self, selector: &str) -> Result<()> {
+        let started = Instant::now();
+        while !self.has(selector).await? {
+            if started.elapsed() > PATIENCE {
+                bail!("{selector} never came at {}: {}", self.address().await?, self.text().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     /// All cookies of the page that is shown.
     pub async fn cookies(&self) -> Result<Vec<Value>> {
         Ok(self.get("/cookie").await?.as_array().cloned().unwrap_or_default())
@@ -198,6 +265,7 @@ fn capabilities(browser: &Path, profile: &Path) -> Value {
     json!({ "capabilities": { "alwaysMatch": {
         "browserName": "chrome",
         "acceptInsecureCerts": true,
+        "goog:loggingPrefs": { "browser": "ALL" },
         "goog:chromeOptions": { "binary": browser, "args": arguments },
     } } })
 }

@@ -27,8 +27,8 @@ pub fn python() -> Result<PathBuf> {
     python.map(PathBuf::from).context("CHAPERONE_TEST_PYTHON is not set: run cargo xtask test")
 }
 
-/// The folder `node_modules` with node-postgres, or `None`: then its test has nothing to run, and `cargo xtask test` says
-/// that it was left out.
+/// The folder `node_modules` with node-postgres and axe-core, or `None`: then their tests have nothing to run, and
+/// `cargo xtask test` says that they were left out.
 pub fn node_modules() -> Option<PathBuf> {
     std::env::var_os("CHAPERONE_TEST_NODE_MODULES").map(PathBuf::from)
 }

@@ -130,10 +130,10 @@ pub(super) fn risk(risk: u8) -> Markup {
     }
 }
 
-/// The first line of a text, cut: what it begins with, never instead of it.
+/// What a text begins with, in one line: beside a link to the whole, never instead of it.
 pub(super) fn begin(text: &str) -> Markup {
-    let first = text.trim_start().lines().next().unwrap_or_default();
-    visible(&cut(first, 80))
+    let words: Vec<&str> = text.split_whitespace().take(40).collect();
+    visible(&cut(&words.join(" "), 100))
 }
 
 fn cut(text: &str, width: usize) -> String {

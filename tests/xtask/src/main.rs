@@ -27,6 +27,7 @@ usage: cargo xtask COMMAND
                 repeats an input, `NAME --keep` keeps those that reach something new
   soak [--minutes N]
                 full load with faults against the release build, ten minutes unless said otherwise
+  screenshots   take pictures of the console's pages for host/docs/screenshots, in some minutes
   bench [ARGS]  measure against pgbouncer and a direct connection
   setup         fetch what the others need, and nothing else";
 
@@ -52,6 +53,7 @@ fn run(command: Option<&str>, arguments: Vec<String>) -> Result<ExitCode> {
         Some("test") => test::run(&workspace, arguments),
         Some("fuzz") => fuzz::run(&workspace, &arguments),
         Some("soak") => soak::run(&workspace, &arguments),
+        Some("screenshots") => test::screenshots(&workspace),
         Some("bench") => bench::run(&workspace, &arguments),
         Some("setup") => {
             setup::for_tests(&workspace)?;

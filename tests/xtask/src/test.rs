@@ -41,9 +41,12 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
     }
     for (missing, what) in [
         (tools.postgres_with_tls.is_none(), "tests of a target with TLS: no PostgreSQL server here has it"),
-        (tools.node_modules.is_none(), "the test of node-postgres: see `node` above"),
+        (
+            tools.node_modules.is_none(),
+            "the test of node-postgres, and axe-core's look at the console: see `node` above",
+        ),
         (tools.pgjdbc.is_none(), "the test of pgjdbc: see above"),
-        (tools.browser.is_none(), "tests of the approvers' pages in a browser: see `browser` above"),
+        (tools.browser.is_none(), "tests of the console in a browser: see `browser` above"),
         (tools.servers.is_none(), "PostgreSQL 13 to 17 as targets: see `servers` above"),
         (
             tools.regression.is_none(),
@@ -53,6 +56,28 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
         if missing {
             say("left out", what);
         }
+    }
+    Ok(steps.summary())
+}
+
+/// Takes the pictures of the console that the documentation shows: a test that writes files, which no test run includes.
+pub(crate) fn screenshots(workspace: &Workspace) -> Result<ExitCode> {
+    const NAME: &str = "pictures_of_the_console";
+    let mut steps = Steps::default();
+    let tools = steps.time("set-up", || setup::for_tests(workspace))?;
+    if tools.browser.is_none() {
+        bail!("there is no browser to take pictures of: see above");
+    }
+    let mut build = workspace.cargo(["build", "--quiet"]);
+    build.args(TARGETS);
+    if steps.run("build", build) == Outcome::Passed {
+        let only: &[&str] = match works(&mut workspace.cargo(["nextest", "--version"])) {
+            true => &["--run-ignored", "only", NAME],
+            false => &[NAME, "--", "--ignored"],
+        };
+        let mut command = tests(workspace, &only.iter().map(ToString::to_string).collect::<Vec<_>>());
+        command.env("CHAPERONE_SCREENSHOTS", workspace.root.join("host/docs/screenshots"));
+        steps.run("pictures", with_tools(command, workspace, &tools));
     }
     Ok(steps.summary())
 }

@@ -5,7 +5,7 @@
   const state = document.getElementById("live");
   const skew = Date.now() - Date.parse(document.body.dataset.now);
   const told = new Map();
-  let source = null, asking = false, again = false, missed = false;
+  let source = null, asking = false, again = false;
 
   function say(word, text) {
     if (state.dataset.state === word) return;
@@ -38,7 +38,6 @@
   }
 
   function fail() {
-    missed = true;
     if (state) say("wait", "The gateway does not answer…");
   }
 
@@ -62,15 +61,12 @@
   function listen() {
     if (source || document.hidden) return;
     source = new EventSource("/console/events");
-    source.addEventListener("ready", () => {
-      say("on", "Live");
-      if (missed) { missed = false; ask(); }
-    });
+    // What changed between the page and the stream's first look would never be told: so the page asks once more.
+    source.addEventListener("ready", () => { say("on", "Live"); ask(); });
     source.addEventListener("changed", ask);
     source.addEventListener("end", () => { hush(); say("off", "No longer live: load the page again"); });
     source.onerror = () => {
-      missed = true;
-      if (source && source.readyState === EventSource.CLOSED) {
+        if (source && source.readyState === EventSource.CLOSED) {
         hush();
         say("off", "Not live: load the page again");
       } else say("wait", "Connecting again…");
@@ -108,7 +104,7 @@
   // A browser has few connections to one server: only the page that is looked at keeps one.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) listen();
-    else if (source) { hush(); missed = true; say("wait", "Paused"); }
+    else if (source) { hush(); say("wait", "Paused"); }
   });
   window.addEventListener("pagehide", hush);
   listen();

