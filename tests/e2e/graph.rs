@@ -10,19 +10,22 @@ use chaperone_tests::stage::{AGENTS, ASKERS, AUDIENCE, Setting, Stage, TENANT, o
 /// The gateway's own application at the directory.
 const CLIENT: &str = "7e570000-0000-4000-8000-0000000000d0";
 
-/// A gateway that asks a Graph, and more keys of `graph` in its file.
-async fn stage(more: &str) -> (Stage, Graph) {
+/// Has a gateway that is to be started ask a Graph; `more` keys of `graph` in its file.
+pub(crate) async fn asked_by(stage: &Stage, more: &str) -> Graph {
     let graph = Graph::start(CLIENT, "s3cret").await.unwrap();
-    let (mut stage, file) = Stage::prepare(Setting::default()).await.unwrap();
     std::fs::write(stage.path("graph.secret"), "s3cret\n").unwrap();
-    let text = std::fs::read_to_string(&file).unwrap();
     let asking = format!(
-        "allow_http_loopback: yes\n    graph: {{ client_id: {CLIENT}, secret: file:graph.secret, url: \"{}\"{more} }}",
+        "kind: entra\n    graph: {{ client_id: {CLIENT}, secret: file:graph.secret, url: \"{}\"{more} }}",
         graph.url()
     );
-    let with = text.replace("allow_http_loopback: yes", &asking);
-    assert_ne!(text, with);
-    std::fs::write(&file, with).unwrap();
+    stage.edit("kind: entra", &asking).unwrap();
+    graph
+}
+
+/// A gateway that asks a Graph.
+async fn stage(more: &str) -> (Stage, Graph) {
+    let (mut stage, _) = Stage::prepare(Setting::default()).await.unwrap();
+    let graph = asked_by(&stage, more).await;
     stage.restart().await.unwrap();
     (stage, graph)
 }

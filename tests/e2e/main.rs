@@ -10,6 +10,7 @@ mod drivers;
 mod engine;
 mod graph;
 mod holds;
+mod jobs;
 mod leaks;
 mod limits;
 mod login;

@@ -8,14 +8,6 @@ use std::time::{Duration, Instant};
 /// "Now", and room for a machine that does other things.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Changes the gateway's file.
-fn edit(stage: &Stage, from: &str, to: &str) {
-    let path = stage.path("chaperone.yaml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    assert!(text.contains(from), "{from} is not in {text}");
-    std::fs::write(&path, text.replace(from, to)).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_is_taken_back_cuts_its_sessions_and_nobody_elses() {
     let stage = Stage::start(Setting::default()).await.unwrap();
@@ -103,7 +95,7 @@ async fn sighup_reads_the_policy_again_and_leaves_an_audit_event() {
     let agent = stage.agent_with_window().unwrap();
     let serving = stage.serve().await.unwrap();
     let mut wire = Wire::connect(&stage, &agent).await.unwrap();
-    edit(&stage, "groups: { agents:", "groups: { agents: 7, agents_:");
+    stage.edit("groups: { agents:", "groups: { agents: 7, agents_:").unwrap();
     serving.signal("HUP").unwrap();
     let has = |stage: &Stage, event: &str| {
         Ok(stage.audited()?.lines().any(|line| line.starts_with(event) && line.ends_with("SIGHUP")))
@@ -112,8 +104,10 @@ async fn sighup_reads_the_policy_again_and_leaves_an_audit_event() {
     assert_eq!(rows(&wire.query("select 7").await.unwrap()), ["7"]);
 
     // The group of agents is another now: its alias means others, so its members are nobody here.
-    edit(&stage, &format!("agents: 7, agents_: test/{AGENTS}"), &format!("agents: test/{DBAS}"));
-    edit(&stage, &format!(", dba: test/{DBAS} }}"), ", dba: test/7e570000-0000-4000-8000-0000000000b4 }");
+    stage.edit(&format!("agents: 7, agents_: test/{AGENTS}"), &format!("agents: test/{DBAS}")).unwrap();
+    stage
+        .edit(&format!(", dba: test/{DBAS} }}"), ", dba: test/7e570000-0000-4000-8000-0000000000b4 }")
+        .unwrap();
     serving.signal("HUP").unwrap();
     let last = wire.answer().await.unwrap();
     assert!(

@@ -382,10 +382,8 @@ async fn a_clock_that_is_set_back_while_the_gateway_is_down_opens_no_window_agai
 
 /// A gateway whose configuration says something else in one place.
 async fn stage_with(part: &str, instead: &str) -> Stage {
-    let (mut stage, file) = Stage::prepare(Setting::default()).await.unwrap();
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(text.matches(part).count(), 1, "{part} must be there once");
-    std::fs::write(&file, text.replace(part, instead)).unwrap();
+    let (mut stage, _) = Stage::prepare(Setting::default()).await.unwrap();
+    stage.edit(part, instead).unwrap();
     stage.restart().await.unwrap();
     stage
 }

@@ -216,12 +216,20 @@ impl Stage {
                 let log = std::thread::spawn(move || {
                     lines.map_while(Result::ok).fold(log, |log, line| log + &line + "\n")
                 });
-                return Ok(Serving { child, log });
+                return Ok(Serving { child, log: Some(log) });
             }
         }
         let _ = child.kill();
         child.wait()?;
         bail!("`chaperone serve` did not start: {log}")
+    }
+
+    /// Puts one text in another's place in the gateway's file, where the other is.
+    pub fn edit(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.path("chaperone.yaml");
+        let text = std::fs::read_to_string(&path)?;
+        ensure!(text.contains(from), "{from} is not in {text}");
+        Ok(std::fs::write(&path, text.replace(from, to))?)
     }
 
     /// Stops the gateway as SIGTERM would.
@@ -407,10 +415,18 @@ impl Stage {
     }
 }
 
-/// `chaperone serve` as a process.
+/// `chaperone serve` as a process. It is killed with the test that did not wait for its end.
 pub struct Serving {
     child: Child,
-    log: std::thread::JoinHandle<String>,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Serving {
@@ -429,7 +445,8 @@ impl Serving {
     /// Waits for its end: how it ended, and what it logged.
     pub fn ended(mut self) -> Result<(ExitStatus, String)> {
         let status = tokio::task::block_in_place(|| self.child.wait())?;
-        Ok((status, self.log.join().unwrap_or_default()))
+        let log = self.log.take().and_then(|log| log.join().ok());
+        Ok((status, log.unwrap_or_default()))
     }
 }
 
