@@ -22,6 +22,7 @@ mod minting;
 mod mistakes;
 mod notify;
 mod postgres;
+mod pressed;
 mod protocol;
 mod recordings;
 mod refusals;

@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod psql;
 pub mod raw;
 pub mod scripts;
+pub mod slack;
 pub mod soak;
 pub mod sources;
 pub mod stage;
