@@ -4,10 +4,12 @@ mod looks;
 mod now;
 mod pictures;
 
-use chaperone::demo::issuer::Account;
+mod directory;
+
+use chaperone::demo::issuer::{Account, GroupsClaim};
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::browser::Browser;
-use chaperone_tests::stage::{ASKERS, Setting, SignIn, Stage, first_id, object_id};
+use chaperone_tests::stage::{ASKERS, DBAS, Serving, Setting, SignIn, Stage, first_id, object_id};
 use chaperone_tests::tools;
 use serde_json::Value;
 
@@ -22,7 +24,7 @@ async fn stage() -> Option<(Stage, tools::BrowserTools)> {
         stage.issuer.admit(Account {
             name: name.into(),
             object_id: object_id(number),
-            groups: vec![chaperone_tests::stage::DBAS.into()],
+            groups: GroupsClaim::Listed(vec![DBAS.into()]),
             kind: CallerKind::Human,
         });
     }

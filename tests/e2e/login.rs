@@ -1,6 +1,6 @@
 //! `chaperone login`: the device flow against the local issuer, and what is kept of it.
 
-use chaperone::demo::issuer::Account;
+use chaperone::demo::issuer::{Account, GroupsClaim};
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::process::{Ran, run};
 use chaperone_tests::stage::{ASKERS, DBAS, Setting, SignIn, Stage, TENANT, first_id, object_id};
@@ -17,7 +17,7 @@ async fn stage() -> Stage {
     stage.issuer.admit(Account {
         name: "Carol".into(),
         object_id: object_id(9),
-        groups: vec![DBAS.into()],
+        groups: GroupsClaim::Listed(vec![DBAS.into()]),
         kind: CallerKind::Human,
     });
     stage

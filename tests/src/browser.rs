@@ -44,6 +44,8 @@ impl Drop for Browser {
 impl Browser {
     /// Starts one.
     pub async fn start(tools: &tools::BrowserTools) -> Result<Self> {
+        // A gateway in this process would have done it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let profile = tempfile::Builder::new().prefix("chaperone-browser-").tempdir()?;
         let mut driver = Command::new(&tools.driver)
             .arg("--port=0")

@@ -21,7 +21,12 @@ pub(super) async fn home(may: May<Answer>) -> Redirect {
 /// `GET /console/approvals`: what this person may decide; for operators and auditors all that is pending.
 pub(super) async fn list(State(console): State<Console>, may: May<Answer>) -> Result<Page, Page> {
     let stored = console.grants.approvals(&may.identity).await.map_err(refused)?;
-    Ok(view::list(&may, &stored))
+    // That nothing waits is not known of somebody whose groups are not.
+    let silent = AskError::NotFound.to(&may.identity);
+    match silent {
+        AskError::Failed(_) if stored.is_empty() => Err(refused(silent)),
+        _ => Ok(view::list(&may, &stored)),
+    }
 }
 
 /// `GET /console/approvals/{id}`: shows, and decides nothing.

@@ -1,7 +1,7 @@
 //! The pages over a real loopback listener, looked at by something that behaves like a browser, with a real issuer.
 
 use super::*;
-use crate::demo::issuer::{Account, Application, Issuer};
+use crate::demo::issuer::{Account, Application, GroupsClaim, Issuer};
 use crate::grant::tests::{Gateway, agent, gateways, policy};
 use crate::grant::{HeldOperation, Hold, HoldOutcome, Policy, RequestOutcome, Wish};
 use crate::identity::signin::SignInConfig;
@@ -73,7 +73,8 @@ async fn scene(gateway: Gateway) -> Scene {
         ("Oz", OZ, OPS, CallerKind::Human),
         ("Audrey", AUDREY, AUDIT, CallerKind::Human),
     ] {
-        let (name, object_id, groups) = (name.into(), object_id.into(), vec![group.into()]);
+        let groups = GroupsClaim::Listed(vec![group.into()]);
+        let (name, object_id) = (name.into(), object_id.into());
         issuer.admit(Account { name, object_id, groups, kind });
     }
     let name = ProviderName::new("corp").unwrap();

@@ -159,7 +159,7 @@ impl AskError {
 impl AskError {
     /// The same to a caller of whom not all is known: what they may not have or see now may be theirs once their provider
     /// answers. Still no (fails closed), but another word.
-    pub(super) fn to(self, identity: &Identity) -> Self {
+    pub(crate) fn to(self, identity: &Identity) -> Self {
         match (&self, identity.completeness()) {
             (AskError::NotGranted | AskError::NotFound, Completeness::Open) => {
                 AskError::Failed(words::provider_silent())

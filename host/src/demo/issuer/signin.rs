@@ -43,8 +43,8 @@ pub struct Account {
     pub name: String,
     /// The immutable id.
     pub object_id: String,
-    /// Ids of groups.
-    pub groups: Vec<String>,
+    /// What the tokens say of groups.
+    pub groups: GroupsClaim,
     /// What kind of caller the tokens prove.
     pub kind: CallerKind,
 }
@@ -355,7 +355,7 @@ fn issue(
     let lifetime = sign_ins.lifetime.unwrap_or(Duration::from_secs(3600));
     let spec = TokenSpec::new(account.kind, &account.object_id, &application.audience, now)
         .client(&application.client_id)
-        .groups(GroupsClaim::Listed(account.groups.clone()))
+        .groups(account.groups.clone())
         .lifetime(lifetime)
         .name(&account.name);
     let issuer = Cloud::Public.issuer_v2(&shared.tenant);

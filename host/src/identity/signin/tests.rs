@@ -1,7 +1,7 @@
 //! Sign-in against the local issuer, which checks what a provider checks; and everything that signs nobody in.
 
 use super::*;
-use crate::demo::issuer::{Account, Application, Issuer as LocalIssuer, Wrong};
+use crate::demo::issuer::{Account, Application, GroupsClaim, Issuer as LocalIssuer, Wrong};
 use crate::identity::config::{Approvers, ProviderConfig};
 use chaperone_core::identity::CallerKind;
 use reqwest::Url;
@@ -40,7 +40,7 @@ async fn with(change: impl FnOnce(&mut SignInConfig)) -> Scene {
     issuer.admit(Account {
         name: "Ann".into(),
         object_id: ANN.into(),
-        groups: vec![],
+        groups: GroupsClaim::Listed(vec![]),
         kind: CallerKind::Human,
     });
     let name = ProviderName::new("corp").unwrap();
@@ -197,7 +197,7 @@ async fn an_access_token_that_is_not_for_approving_signs_nobody_in() {
         issuer.admit(Account {
             name: "Ann".into(),
             object_id: ANN.into(),
-            groups: vec![],
+            groups: GroupsClaim::Listed(vec![]),
             kind: CallerKind::Human,
         });
         let mut provider = issuer.provider(scene.sign_in.provider().clone(), AGENTS);
