@@ -5,6 +5,7 @@ mod attack;
 mod bad_input;
 mod bad_target;
 mod browser;
+mod conditions;
 mod copying;
 mod drivers;
 mod engine;
