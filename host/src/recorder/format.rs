@@ -138,6 +138,7 @@ pub(super) struct Header {
 impl Header {
     /// The header of a block without flags, with its hash.
     #[cfg(test)]
+    #[cfg(test)]
     pub(super) fn seal(kind: BlockKind, sequence: u64, frames: u32, previous: Hash, payload: &[u8]) -> Self {
         Header::seal_as((kind, 0), sequence, frames, previous, payload)
     }

@@ -23,7 +23,8 @@ pub(super) async fn stage() -> Option<(Stage, tools::BrowserTools)> {
     for (name, number, group) in
         [("Carol", 9, chaperone_tests::stage::DBAS), ("Audrey", 7, ASKERS), ("Eve", 6, AGENTS)]
     {
-        let (name, object_id, groups) = (name.into(), object_id(number), vec![group.into()]);
+        let (name, object_id, groups) =
+            (name.into(), object_id(number), GroupsClaim::Listed(vec![group.into()]));
         stage.issuer.admit(Account { name, object_id, groups, kind: CallerKind::Human });
     }
     Some((stage, tools))
