@@ -51,7 +51,8 @@ impl Folder {
         let place = tempfile::tempdir().unwrap();
         let signer = Signer::generate().unwrap().0;
         // Encrypted: whoever reads on in the middle of a file needs what its first block says.
-        let encryption = Encryption::new(Some(EncryptionKey::parse(&"5e".repeat(32)).unwrap()), []);
+        let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
+        let encryption = Encryption::new(Some(EncryptionKey::parse(&key).unwrap()), []);
         let directory = place.path().into();
         let config = RecorderConfig { directory, caps: Caps::default(), signer, encryption };
         Folder { recorder: Recorder::new(config).unwrap(), _place: place }

@@ -66,7 +66,7 @@ async fn a_provider_is_asked_for_all_groups_of_the_policy_and_for_no_others() {
     for gateway in &gateways().await {
         let provider = |name: &str| ProviderName::new(name).unwrap();
         let expected: BTreeSet<String> =
-            ["team", "dba", "security", "ops"].map(|alias| format!("id-of-{alias}")).into();
+            ["team", "dba", "security", "ops", "audit"].map(|alias| format!("id-of-{alias}")).into();
         assert_eq!(gateway.grants.groups_of(&provider("corp")), expected);
         assert_eq!(gateway.grants.groups_of(&provider("other")), BTreeSet::new());
     }
