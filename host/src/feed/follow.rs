@@ -25,8 +25,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Follower {
     session: SessionId,
     path: PathBuf,
-    /// The file that `place` is in: device and number.
-    file: Option<(u64, u64)>,
+    /// The file that `place` is in: device and number, and its path, since the number of a deleted file is given to others.
+    file: Option<(u64, u64, PathBuf)>,
     place: Option<Place>,
     /// Events of a new file that were read from the one before it.
     skip: u64,
@@ -216,9 +216,9 @@ impl Follower {
         };
         let file = file.map_err(Trouble::Io)?;
         let about = file.metadata().map_err(Trouble::Io)?;
-        let now = (about.dev(), about.ino());
-        if self.file != Some(now) {
-            (self.file, self.place, self.skip) = (Some(now), None, self.read);
+        let now = Some((about.dev(), about.ino(), self.path.clone()));
+        if self.file != now {
+            (self.file, self.place, self.skip) = (now, None, self.read);
         }
         Ok(file)
     }

@@ -37,7 +37,7 @@ async fn in_a_browser_a_person_whom_graph_has_in_the_group_approves_and_while_it
     // Graph says the groups that there are, and not that everybody is in all.
     let link = format!("/approvals/{second}");
     let eve = signed_in(&stage, &tools, "Eve", "/approvals").await;
-    assert!(eve.until("Nothing.").await.unwrap().contains("What waits for you"));
+    assert!(eve.until("Nothing waits.").await.unwrap().contains("What waits for you"));
     eve.open(&page(&stage, &link)).await.unwrap();
     eve.until("There is nothing under this address that you may see").await.unwrap();
 
