@@ -5,7 +5,8 @@ use super::*;
 use crate::grant::SimulatedClock;
 use crate::recorder::sign::Signer;
 use crate::recorder::{
-    Caps, Encryption, EndReason, EventKind, Recorder, RecorderConfig, Recording, SessionEnd, SessionHead,
+    Caps, Encryption, EncryptionKey, EndReason, EventKind, Recorder, RecorderConfig, Recording, SessionEnd,
+    SessionHead,
 };
 use crate::state::tests::{Store, at, person, stores, target};
 use crate::state::{Facet, Found, Search};
@@ -47,9 +48,18 @@ struct Folder {
 
 impl Folder {
     fn new() -> Self {
+        Folder::with(Encryption::default())
+    }
+
+    /// Whoever reads on in the middle of such a file needs what its first block says.
+    fn encrypted() -> Self {
+        let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
+        Folder::with(Encryption::new(Some(EncryptionKey::parse(&key).unwrap()), []))
+    }
+
+    fn with(encryption: Encryption) -> Self {
         let place = tempfile::tempdir().unwrap();
         let signer = Signer::generate().unwrap().0;
-        let encryption = Encryption::default();
         let directory = place.path().into();
         let config = RecorderConfig { directory, caps: Caps::default(), signer, encryption };
         Folder { recorder: Recorder::new(config).unwrap(), _place: place }
@@ -146,7 +156,7 @@ fn notes(state: &State, failures: usize) -> Arc<Notes> {
 #[tokio::test]
 async fn an_open_recording_is_followed_to_its_end() {
     for Store { state, .. } in &stores().await {
-        let folder = Folder::new();
+        let folder = Folder::encrypted();
         let mut feed = folder.feed(state.clone(), Arc::new(Index::new(state.clone()).unwrap()));
         let mut recording = folder.open(1);
         ask(&mut recording, 1, "select 'nobody' from users");
