@@ -101,7 +101,7 @@ impl Gateway {
         let mut head =
             sessions::head(P::NAME, &permit, hello.requested_role(), hello.peer(), target.chain.stamps());
         head.target_role = Some(self.targets.role_of(&permit, head.session)?);
-        let recording = self.recorder.open(&head, now).map_err(|error| unrecorded(&error))?;
+        let recording = self.recorder.begin(&head, now).await.map_err(|error| unrecorded(&error))?;
         let hooks = match target.chain.open(sessions::facts(&permit, hello.requested_role())).await {
             Ok(hooks) => hooks,
             Err(fault) => return Err(self.stillborn(recording, sessions::no_plugins(&fault))),

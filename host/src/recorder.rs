@@ -7,18 +7,20 @@
 //! - `format`: the bytes, as `host/docs/recording.md` specifies them; `kind`: what events say; `facts`: what is written as JSON;
 //!   `footer`: the last block, signed; `payload`: compression; `cipher`: encryption
 //! - `writer`: [`Recording`]; `pack`: what becomes of it at its end; `caps`: how much bulk data is kept; `store`: files, names, locks;
-//!   `window`: a file's end in memory
+//!   `window`: a file's end in memory; `flush`: waits for the disk, where that is wanted
 //! - `reader`: [`Reader`], [`Event`]; `flaw`: what it may find; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay
 //! - `sign`: keys and signatures
 //!
 //! What may go wrong: the disk. What is on it survives `kill -9`; power loss may take what the operating system had not
-//! written yet, since blocks are not waited for until the recording is sealed.
+//! written yet, since blocks are not waited for until the recording is sealed. Where that must not be ([`Durable::Yes`]), each
+//! block is waited for by [`Recording::keep`].
 
 mod caps;
 mod cipher;
 mod facts;
 mod flaw;
+mod flush;
 mod footer;
 mod format;
 #[cfg(feature = "fuzzing")]
@@ -50,9 +52,10 @@ pub use library::{Library, Listing, SessionSummary, State, summary};
 pub use reader::{Damage, Event, Events, Flaw, Place, ReadError, Reader, to_json};
 pub use recover::{Outcome, Recovered};
 pub use verify::{Report, Status, verify, verify_by};
-pub use writer::{Recording, Sealed};
+pub use writer::{Kept, Recording, Sealed};
 
 use chaperone_core::Timestamp;
+use flush::Flusher;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,12 +71,26 @@ pub struct RecorderConfig {
     pub signer: sign::Signer,
     /// How they are encrypted.
     pub encryption: Encryption,
+    /// Whether blocks are waited for.
+    pub durable: Durable,
+}
+
+/// What a recording survives, up to the last operation that was forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durable {
+    /// The end of the gateway's process: blocks are in the operating system's hands before anything is forwarded.
+    #[default]
+    No,
+    /// Also power loss: they are on the medium before anything is forwarded.
+    Yes,
 }
 
 /// Opens recordings. Cheap to clone, shared by every session's thread.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     config: Arc<RecorderConfig>,
+    /// There when recordings are durable.
+    flusher: Option<Arc<Flusher>>,
 }
 
 impl Recorder {
@@ -83,16 +100,44 @@ impl Recorder {
     /// When it cannot be made or written, or when others may write it.
     pub fn new(config: RecorderConfig) -> Result<Self, RecorderError> {
         store::prepare(&config.directory)?;
-        Ok(Recorder { config: Arc::new(config) })
+        let flusher = match config.durable {
+            Durable::No => None,
+            Durable::Yes => {
+                let unusable = |cause: io::Error| RecorderError::Directory {
+                    path: config.directory.clone(),
+                    cause: cause.into(),
+                };
+                store::sync_folder(&config.directory).map_err(unusable)?;
+                Some(Arc::new(Flusher::start(flush::WITHIN).map_err(unusable)?))
+            }
+        };
+        Ok(Recorder { config: Arc::new(config), flusher })
     }
 
-    /// Opens the recording of a session and writes its head.
+    /// Opens the recording of a session and writes its head. Where recordings are durable, it is waited for without keeping the
+    /// thread.
+    ///
+    /// # Errors
+    /// When it cannot be made, or exists. The session must not begin then.
+    pub async fn begin(&self, head: &SessionHead, started: Timestamp) -> Result<Recording, RecorderError> {
+        let Some(flusher) = &self.flusher else { return self.open(head, started) };
+        let (recorder, its_head) = (self.clone(), head.clone());
+        let opened = flusher.disk().open(move || recorder.open(&its_head, started)).await;
+        opened.map_err(|cause| RecorderError::Write { session: head.session, cause: cause.into() })?
+    }
+
+    /// The same; waits for the disk.
     ///
     /// # Errors
     /// When it cannot be made, or exists. The session must not begin then.
     pub fn open(&self, head: &SessionHead, started: Timestamp) -> Result<Recording, RecorderError> {
-        let sink = store::create(&self.config.directory, head.session, started)?;
-        Recording::begin(Box::new(sink), &self.config, head, started)
+        let RecorderConfig { directory, durable, .. } = &*self.config;
+        let sink = store::create(directory, head.session, started, *durable)?;
+        let recording = Recording::begin(Box::new(sink), &self.config, head, started)?;
+        match &self.flusher {
+            None => Ok(recording),
+            Some(flusher) => recording.durable(flusher.disk().clone()),
+        }
     }
 
     /// Seals what was left open by a crash, or by a session that broke. Recordings that are being written, by whichever

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::recorder::EventKind;
+pub use crate::recorder::{EventKind, Kept};
 pub use activity::{Activities, Activity, Decisions, Doing};
 pub use chaperone_hooks::{Batch, MaskPlan, Masked, UseJudgement};
 pub use news::{News, Warning};
@@ -186,10 +186,12 @@ impl Session {
         }
     }
 
-    /// Writes what was appended. Fails closed: without it nothing may be forwarded or returned (invariant 4).
-    pub fn commit(&mut self) -> Result<(), Refusal> {
-        self.recording.commit().map_err(|error| {
-            tracing::error!(session = %self.recording.id(), %error, "the recording cannot be written");
+    /// Writes what was appended, and where recordings are durable waits for the medium. Fails closed: what is forwarded needs
+    /// the proof that this makes (invariants 3 and 4).
+    pub async fn commit(&mut self) -> Result<Kept<'_>, Refusal> {
+        let session = self.recording.id();
+        self.recording.keep().await.map_err(|error| {
+            tracing::error!(%session, %error, "the recording cannot be written");
             Refusal::new(RefusalCode::RecorderFailed, "the session's recording cannot be written")
                 .hint("Tell the operator: nothing runs unrecorded.")
         })

@@ -1,6 +1,7 @@
 //! What was done is in a recording that verifies: also when the gateway is killed, told to stop, or cannot write.
 
 mod full;
+mod power;
 
 use chaperone::recorder::{Ending, EventKind, Library, Status, verify};
 use chaperone_tests::raw::{Out, Wire, rows, shape};

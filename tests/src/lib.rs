@@ -4,6 +4,7 @@
 
 pub mod browser;
 pub mod cases;
+pub mod disk;
 pub mod guests;
 pub mod process;
 pub mod proxy;

@@ -53,6 +53,8 @@ pub struct Setting {
     pub plugins: String,
     /// Lifetime of both grants.
     pub lifetime: String,
+    /// The value of `recording`.
+    pub recording: String,
     /// Whole top-level keys to add, e.g. `limits: { … }`.
     pub more: String,
     /// The target's password file holds this instead of the right one.
@@ -95,6 +97,7 @@ impl Default for Setting {
             more_plugins: Vec::new(),
             plugins: "guard, mask, trigger".into(),
             lifetime: "15m".into(),
+            recording: "{ directory: recordings }".into(),
             more: String::new(),
             target_password: None,
             target_address: None,
@@ -521,7 +524,7 @@ pub fn first_id(text: &str, prefix: &str) -> Option<String> {
 }
 
 fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: SocketAddr) -> String {
-    let Setting { guard, mask, trigger, lifetime, more, plugins: order, .. } = setting;
+    let Setting { guard, mask, trigger, lifetime, recording, more, plugins: order, .. } = setting;
     let address = setting.target_address.clone().unwrap_or_else(|| server.to_string());
     let names: String = setting.more_plugins.iter().map(|(name, _)| format!(", {name}")).collect();
     let target = |other: &OtherTarget| {
@@ -578,7 +581,7 @@ targets:
 {plugins}grants:
   - {{ grant: shop, to: "group:agents", when: requested, lifetime: {lifetime}, recorded: yes{roles} }}
   - {{ grant: shop, to: "group:askers", when: approved, approvers: "group:dba", lifetime: {lifetime}{roles} }}
-{grants}recording: {{ directory: recordings }}
+{grants}recording: {recording}
 state: state.db
 {more}
 "#,

@@ -4,8 +4,8 @@ use super::decode::Item;
 use super::edge::path;
 use super::secret::{Secret, Vault};
 use super::{Config, State};
-use crate::recorder::EncryptionKey;
 use crate::recorder::sign::Signer;
+use crate::recorder::{Durable, EncryptionKey};
 use crate::state::Indexing;
 use std::path::PathBuf;
 
@@ -29,6 +29,8 @@ pub struct Recording {
     pub old_encryption_keys: Vec<Secret>,
     /// What of them goes into the search index.
     pub search: Indexing,
+    /// Whether events are on the medium before anything is forwarded.
+    pub durable: Durable,
 }
 
 impl Recording {
@@ -49,6 +51,7 @@ impl Recording {
         let old = old.map(|item| item.one_or_many(MAX_OLD_KEYS)).unwrap_or_default();
         let old: Option<Vec<Secret>> = old.iter().map(|item| disk_key(item, vault)).collect();
         let search = fields.get("search");
+        let durable = fields.get("durable").map_or(Some(false), |item| item.yes_no());
         fields.finish();
         let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
         let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
@@ -63,6 +66,7 @@ impl Recording {
             encryption_key,
             old_encryption_keys: old?,
             search: search?,
+            durable: if durable? { Durable::Yes } else { Durable::No },
         };
         if let Some(operation) = operation
             && recording.response_bytes_per_operation > recording.response_bytes_per_session

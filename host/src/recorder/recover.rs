@@ -9,7 +9,7 @@ use super::facts::{EndReason, Ending, SessionEnd};
 use super::footer::Signed;
 use super::library::{self, Library};
 use super::reader::{Damage, ReadError};
-use super::store::{FileSink, PACKING, same_file, sync_folder};
+use super::store::{FileSink, PACKING, same_file, sync_name_of};
 use super::verify::Scan;
 use super::writer::Recording;
 use super::{RecorderConfig, RecorderError, SessionId};
@@ -136,7 +136,7 @@ fn packed_before(
     if !(signed && same) {
         return Err(RecorderError::Exists { path: sealed.to_owned() });
     }
-    sync_folder(sealed).and_then(|()| std::fs::remove_file(open)).map_err(failed)?;
+    sync_name_of(sealed).and_then(|()| std::fs::remove_file(open)).map_err(failed)?;
     Ok((sealed.to_owned(), Outcome::WasSealed))
 }
 

@@ -5,13 +5,13 @@
 //! one that a crash left, and a crash's leftovers are found without opening everything. A session's end makes a new file of it,
 //! and the old one is deleted when the new one has its name and was read back.
 
-use super::RecorderError;
-use super::SessionId;
+use super::flush::{Medium, Unkept};
 use super::library::{EXTENSION, OPEN_EXTENSION};
 use super::pack::{self, Packed, Packing};
 use super::verify::Scan;
 use super::window::{self, Window};
 use super::writer::Sink;
+use super::{Durable, RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -36,6 +36,9 @@ const READ_BYTES: usize = 64 * 1024;
 const WRITTEN_FIRST: u32 = 16;
 /// Blocks longer than this are written (bytes): a call costs little beside them.
 const MAX_COPIED_BYTES: usize = 8 * 1024;
+/// Blocks of a durable recording that wait in memory for the disk's thread (bytes). What is more is written at once, and waits
+/// for its sync alone.
+const MAX_UNWRITTEN_BYTES: usize = 1024 * 1024;
 
 /// Makes the folder if it is missing, and tries it: a read-only disk is found at start, not at the first session.
 pub(super) fn prepare(directory: &Path) -> Result<(), RecorderError> {
@@ -65,6 +68,7 @@ pub(super) fn create(
     directory: &Path,
     session: SessionId,
     started: Timestamp,
+    durable: Durable,
 ) -> Result<FileSink, RecorderError> {
     let day = directory.join(started.strftime("%Y-%m-%d").to_string());
     let open = day.join(format!("{session}{OPEN_EXTENSION}"));
@@ -88,7 +92,17 @@ pub(super) fn create(
     if sealed.exists() || !same_file(&file, &open) {
         return Err(RecorderError::Exists { path: sealed });
     }
-    Ok(FileSink::new(file, 0, open, sealed))
+    let mut sink = FileSink::new(file, 0, open, sealed);
+    sink.kept = match durable {
+        Durable::No => None,
+        Durable::Yes => Some(0),
+    };
+    Ok(sink)
+}
+
+/// Waits until a folder's entries are on the medium.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Whether the path still names this file.
@@ -103,15 +117,14 @@ fn taken() -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, "a sealed recording of this session exists")
 }
 
-/// Waits until the names in a file's folder are on the medium.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+/// Waits until the names in a file's folder are.
+pub(super) fn sync_name_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_folder)
 }
 
 /// The file of an open recording. The lock lives as long as it.
-#[derive(Debug)]
 pub(super) struct FileSink {
-    file: File,
+    file: Arc<File>,
     /// Bytes of the file that are blocks: where the next one goes.
     length: u64,
     /// Blocks that were put in through this value.
@@ -123,6 +136,11 @@ pub(super) struct FileSink {
     windows: bool,
     /// Whether the file goes on behind its blocks, with room that was reserved for a window.
     reserved: bool,
+    /// Where recordings are durable: bytes of the file that are on the medium. Such a file is written by the disk's thread, and
+    /// never through a window.
+    kept: Option<u64>,
+    /// The last blocks of such a file, which nobody has written yet, or whose writing nobody has waited for.
+    unwritten: Arc<Vec<u8>>,
     open: PathBuf,
     sealed: PathBuf,
 }
@@ -131,13 +149,15 @@ impl FileSink {
     /// The file of a recording whose blocks end at `length`.
     pub(super) fn new(file: File, length: u64, open: PathBuf, sealed: PathBuf) -> Self {
         FileSink {
-            file,
+            file: Arc::new(file),
             length,
             blocks: 0,
             window: None,
             next: None,
             windows: true,
             reserved: false,
+            kept: None,
+            unwritten: Arc::default(),
             open,
             sealed,
         }
@@ -151,6 +171,26 @@ impl FileSink {
         self.file.set_permissions(Permissions::from_mode(SEALED_MODE))?;
         fs::rename(&self.open, &self.sealed)?;
         Ok(self.sealed.clone())
+    }
+
+    /// Where [`FileSink::unwritten`] belongs.
+    fn written(&self) -> u64 {
+        self.length - self.unwritten.len() as u64
+    }
+
+    /// Leaves a block of a durable recording to the disk's thread.
+    fn leave(&mut self, block: &[u8]) -> io::Result<()> {
+        if self.unwritten.len() + block.len() > MAX_UNWRITTEN_BYTES {
+            self.write_unwritten()?;
+        }
+        Arc::make_mut(&mut self.unwritten).extend_from_slice(block);
+        Ok(())
+    }
+
+    fn write_unwritten(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.unwritten, self.written())?;
+        self.unwritten = Arc::default();
+        Ok(())
     }
 
     /// Copies a block into the file's window. `false`: it has to be written.
@@ -191,7 +231,7 @@ impl FileSink {
             }
             created => created?,
         };
-        let mut journal = &self.file;
+        let mut journal = &*self.file;
         journal.seek(SeekFrom::Start(0))?;
         let journal = BufReader::with_capacity(READ_BYTES, journal.take(self.length));
         let totals = pack::pack(journal, &mut file, wanted, &mut workbench)?;
@@ -226,7 +266,9 @@ impl Drop for FileSink {
 
 impl Sink for FileSink {
     fn put(&mut self, block: &[u8]) -> io::Result<()> {
-        if !self.copied(block)? {
+        if self.kept.is_some() {
+            self.leave(block)?;
+        } else if !self.copied(block)? {
             self.file.write_all_at(block, self.length)?;
         }
         self.length += block.len() as u64;
@@ -243,13 +285,45 @@ impl Sink for FileSink {
         }
     }
 
+    fn unkept(&self) -> Option<Unkept> {
+        let (medium, bytes) = (Arc::clone(&self.file) as Arc<dyn Medium>, Arc::clone(&self.unwritten));
+        self.kept.filter(|kept| *kept < self.length).map(|_| Unkept {
+            medium,
+            position: self.written(),
+            bytes,
+        })
+    }
+
+    fn is_kept(&mut self) {
+        // Used again, where the thread has dropped its own.
+        match Arc::get_mut(&mut self.unwritten) {
+            Some(unwritten) => unwritten.clear(),
+            None => self.unwritten = Arc::default(),
+        }
+        self.kept = Some(self.length);
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.release()?;
-        self.file.sync_all()
+        self.write_unwritten()?;
+        self.file.sync_all()?;
+        self.kept = self.kept.map(|_| self.length);
+        Ok(())
+    }
+
+    fn sync_name(&self) -> io::Result<()> {
+        // The day's folder may be as new as the file.
+        self.open.ancestors().skip(1).take(2).try_for_each(sync_folder)
+    }
+
+    fn discard(&mut self) {
+        // What stays is damage to a recovery: a file without a head.
+        let _ = fs::remove_file(&self.open);
     }
 
     fn pack(&mut self, wanted: &Packing<'_>) -> io::Result<Packed> {
         self.release()?;
+        self.write_unwritten()?;
         let to = packing_name(&self.sealed);
         let packed = match self.sealed.exists() {
             true => Err(taken()),
@@ -260,13 +334,13 @@ impl Sink for FileSink {
         let packed = packed.inspect_err(|_| drop(fs::remove_file(&to)))?;
         // From here on it is sealed. What it was packed from goes only when the new name is on the medium; where that cannot
         // be made sure, or this ends in between, the next recovery finds both and sees to it.
-        let _ = sync_folder(&self.sealed).and_then(|()| fs::remove_file(&self.open));
+        let _ = sync_name_of(&self.sealed).and_then(|()| fs::remove_file(&self.open));
         Ok(packed)
     }
 
     fn publish(&mut self) -> io::Result<PathBuf> {
         let path = self.rename()?;
-        sync_folder(&path)?;
+        sync_name_of(&path)?;
         Ok(path)
     }
 }

@@ -4,6 +4,7 @@
 mod bytes;
 mod crash;
 mod damage;
+mod durable;
 mod encrypted;
 mod folder;
 mod forged;
@@ -17,7 +18,7 @@ use super::format::EventKind;
 use super::reader::{Event, Reader};
 use super::sign::Signer;
 use super::writer::{Recording, Sink};
-use super::{Caps, Encryption, Recorder, RecorderConfig, RecorderError, SessionId};
+use super::{Caps, Durable, Encryption, Recorder, RecorderConfig, RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{Principal, ProviderName, TargetName};
@@ -122,6 +123,7 @@ fn config(directory: &Path, caps: Caps) -> RecorderConfig {
         caps,
         signer: signer(),
         encryption: Encryption::default(),
+        durable: Durable::No,
     }
 }
 
@@ -153,6 +155,7 @@ struct Disk {
     /// How many of the next writes are interrupted by a signal.
     interrupts: usize,
     sync_fails: bool,
+    discarded: bool,
 }
 
 impl Memory {
@@ -223,6 +226,10 @@ impl Sink for Memory {
 
     fn publish(&mut self) -> io::Result<PathBuf> {
         Ok(PathBuf::from("memory"))
+    }
+
+    fn discard(&mut self) {
+        self.set(|disk| disk.discarded = true);
     }
 }
 

@@ -1,8 +1,9 @@
 //! A recording while its session lives: events are gathered in one reused buffer and leave it a block at a time.
 //!
 //! The session's own thread writes; there is no queue and no other thread, so what `commit` returned `Ok` for is in
-//! the operating system's hands and survives the end of this process. Appending cannot fail; whatever goes wrong is
-//! kept and comes out of `commit`, every time, so that no operation is forwarded after it (fails closed).
+//! the operating system's hands and survives the end of this process. (Where recordings are durable, only `keep` says that, of the
+//! medium.) Appending cannot fail; whatever goes wrong is kept and comes out of both, every time, so that no operation is
+//! forwarded after it (fails closed).
 //!
 //! - `encrypt`: blocks that are encrypted; `seal`: the end of it
 //!
@@ -17,6 +18,7 @@ pub use seal::Sealed;
 use super::caps::{Admission, Allowance, Reached};
 use super::cipher::DataKey;
 use super::facts::{Opening, SessionHead, Totals};
+use super::flush::{Disk, Unkept};
 use super::format::{
     BlockKind, Encoding, EventKind, FRAME_BYTES, Frame, HEADER_BYTES, Header, MAX_FRAGMENT_BYTES,
     MAX_JSON_BYTES, Part,
@@ -27,6 +29,7 @@ use chaperone_core::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use std::io;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,7 +49,13 @@ pub(super) trait Sink: Send {
     fn put(&mut self, block: &[u8]) -> io::Result<()>;
     /// Does ahead what the next blocks would have to wait for otherwise. Called while nothing does.
     fn make_room(&mut self) {}
-    /// Waits until everything written is on the medium.
+    /// What was put and has yet to get to the medium, where that is waited for.
+    fn unkept(&self) -> Option<Unkept> {
+        None
+    }
+    /// It is there now.
+    fn is_kept(&mut self) {}
+    /// Waits until everything put is on the medium.
     fn sync(&mut self) -> io::Result<()>;
     /// Packs all blocks, which end with the end event, into a file of its own with a signed footer, under the final name and on
     /// the medium; what was written before is gone then.
@@ -56,6 +65,12 @@ pub(super) trait Sink: Send {
     fn pack(&mut self, _: &Packing<'_>) -> io::Result<Packed> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Waits until the file's name is, too.
+    fn sync_name(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Takes a recording away that could not begin.
+    fn discard(&mut self) {}
     /// Gives the sealed recording its final name and returns it.
     fn publish(&mut self) -> io::Result<PathBuf>;
 }
@@ -89,6 +104,21 @@ pub struct Recording {
     /// Encrypts the blocks of events.
     cipher: Option<DataKey>,
     failure: Option<Failure>,
+    /// Who waits for the medium, where that is wanted.
+    disk: Option<Disk>,
+}
+
+/// Proof that all events of a recording are where they have to be before anything is forwarded. Nothing can be appended to the
+/// recording while it is held, and only [`Recording::keep`] makes one.
+#[must_use = "what it proves is worth nothing to nobody"]
+pub struct Kept<'a>(PhantomData<&'a mut Recording>);
+
+#[cfg(test)]
+impl Kept<'_> {
+    /// One that proves nothing.
+    pub(crate) fn of_nothing() -> Self {
+        Kept(PhantomData)
+    }
 }
 
 impl Recording {
@@ -100,12 +130,26 @@ impl Recording {
         started: Timestamp,
     ) -> Result<Self, RecorderError> {
         let mut recording = Recording::resume(sink, config, head.session, (Totals::new(), None));
-        if let Some(by) = config.encryption.of_new_file(None) {
-            recording.encrypt(by)?;
-        }
+        let begun = match config.encryption.of_new_file(None) {
+            Some(by) => recording.encrypt(by),
+            None => Ok(()),
+        };
         recording.json(EventKind::Head, 0, &Opening { started, head: head.clone() });
-        recording.commit()?;
+        if let Err(error) = begun.and_then(|()| recording.commit()) {
+            recording.sink.discard();
+            return Err(error);
+        }
         Ok(recording)
+    }
+
+    /// Waits until what is there of it is on the medium, and sees to it that all that follows is waited for by `disk`.
+    pub(super) fn durable(mut self, disk: Disk) -> Result<Self, RecorderError> {
+        if let Err(error) = self.sink.sync().and_then(|()| self.sink.sync_name()) {
+            self.sink.discard();
+            return Err(self.write_error(&Arc::new(error)));
+        }
+        self.disk = Some(disk);
+        Ok(self)
     }
 
     /// Goes on with a recording of which `totals` have been written, encrypted with this key if with any.
@@ -128,6 +172,7 @@ impl Recording {
             config: config.clone(),
             cipher,
             failure: None,
+            disk: None,
         };
         recording.clear();
         recording
@@ -195,6 +240,25 @@ impl Recording {
         self.check()?;
         self.close_block();
         self.check()
+    }
+
+    /// The same, and where recordings are durable waits until all that was committed is on the medium, without keeping the thread.
+    /// Where it was given up in between, the next one or [`Recording::seal`] begins it anew.
+    ///
+    /// # Errors
+    /// As [`Recording::commit`].
+    pub async fn keep(&mut self) -> Result<Kept<'_>, RecorderError> {
+        self.commit()?;
+        if let Some(disk) = &self.disk
+            && let Some(unkept) = self.sink.unkept()
+        {
+            match disk.keep(unkept).await {
+                Ok(()) => self.sink.is_kept(),
+                Err(error) => self.failure = Some(Failure::Write(Arc::new(error))),
+            }
+            self.check()?;
+        }
+        Ok(Kept(PhantomData))
     }
 
     /// Does ahead what the next commits would take longer for, at a moment when nobody waits.

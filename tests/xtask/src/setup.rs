@@ -2,6 +2,7 @@
 
 mod browser;
 mod debian;
+pub(crate) mod disks;
 mod java;
 mod npm;
 mod plugin_target;
@@ -36,6 +37,8 @@ pub(crate) struct TestTools {
     pub(crate) servers: Option<String>,
     /// Chromium, and ChromeDriver to lead it. `None`: tests in a browser are left out.
     pub(crate) browser: Option<(PathBuf, PathBuf)>,
+    /// Whether a test may mount a file system of its own. `None`: tests of disks that fail are left out.
+    pub(crate) disks: Option<disks::Mountable>,
     /// PostgreSQL's own tests. `None`: what compares `sql-guard` with PostgreSQL's parser is left out.
     pub(crate) regression: Option<PathBuf>,
 }
@@ -50,8 +53,19 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
     let servers = npm::servers(workspace, &postgres);
     let pgjdbc = java::pgjdbc(workspace);
     let browser = browser::chromium();
+    let disks = disks::mountable();
     let regression = regression::install(workspace);
-    Ok(TestTools { postgres, postgres_with_tls, python, node_modules, pgjdbc, servers, browser, regression })
+    Ok(TestTools {
+        postgres,
+        postgres_with_tls,
+        python,
+        node_modules,
+        pgjdbc,
+        servers,
+        browser,
+        disks,
+        regression,
+    })
 }
 
 /// Where the benchmark finds its peers.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: what a change must pass, in one profile and one build.
 
-use crate::setup::{self, TestTools};
+use crate::setup::{self, TestTools, disks};
 use crate::workspace::{Workspace, say, works};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
@@ -47,6 +47,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
         ),
         (tools.pgjdbc.is_none(), "the test of pgjdbc: see above"),
         (tools.browser.is_none(), "tests of the console in a browser: see `browser` above"),
+        (tools.disks.is_none(), "tests of a disk that fails: nothing can be mounted here; they need root"),
         (tools.servers.is_none(), "PostgreSQL 13 to 17 as targets: see `servers` above"),
         (
             tools.regression.is_none(),
@@ -118,6 +119,7 @@ fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools) ->
     }) {
         command.env(name, program);
     }
+    command.envs(tools.disks.map(|disks::Mountable| ("CHAPERONE_TEST_DISKS", "yes")));
     command.envs(tools.servers.iter().map(|servers| ("CHAPERONE_TEST_SERVERS", servers)));
     command
 }

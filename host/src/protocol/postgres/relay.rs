@@ -163,7 +163,7 @@ pub(super) async fn relay(link: Link, session: &mut Session) -> SessionStop {
     let mut relay = Relay {
         session,
         client: Lane::new(client),
-        target: Lane::new(target),
+        target: Lane::held(target),
         cancel,
         catalog,
         pending: VecDeque::new(),
@@ -322,13 +322,13 @@ impl Relay<'_> {
             }
             Wake::Client => self.client_burst().await?,
             Wake::Record => {
-                self.session.commit().map_err(SessionStop::Cut)?;
+                self.keep().await?;
                 self.session.make_room();
             }
             Wake::Rest => {}
             Wake::News(news) => {
                 if let Some(warning) = self.session.note_news(news) {
-                    self.session.commit().map_err(SessionStop::Cut)?;
+                    self.keep().await?;
                     let Warning { message, detail, hint } = warning;
                     refuse::warning(&mut self.client.output.bytes, &message, &detail, &hint);
                 }
@@ -347,6 +347,13 @@ impl Relay<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps what was noted, and lets what was put out for the target go: not a byte of it goes before (`lane.rs`).
+    async fn keep(&mut self) -> Result<(), SessionStop> {
+        let kept = self.session.commit().await.map_err(SessionStop::Cut)?;
+        self.target.output.release(kept);
+        Ok(())
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>, must_end: &mut Watch) -> Poll<Wake> {

@@ -30,8 +30,7 @@ fn only_the_gateways_user_reads_recordings() {
 fn a_folder_that_others_may_write_is_refused() {
     let folder = folder();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o770)).unwrap();
-    let config = config(folder.path(), Caps::default());
-    let error = Recorder::new(config).unwrap_err();
+    let error = Recorder::new(config(folder.path(), Caps::default())).unwrap_err();
     let message = format!(
         "others may write to the folder of the recordings: run `chmod go-w {}`",
         folder.path().display()
@@ -44,8 +43,7 @@ fn a_folder_that_cannot_be_is_refused() {
     let folder = folder();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let config = config(&file.join("under"), Caps::default());
-    let error = Recorder::new(config).unwrap_err().to_string();
+    let error = Recorder::new(config(&file.join("under"), Caps::default())).unwrap_err().to_string();
     assert!(error.starts_with("the folder of the recordings, "), "{error}");
     assert!(error.ends_with("give it to the gateway's user and free some space, or set another"), "{error}");
 }

@@ -2,8 +2,8 @@
 
 use crate::recorder::sign::Signer;
 use crate::recorder::{
-    Caps, Encryption, EndReason, EventKind, PluginStamp, Recorder, RecorderConfig, Recording, SessionEnd,
-    SessionHead,
+    Caps, Durable, Encryption, EndReason, EventKind, PluginStamp, Recorder, RecorderConfig, Recording,
+    SessionEnd, SessionHead,
 };
 use chaperone_core::Timestamp;
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
@@ -40,6 +40,7 @@ impl Folder {
             caps,
             signer: signer(),
             encryption: self.1.clone(),
+            durable: Durable::No,
         };
         let recorder = Recorder::new(config).unwrap();
         let mut recording = recorder.open(&head(number), now()).unwrap();

@@ -2,8 +2,10 @@
 //!
 //! Reads and writes are polled together, so that neither side can block the other: a proxy that waits to write to a
 //! target which itself waits for the proxy to read would stand still for ever. Both buffers are bounded; a side whose
-//! output is over [`HIGH_WATER_BYTES`] stops the other side from being read.
+//! output is over [`HIGH_WATER_BYTES`] stops the other side from being read. What goes to the target is held until the
+//! session has proved that its events are kept ([`Output::release`]).
 
+use crate::session::Kept;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -44,6 +46,8 @@ pub(super) struct Input {
 pub(super) struct Output {
     pub(super) bytes: Vec<u8>,
     written: usize,
+    /// How many of the bytes may be written; `None` where nothing has to be proved before.
+    released: Option<usize>,
 }
 
 impl Input {
@@ -128,6 +132,19 @@ impl Input {
 }
 
 impl Output {
+    /// Lets everything go that is there now: its events are kept (invariant 3).
+    pub(super) fn release(&mut self, _: Kept<'_>) {
+        if let Some(released) = &mut self.released {
+            *released = self.bytes.len();
+        }
+    }
+
+    /// What may be written now.
+    fn to_write(&self) -> Option<&[u8]> {
+        let end = self.released.unwrap_or(self.bytes.len());
+        self.bytes.get(self.written..end).filter(|rest| !rest.is_empty())
+    }
+
     /// Takes back what was added after `length`.
     pub(super) fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length.max(self.written));
@@ -137,6 +154,7 @@ impl Output {
     fn compact(&mut self) {
         if self.written >= HIGH_WATER_BYTES {
             self.bytes.drain(..self.written);
+            self.released = self.released.map(|released| released - self.written);
             self.written = 0;
         }
     }
@@ -149,6 +167,13 @@ impl Output {
 impl<S: AsyncRead + AsyncWrite + Unpin> Lane<S> {
     pub(super) fn new(stream: S) -> Self {
         Lane { stream, input: Input::default(), output: Output::default(), passing: 0 }
+    }
+
+    /// One whose output is held until it is released.
+    pub(super) fn held(stream: S) -> Self {
+        let mut lane = Lane::new(stream);
+        lane.output.released = Some(0);
+        lane
     }
 
     /// Gives the buffers back, where nothing is in them.
@@ -168,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<S> {
 
     /// Writes what it can.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.output.bytes.get(self.output.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self.output.to_write() {
             let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, rest)? else {
                 self.output.compact();
                 return Poll::Pending;
@@ -178,9 +203,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<S> {
             }
             self.output.written += count;
         }
-        if self.output.written > 0 {
+        if self.output.len() > 0 {
+            // The rest is held.
+            self.output.compact();
+        } else if self.output.written > 0 {
             self.output.bytes.clear();
             self.output.written = 0;
+            self.output.released = self.output.released.map(|_| 0);
             if self.output.bytes.capacity() > 2 * HIGH_WATER_BYTES {
                 self.output.bytes = Vec::new();
             }
@@ -192,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lane<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, DuplexStream};
 
     #[tokio::test]
     async fn a_reader_that_is_never_quite_done_makes_nothing_grow() {
@@ -210,6 +239,49 @@ mod tests {
             theirs.read_exact(&mut taken).await.unwrap();
         }
         assert!(lane.output.bytes.len() < 3 * HIGH_WATER_BYTES, "{}", lane.output.bytes.len());
+    }
+
+    /// What the other end has got when everything was written that may be.
+    async fn arrived(lane: &mut Lane<DuplexStream>, theirs: &mut DuplexStream) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            // A task that has used up its turn would find the pipe full while it is empty.
+            tokio::task::yield_now().await;
+            let drained = std::future::poll_fn(|cx| Poll::Ready(lane.poll_drain(cx))).await;
+            let mut taken = vec![0; 1024];
+            let read = std::future::poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut taken);
+                let read = Pin::new(&mut *theirs).poll_read(cx, &mut buffer);
+                Poll::Ready(read.map(|_| buffer.filled().len()))
+            });
+            let Poll::Ready(count) = read.await else {
+                assert!(drained.is_ready(), "nothing is there, and nothing can be written");
+                return all;
+            };
+            all.extend_from_slice(&taken[..count]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_goes_when_its_events_are_kept_and_not_before() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let mut lane = Lane::held(ours);
+        lane.output.bytes.extend_from_slice(b"one");
+        assert_eq!(arrived(&mut lane, &mut theirs).await, b"");
+        lane.output.release(Kept::of_nothing());
+        lane.output.bytes.extend_from_slice(b"two");
+        assert_eq!(arrived(&mut lane, &mut theirs).await, b"one");
+        assert_eq!((arrived(&mut lane, &mut theirs).await, lane.output.len()), (vec![], 3));
+        lane.output.release(Kept::of_nothing());
+        assert_eq!(arrived(&mut lane, &mut theirs).await, b"two");
+        // Also where what was written before it was forgotten in between.
+        lane.output.bytes.resize(HIGH_WATER_BYTES, 7);
+        lane.output.release(Kept::of_nothing());
+        lane.output.bytes.extend_from_slice(b"three");
+        assert_eq!(arrived(&mut lane, &mut theirs).await, vec![7; HIGH_WATER_BYTES]);
+        assert_eq!(lane.output.bytes, b"three", "what was written is forgotten");
+        lane.output.release(Kept::of_nothing());
+        assert_eq!(arrived(&mut lane, &mut theirs).await, b"three");
     }
 
     #[test]

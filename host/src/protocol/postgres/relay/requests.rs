@@ -79,8 +79,8 @@ impl Relay<'_> {
             self.stalled = true;
         }
         self.client.input.shrink();
-        // Fails closed: what is in the target's output is written only after this.
-        self.session.commit().map_err(SessionStop::Cut)
+        // Fails closed: what is in the target's output is held until then.
+        self.keep().await
     }
 
     /// Asks the target for the answers to everything that was sent, if that was not done already.

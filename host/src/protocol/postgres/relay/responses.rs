@@ -62,7 +62,7 @@ impl Relay<'_> {
         }
         if done.is_err() || self.session.has_to_commit(RECORD_LATER_BYTES) {
             // Fails closed: what could not be recorded is not shown (`Relay::end`).
-            self.session.commit().map_err(SessionStop::Cut)?;
+            self.keep().await?;
         }
         self.unrecorded = None;
         done
