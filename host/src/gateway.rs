@@ -3,6 +3,7 @@
 //! Each step returns a value that the next one needs and that only its own module can make, so that none can be left
 //! out: no permit without an identity, no lease without a permit and an open recording, no session without all of them.
 
+mod disk;
 mod feed;
 mod notify;
 mod pages;
@@ -23,7 +24,7 @@ use crate::identity::Identities;
 use crate::listener::{Connection, ListenerLimits};
 use crate::metrics::{self, Metrics};
 use crate::protocol::{Hello, Protocol};
-use crate::recorder::{Recorder, Recording};
+use crate::recorder::{Recorder, RecorderError, Recording};
 use crate::session::{Session, SessionParts, SessionStop};
 use crate::target::{Lease, Targets};
 use chaperone_core::grant::Occasion;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use disk::LastLook;
 pub(crate) use policy::policy;
 pub use sessions::LiveRegistry;
 
@@ -43,6 +45,8 @@ pub struct Gateway {
     pub grants: Grants,
     /// Permit -> recording.
     pub recorder: Recorder,
+    /// The room that recordings had when the disk was looked at last.
+    pub space: LastLook,
     /// Permit and recording -> lease.
     pub targets: Targets,
     /// Sessions that are running now.
@@ -185,8 +189,13 @@ struct Opened {
 }
 
 /// Fails closed: no recording, no session.
-fn unrecorded(error: &dyn std::error::Error) -> Refusal {
+fn unrecorded(error: &RecorderError) -> Refusal {
     tracing::error!(%error, "a recording could not be opened");
+    if let RecorderError::NoRoom { .. } = error {
+        let what = "there is too little room for recordings, so the session does not start";
+        return Refusal::new(RefusalCode::RecorderFailed, what)
+            .hint("Tell the operator to make room on the disk of the recordings; your token and your window are fine.");
+    }
     Refusal::new(RefusalCode::RecorderFailed, "the session cannot be recorded, so it does not start")
         .hint("Tell the operator; your token and your window are fine.")
 }

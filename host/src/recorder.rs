@@ -9,7 +9,7 @@
 //! - `writer`: [`Recording`]; `pack`: what becomes of it at its end; `caps`: how much bulk data is kept; `store`: files, names, locks;
 //!   `window`: a file's end in memory; `flush`: waits for the disk, where that is wanted
 //! - `reader`: [`Reader`], [`Event`]; `flaw`: what it may find; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
-//! - `replay`: the timing of a replay
+//! - `replay`: the timing of a replay; `space`: room on the disk
 //! - `sign`: keys and signatures
 //!
 //! What may go wrong: the disk. What is on it survives `kill -9`; power loss may take what the operating system had not
@@ -33,6 +33,7 @@ mod reader;
 mod recover;
 pub mod replay;
 pub mod sign;
+mod space;
 mod store;
 mod verify;
 mod window;
@@ -51,6 +52,7 @@ pub(crate) use library::is_open_name;
 pub use library::{Library, Listing, SessionSummary, State, summary};
 pub use reader::{Damage, Event, Events, Flaw, Place, ReadError, Reader, to_json};
 pub use recover::{Outcome, Recovered};
+pub use space::{Mark, Space, Watermarks};
 pub use verify::{Report, Status, verify, verify_by};
 pub use writer::{Kept, Recording, Sealed};
 
@@ -59,6 +61,7 @@ use flush::Flusher;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the recorder needs to know.
 #[derive(Debug, Clone)]
@@ -73,6 +76,8 @@ pub struct RecorderConfig {
     pub encryption: Encryption,
     /// Whether blocks are waited for.
     pub durable: Durable,
+    /// How much room there has to be.
+    pub space: Watermarks,
 }
 
 /// What a recording survives, up to the last operation that was forwarded.
@@ -131,7 +136,17 @@ impl Recorder {
     /// # Errors
     /// When it cannot be made, or exists. The session must not begin then.
     pub fn open(&self, head: &SessionHead, started: Timestamp) -> Result<Recording, RecorderError> {
-        let RecorderConfig { directory, durable, .. } = &*self.config;
+        let RecorderConfig { directory, durable, space, .. } = &*self.config;
+        // Fails closed. A folder that is missing is made, and whatever else is wrong with it is found by that.
+        if let Ok(now) = Space::at(directory)
+            && now.is_below(space.refuse)
+        {
+            return Err(RecorderError::NoRoom {
+                path: directory.clone(),
+                free: now.free,
+                mark: space.refuse,
+            });
+        }
         let sink = store::create(directory, head.session, started, *durable)?;
         let recording = Recording::begin(Box::new(sink), &self.config, head, started)?;
         match &self.flusher {
@@ -148,6 +163,32 @@ impl Recorder {
     /// When the folder cannot be read. What went wrong with a single recording is in its outcome.
     pub fn recover(&self, now: Timestamp) -> Result<Vec<Recovered>, RecorderError> {
         recover::recover(&self.library(), &self.config, now)
+    }
+
+    /// The room that there is now. This may wait for the disk.
+    ///
+    /// # Errors
+    /// When the folder cannot be looked at.
+    pub fn space(&self) -> Result<Space, RecorderError> {
+        Space::at(&self.config.directory).map_err(|cause| RecorderError::Directory {
+            path: self.config.directory.clone(),
+            cause: cause.into(),
+        })
+    }
+
+    /// Whether the folder can be written, tried. This may wait for the disk.
+    pub fn is_writable(&self) -> bool {
+        store::probe(&self.config.directory).is_ok()
+    }
+
+    /// How much room there has to be.
+    pub fn watermarks(&self) -> Watermarks {
+        self.config.space
+    }
+
+    /// How long the longest of those that wait for the disk has waited. Zero where recordings are not durable: nobody waits.
+    pub fn lag(&self) -> Duration {
+        self.flusher.as_ref().map(|flusher| flusher.disk().lag()).unwrap_or_default()
     }
 
     /// The recordings, to read.
@@ -183,6 +224,16 @@ pub enum RecorderError {
         path: PathBuf,
         /// Why.
         cause: Arc<io::Error>,
+    },
+    /// There is too little room for another recording.
+    #[error("{} has {free} bytes free, less than {mark} (`recording.space.refuse`): make room there, or move recordings elsewhere", path.display())]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// What there has to be.
+        mark: Mark,
     },
     /// Others may write the folder.
     #[error("others may write to the folder of the recordings: run `chmod go-w {}`", path.display())]

@@ -46,6 +46,8 @@ pub const LIST_LIMIT: i64 = 500;
 
 /// Connections that read SQLite at once; WAL lets them run beside the writer.
 const SQLITE_READERS: u32 = 4;
+/// Room that a SQLite file has in reserve: 2 MiB, thousands of small changes.
+const RESERVE: &str = "INSERT INTO reserve VALUES (zeroblob(2097152))";
 
 /// Connections to PostgreSQL of one gateway.
 const POSTGRES_CONNECTIONS: u32 = 8;
@@ -130,6 +132,9 @@ impl State {
         // A second writer of one process would only wait for the first, and could find its snapshot outdated.
         let write = sqlite_pool(1).connect(&url).await?;
         migrate(&write, Store::Sqlite).await?;
+        if let Err(error) = reserve(&write).await {
+            tracing::warn!(%error, "there is no room in reserve for the state: on a full disk, windows may not be ended");
+        }
         let read = sqlite_pool(SQLITE_READERS).connect(&url).await?;
         Ok(State::of(read, write, node, Store::Sqlite))
     }
@@ -200,6 +205,21 @@ fn sqlite_pool(connections: u32) -> AnyPoolOptions {
             })
         },
     )
+}
+
+/// Makes the file and its log so large that windows can be ended on a disk that is full: SQLite gives no page back, and writes over
+/// its log from the beginning (SQLite, "Write-Ahead Logging", section 2.3). What it says stays as it is.
+async fn reserve(pool: &AnyPool) -> Result<(), sqlx::Error> {
+    for step in [
+        "DROP TABLE IF EXISTS reserve",
+        "CREATE TABLE reserve (room BLOB NOT NULL)",
+        RESERVE,
+        "DROP TABLE reserve",
+        "PRAGMA wal_checkpoint(RESTART)",
+    ] {
+        sqlx::query(step).fetch_all(pool).await?;
+    }
+    Ok(())
 }
 
 async fn migrate(pool: &AnyPool, store: Store) -> Result<(), StateError> {

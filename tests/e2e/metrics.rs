@@ -34,9 +34,11 @@ pub(crate) async fn scrape(stage: &Stage) -> Result<BTreeMap<String, f64>> {
         .collect()
 }
 
-/// What is another number than before. Left out: seconds, and what the search index does in its own time.
+/// What is another number than before. Left out: seconds, the room on a disk, and what the search index does in its own time.
 fn moved(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> Vec<(String, f64)> {
-    let own_time = |name: &str| name.contains("_seconds_") || name.starts_with("chaperone_feed_");
+    let own_time = |name: &str| {
+        name.contains("_seconds_") || name.ends_with("_bytes") || name.starts_with("chaperone_feed_")
+    };
     let counted = after.iter().filter(|(name, _)| !own_time(name));
     let moved = counted.map(|(name, value)| (name.clone(), value - before.get(name).unwrap_or(&0.0)));
     moved.filter(|(_, by)| *by != 0.0).collect()
@@ -91,6 +93,9 @@ async fn the_numbers_move_by_exactly_what_happened() {
     let seconds = plugin("seconds", "guard", "sql-check");
     assert!(after[&seconds] > before[&seconds] && after[&seconds] < 60.0, "{after:?}");
     assert_eq!(after["chaperone_sessions_live"], 0.0);
+    let (free, size) = (after["chaperone_recordings_free_bytes"], after["chaperone_recordings_size_bytes"]);
+    assert!(0.0 < free && free <= size, "{free} of {size}");
+    assert_eq!(after["chaperone_recorder_lag_seconds"], 0.0);
 
     // Nothing that is somebody's, and nothing else than what is offered.
     let address = stage.metrics.unwrap();

@@ -1,5 +1,6 @@
 //! What was done is in a recording that verifies: also when the gateway is killed, told to stop, or cannot write.
 
+mod faults;
 mod full;
 mod power;
 

@@ -56,10 +56,12 @@ impl Disk {
         Ok(())
     }
 
-    /// `ro` or `rw`.
-    pub fn remount(&self, how: &str) -> Result<()> {
-        let options = format!("remount,{how}");
-        run(Command::new("mount").args(["-o", &options]).arg(&self.at), "")?.success()?;
+    /// As after an error of its medium: read-only at once, also for files that are open (ext4(5), `abort`).
+    pub fn turn_read_only(&self) -> Result<()> {
+        // It says that it failed, since the file system is read-only by then.
+        run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.at), "")?;
+        let written = std::fs::write(self.at.join("written"), "");
+        anyhow::ensure!(written.is_err(), "it can be written");
         Ok(())
     }
 

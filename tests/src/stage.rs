@@ -55,6 +55,8 @@ pub struct Setting {
     pub lifetime: String,
     /// The value of `recording`.
     pub recording: String,
+    /// The value of `state`.
+    pub state: String,
     /// Whole top-level keys to add, e.g. `limits: { … }`.
     pub more: String,
     /// The target's password file holds this instead of the right one.
@@ -98,6 +100,7 @@ impl Default for Setting {
             plugins: "guard, mask, trigger".into(),
             lifetime: "15m".into(),
             recording: "{ directory: recordings }".into(),
+            state: "state.db".into(),
             more: String::new(),
             target_password: None,
             target_address: None,
@@ -524,7 +527,7 @@ pub fn first_id(text: &str, prefix: &str) -> Option<String> {
 }
 
 fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: SocketAddr) -> String {
-    let Setting { guard, mask, trigger, lifetime, recording, more, plugins: order, .. } = setting;
+    let Setting { guard, mask, trigger, lifetime, recording, state, more, plugins: order, .. } = setting;
     let address = setting.target_address.clone().unwrap_or_else(|| server.to_string());
     let names: String = setting.more_plugins.iter().map(|(name, _)| format!(", {name}")).collect();
     let target = |other: &OtherTarget| {
@@ -582,7 +585,7 @@ targets:
   - {{ grant: shop, to: "group:agents", when: requested, lifetime: {lifetime}, recorded: yes{roles} }}
   - {{ grant: shop, to: "group:askers", when: approved, approvers: "group:dba", lifetime: {lifetime}{roles} }}
 {grants}recording: {recording}
-state: state.db
+state: {state}
 {more}
 "#,
         jwks = issuer.jwks_url(),

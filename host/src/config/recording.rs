@@ -2,10 +2,11 @@
 
 use super::decode::Item;
 use super::edge::path;
+use super::problem::quote;
 use super::secret::{Secret, Vault};
 use super::{Config, State};
 use crate::recorder::sign::Signer;
-use crate::recorder::{Durable, EncryptionKey};
+use crate::recorder::{Durable, EncryptionKey, Mark, Watermarks};
 use crate::state::Indexing;
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub struct Recording {
     pub search: Indexing,
     /// Whether events are on the medium before anything is forwarded.
     pub durable: Durable,
+    /// How much room there has to be.
+    pub space: Watermarks,
 }
 
 impl Recording {
@@ -52,6 +55,7 @@ impl Recording {
         let old: Option<Vec<Secret>> = old.iter().map(|item| disk_key(item, vault)).collect();
         let search = fields.get("search");
         let durable = fields.get("durable").map_or(Some(false), |item| item.yes_no());
+        let space = fields.get("space").map_or_else(|| Some(Watermarks::default()), |item| watermarks(&item));
         fields.finish();
         let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
         let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
@@ -67,6 +71,7 @@ impl Recording {
             old_encryption_keys: old?,
             search: search?,
             durable: if durable? { Durable::Yes } else { Durable::No },
+            space: space?,
         };
         if let Some(operation) = operation
             && recording.response_bytes_per_operation > recording.response_bytes_per_session
@@ -77,6 +82,43 @@ impl Recording {
             );
         }
         Some(recording)
+    }
+}
+
+fn watermarks(item: &Item<'_>) -> Option<Watermarks> {
+    let mut fields = item.fields()?;
+    let warn = fields.need("warn", "below how much room operators are warned, such as `10%` or `20GiB`");
+    let refuse = fields.need("refuse", "below how much room no session begins, such as `2%` or `4GiB`");
+    fields.finish();
+    let (warn, refuse) = (warn?, refuse?);
+    let space = Watermarks { warn: mark(&warn)?, refuse: mark(&refuse)? };
+    let help = match (space.warn, space.refuse) {
+        (Mark::Percent(low), Mark::Percent(high)) if low <= high => "write a larger share than `refuse` has",
+        (Mark::Bytes(low), Mark::Bytes(high)) if low <= high => "write a larger size than `refuse` has",
+        // Which of them comes first would depend on the disk.
+        (Mark::Percent(_), Mark::Bytes(_)) | (Mark::Bytes(_), Mark::Percent(_)) => {
+            "write two shares, or two sizes: which comes first depends on the disk otherwise"
+        }
+        _ => return Some(space),
+    };
+    warn.no_effect("nobody is warned before sessions are refused", help);
+    None
+}
+
+fn mark(item: &Item<'_>) -> Option<Mark> {
+    let text = item.text("a share such as `10%`, or a size such as `20GiB`")?;
+    let Some(share) = text.strip_suffix('%') else {
+        return item.bytes(1 << 20, 1 << 50).map(Mark::Bytes);
+    };
+    match share.parse::<u8>() {
+        Ok(share @ 1..=90) => Some(Mark::Percent(share)),
+        _ => {
+            item.invalid(
+                format!("{} is no share of a disk", quote(text)),
+                "write a whole number from `1%` to `90%`",
+            );
+            None
+        }
     }
 }
 

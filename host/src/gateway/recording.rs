@@ -15,9 +15,9 @@ pub(super) fn recorder(config: &Config, now: Timestamp) -> Result<Recorder, Star
         response_bytes_per_session: recording.response_bytes_per_session,
         ..Caps::default()
     };
-    let (directory, durable) = (recording.directory.clone(), recording.durable);
+    let (directory, durable, space) = (recording.directory.clone(), recording.durable, recording.space);
     let (signer, encryption) = (signer(config)?, encryption(config)?);
-    let settings = RecorderConfig { directory, caps, signer, encryption, durable };
+    let settings = RecorderConfig { directory, caps, signer, encryption, durable, space };
     let signer = settings.signer.clone();
     let recorder = Recorder::new(settings).map_err(|error| StartError::new(error, advice))?;
     sign::publish(&recording.directory, signer.public()).map_err(|error| StartError::new(error, advice))?;

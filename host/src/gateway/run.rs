@@ -8,7 +8,10 @@ use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::sampling::Sampler;
 use super::serve_http::{self, Transport};
-use super::{Gateway, LiveRegistry, feed, notify, pages, policy, recheck, recording, serve_metrics, store};
+use super::{
+    Gateway, LastLook, LiveRegistry, disk, feed, notify, pages, policy, recheck, recording, serve_metrics,
+    store,
+};
 use crate::builtin;
 use crate::config::{self, Config};
 use crate::grant::Grants;
@@ -108,6 +111,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         identities: Arc::clone(&identities),
         grants: grants.clone(),
         recorder,
+        space: LastLook::default(),
         targets,
         live: Arc::clone(&live),
         metrics: Arc::clone(&metrics),
@@ -145,6 +149,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
     reloader.loaded().await;
     recheck::spawn(&identities, &grants, &accepting, &stop);
+    disk::spawn(&gateway, &accepting, &stop);
     let directories = notify::Directories { identities: Arc::clone(&identities), grants: grants.clone() };
     let hooks = notifier.hooks(grants.clone(), Arc::new(directories));
     let router = crate::api::router(identities, grants, live, reloader.clone()).merge(hooks).merge(pages);

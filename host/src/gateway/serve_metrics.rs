@@ -77,9 +77,10 @@ fn own(text: &mut Text, gateway: &Gateway) {
     text.metric(
         "chaperone_recordings_unsealed_total",
         Kind::Counter,
-        "Recordings that could not be sealed; the next start recovers them.",
+        "Recordings that could not be sealed; they are recovered when the disk works again, or at the next start.",
     )
     .sample(&[], metrics.unsealed.read());
+    disk(text, gateway);
     roles(text, metrics);
     text.metric(
         "chaperone_feed_lag_seconds",
@@ -101,6 +102,22 @@ fn own(text: &mut Text, gateway: &Gateway) {
     for (outcome, count) in metrics.deliveries.read() {
         deliveries.sample(&[("outcome", outcome)], count);
     }
+}
+
+/// The disk of the recordings; its room is left out when it has not answered for a while.
+fn disk(text: &mut Text, gateway: &Gateway) {
+    if let Some(space) = gateway.space.read() {
+        text.metric("chaperone_recordings_free_bytes", Kind::Gauge, "Room on the disk of the recordings.")
+            .sample(&[], space.free);
+        text.metric("chaperone_recordings_size_bytes", Kind::Gauge, "Size of the disk of the recordings.")
+            .sample(&[], space.size);
+    }
+    text.metric(
+        "chaperone_recorder_lag_seconds",
+        Kind::Gauge,
+        "How long the longest of those that wait for the disk has waited; 0 where recordings are not durable.",
+    )
+    .sample(&[], gateway.recorder.lag().as_secs_f64());
 }
 
 /// What keepers of roles counted; zeros where no target mints.

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// How long the disk may take for what a session waits for.
@@ -73,7 +73,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    waiting: Vec<Job>,
+    /// Each with the moment when it came.
+    waiting: Vec<(Instant, Job)>,
+    /// When the first of those came that the thread is busy with.
+    busy_with: Option<Instant>,
     closed: bool,
 }
 
@@ -129,6 +132,13 @@ impl Disk {
         self.answer(answer).await
     }
 
+    /// How long the longest of those that wait has waited.
+    pub(super) fn lag(&self) -> Duration {
+        let queue = self.0.lock();
+        let first = queue.busy_with.or_else(|| queue.waiting.first().map(|(came, _)| *came));
+        first.map(|came| came.elapsed()).unwrap_or_default()
+    }
+
     /// Fails closed: past the bound nothing waits.
     fn push(&self, job: Job) -> io::Result<()> {
         let mut queue = self.0.lock();
@@ -138,7 +148,7 @@ impl Disk {
         if queue.waiting.len() >= MAX_WAITING {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
         }
-        queue.waiting.push(job);
+        queue.waiting.push((Instant::now(), job));
         drop(queue);
         self.0.came.notify_one();
         Ok(())
@@ -166,18 +176,20 @@ impl Shared {
     }
 
     /// Everything that waits; None when there will be no more.
-    fn next(&self) -> Option<Vec<Job>> {
-        let queue = self.lock();
+    fn next(&self) -> Option<Vec<(Instant, Job)>> {
+        let mut queue = self.lock();
+        queue.busy_with = None;
         let waits = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
         let mut queue = self.came.wait_while(queue, waits).unwrap_or_else(PoisonError::into_inner);
         let batch = std::mem::take(&mut queue.waiting);
+        queue.busy_with = batch.first().map(|(came, _)| *came);
         (!batch.is_empty()).then_some(batch)
     }
 
     fn run(&self) {
         while let Some(batch) = self.next() {
             let mut written = Vec::new();
-            for job in batch {
+            for (_, job) in batch {
                 match job {
                     Job::Open(open) => open(),
                     // Its session has ended; sealing writes it.

@@ -36,6 +36,8 @@ const READ_BYTES: usize = 64 * 1024;
 const WRITTEN_FIRST: u32 = 16;
 /// Blocks longer than this are written (bytes): a call costs little beside them.
 const MAX_COPIED_BYTES: usize = 8 * 1024;
+/// What is written to see whether something can be: more than a file's own entry has room for.
+const PROBE_BYTES: usize = 16 * 1024;
 /// Blocks of a durable recording that wait in memory for the disk's thread (bytes). What is more is written at once, and waits
 /// for its sync alone.
 const MAX_UNWRITTEN_BYTES: usize = 1024 * 1024;
@@ -52,6 +54,11 @@ pub(super) fn prepare(directory: &Path) -> Result<(), RecorderError> {
         return Err(RecorderError::OpenToOthers { path: directory.to_owned() });
     }
     tempfile::tempfile_in(directory).map(drop).map_err(failed)
+}
+
+/// Whether a file can be made in the folder and written.
+pub(super) fn probe(directory: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(directory)?.write_all_at(&[0; PROBE_BYTES], 0)
 }
 
 fn make(directory: &Path) -> io::Result<()> {

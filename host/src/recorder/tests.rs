@@ -18,7 +18,7 @@ use super::format::EventKind;
 use super::reader::{Event, Reader};
 use super::sign::Signer;
 use super::writer::{Recording, Sink};
-use super::{Caps, Durable, Encryption, Recorder, RecorderConfig, RecorderError, SessionId};
+use super::{Caps, Durable, Encryption, Recorder, RecorderConfig, RecorderError, SessionId, Watermarks};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
 use chaperone_core::name::{Principal, ProviderName, TargetName};
@@ -124,6 +124,7 @@ fn config(directory: &Path, caps: Caps) -> RecorderConfig {
         signer: signer(),
         encryption: Encryption::default(),
         durable: Durable::No,
+        space: Watermarks::default(),
     }
 }
 

@@ -290,6 +290,31 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
         "26:44 error what `env:SHORT` holds cannot encrypt: a key is 32 random bytes, in base64 or as 64 hexadecimal digits (`openssl rand -base64 32`) | make a key with `openssl rand -base64 32`",
     ),
     (
+        "{ directory: recordings }",
+        "{ directory: r, space: { warn: 2%, refuse: 2% } }",
+        "26:37 error nobody is warned before sessions are refused | write a larger share than `refuse` has",
+    ),
+    (
+        "{ directory: recordings }",
+        "{ directory: r, space: { warn: 1GiB, refuse: 2GiB } }",
+        "26:37 error nobody is warned before sessions are refused | write a larger size than `refuse` has",
+    ),
+    (
+        "{ directory: recordings }",
+        "{ directory: r, space: { warn: 10%, refuse: 2GiB } }",
+        "26:37 error nobody is warned before sessions are refused | write two shares, or two sizes: which comes first depends on the disk otherwise",
+    ),
+    (
+        "{ directory: recordings }",
+        "{ directory: r, space: { warn: 10%, refuse: 0% } }",
+        "26:56 error `0%` is no share of a disk | write a whole number from `1%` to `90%`",
+    ),
+    (
+        "{ directory: recordings }",
+        "{ directory: r, space: { refuse: 2% } }",
+        "26:37 error `warn` is missing in `recording.space` | below how much room operators are warned, such as `10%` or `20GiB`",
+    ),
+    (
         "state: state.db",
         "state: postgres://u:hunter2@db/s",
         "27:8 error a database URL holds a password, and secrets do not stand in this file | write a reference to the URL: `state: env:CHAPERONE_STATE_URL` or `state: file:/path`",

@@ -206,6 +206,7 @@ async fn a_disk_that_hangs_keeps_nobody_but_those_who_wait_for_it_and_not_for_ev
     let (medium, flusher) = (Cached::file(1, &happened), Flusher::start(Duration::from_millis(50)).unwrap());
     let (go_on, hangs) = mpsc::channel();
     let mut recording = record(&medium, flusher.disk());
+    assert_eq!(flusher.disk().lag(), Duration::ZERO);
     medium.0.lock().unwrap().hangs = Some(Arc::new(Mutex::new(hangs)));
     recording.raw(EventKind::Operation, 1, &[b"delete"]);
     let mut turns = 0;
@@ -221,6 +222,7 @@ async fn a_disk_that_hangs_keeps_nobody_but_those_who_wait_for_it_and_not_for_ev
     };
     assert!(refused.ends_with("cannot be written: the disk did not answer within 0 seconds"), "{refused}");
     assert!(turns > 0, "the thread was kept");
+    assert!(flusher.disk().lag() >= Duration::from_millis(50));
     let opened = flusher.disk().open(|| panic!("nobody waits for it any more")).await;
     assert!(opened.is_err());
     // It answers in the end, too late for this one, and works for others.

@@ -1,6 +1,6 @@
 //! The folder: who may read, what it is called, what a listing shows.
 
-use super::super::{Ending, Flaw, RecorderError, State, Status, verify};
+use super::super::{Ending, Flaw, Mark, RecorderError, State, Status, verify};
 use super::*;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -103,4 +103,26 @@ fn a_renamed_recording_is_found() {
     let export = folder.path().join("evidence.bin");
     fs::copy(&sealed.path, &export).unwrap();
     assert_eq!(verify(&export).unwrap().status, Status::Intact(Ending::Sealed));
+}
+
+#[test]
+fn below_the_mark_no_recording_begins_and_above_it_they_do() {
+    let folder = folder();
+    let with = |refuse| {
+        let (directory, caps, space) =
+            (folder.path().to_owned(), Caps::default(), Watermarks { warn: refuse, refuse });
+        Recorder::new(RecorderConfig { directory, caps, signer: signer(), durable: Durable::No, space })
+            .unwrap()
+    };
+    let error = with(Mark::Bytes(u64::MAX)).open(&head(1), timestamp()).unwrap_err();
+    assert!(matches!(error, RecorderError::NoRoom { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("less than 18446744073709551615 bytes (`recording.space.refuse`): make room"),
+        "{error}"
+    );
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "a file was made");
+    let recording = with(Mark::Bytes(1)).open(&head(1), timestamp()).unwrap();
+    recording.seal(&end()).unwrap();
 }

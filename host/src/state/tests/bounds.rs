@@ -58,3 +58,20 @@ async fn windows_that_the_policy_opens_to_a_principal_are_bounded_by_the_day() {
         assert_eq!(opens(86_401).await, Requested::TooManyOpened);
     }
 }
+
+/// On a full disk neither of them could grow: what is written then has its place already.
+#[tokio::test]
+async fn a_sqlite_file_and_its_log_have_room_in_reserve() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let state = State::sqlite(&path, "here").await.unwrap();
+    let length = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().len();
+    let before = (length("state.db"), length("state.db-wal"));
+    assert!(before.0 > 2 << 20 && before.1 > 2 << 20, "{before:?}");
+    for second in 0..50 {
+        let (event, actor, detail) = ("window.ended", "chaperone", serde_json::json!({ "why": "a test" }));
+        let audit = Audit { event, actor, subject: "win_1", target: "db", detail };
+        state.audit(audit, at(second)).await.unwrap();
+    }
+    assert_eq!((length("state.db"), length("state.db-wal")), before);
+}

@@ -3,7 +3,7 @@
 use crate::recorder::sign::Signer;
 use crate::recorder::{
     Caps, Durable, Encryption, EndReason, EventKind, PluginStamp, Recorder, RecorderConfig, Recording,
-    SessionEnd, SessionHead,
+    SessionEnd, SessionHead, Watermarks,
 };
 use chaperone_core::Timestamp;
 use chaperone_core::identity::{CallerKind, Groups, IdentityFacts};
@@ -41,6 +41,7 @@ impl Folder {
             signer: signer(),
             encryption: self.1.clone(),
             durable: Durable::No,
+            space: Watermarks::default(),
         };
         let recorder = Recorder::new(config).unwrap();
         let mut recording = recorder.open(&head(number), now()).unwrap();

@@ -1,0 +1,137 @@
+//! Disks that are full, read-only or broken under a running gateway: sessions end and are refused in plain words, nothing that was
+//! recorded is damaged, operators get in, and with a disk that works again so does the gateway, without a restart.
+
+use super::super::metrics::scrape;
+use super::{logs_statements, marks, recorded_marks, statuses};
+use chaperone::recorder::{Ending, Status};
+use chaperone_tests::disk::Disk;
+use chaperone_tests::raw::{Wire, errors, shape};
+use chaperone_tests::stage::{Setting, Stage};
+
+/// A gateway whose recordings are on a disk of their own.
+async fn on_a_disk(setting: Setting) -> Option<(Stage, Disk)> {
+    let (mut stage, _) = Stage::prepare(setting).await.unwrap();
+    let disk = Disk::mount(&stage.recordings(), 64).unwrap()?;
+    stage.restart().await.unwrap();
+    Some((stage, disk))
+}
+
+/// A session that was recorded and sealed before anything went wrong.
+async fn sealed_before(stage: &Stage, token: &str) {
+    assert_eq!(stage.psql(token).unwrap().run("select 6").unwrap().success().unwrap(), "6\n");
+    let sealed = |stage: &Stage| Ok(statuses(stage) == [Status::Intact(Ending::Sealed)]);
+    stage.until("a sealed recording", sealed).await.unwrap();
+}
+
+/// Statements until one of them ends the session, which has to say why.
+async fn until_it_ends(wire: &mut Wire) {
+    // Statements are always recorded whole: these are 60 kB each.
+    let filling = "f".repeat(60_000);
+    let mut last = Vec::new();
+    for n in 0..2000 {
+        let insert = "insert into orders (customer_id, item, total, status) values (1, 'mark-0";
+        last = wire.query(&format!("{insert}-{n}', 1, 'open') -- {filling}")).await.unwrap();
+        if shape(&last) != "C ZI" {
+            break;
+        }
+    }
+    assert_eq!(shape(&last), "E:58000", "the session goes on");
+    assert!(errors(&last).contains("the session's recording cannot be written"), "{}", errors(&last));
+}
+
+async fn nobody_gets_in(stage: &Stage, token: &str, why: &str) {
+    let refused = stage.psql(token).unwrap().run("select 1").unwrap();
+    assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    assert!(refused.stderr.contains("Tell the operator"), "{}", refused.stderr);
+}
+
+/// What was left open gets sealed, and sessions are recorded as before.
+async fn works_again(stage: &Stage, token: &str) {
+    let interrupted = |stage: &Stage| Ok(statuses(stage).contains(&Status::Intact(Ending::Interrupted)));
+    stage.until("the session that was cut, sealed", interrupted).await.unwrap();
+    assert_eq!(stage.psql(token).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
+    let (server, recorded) = (marks(&stage.postgres.log()), recorded_marks(stage));
+    let lost: Vec<&String> = server.difference(&recorded).collect();
+    assert!(lost.is_empty(), "{lost:?} ran, and their recording was lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_sessions_and_keeps_nobody_from_mending_it() {
+    let recording = "{ directory: recordings, space: { warn: 4MiB, refuse: 2MiB } }".into();
+    // The state is on the same disk.
+    let state = "recordings/state.db".into();
+    let setting = Setting { recording, state, ..logs_statements() };
+    let Some((mut stage, disk)) = on_a_disk(setting).await else { return };
+    let token = stage.agent().unwrap();
+    let window = stage.open_window(&token, None).unwrap();
+    sealed_before(&stage, &token).await;
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    let free = scrape(&stage).await.unwrap()["chaperone_recordings_free_bytes"];
+    assert!(free > f64::from(4 << 20), "{free}");
+
+    // Little room: those who are in go on, others are refused.
+    let filling = disk.fill(1 << 20).unwrap();
+    assert_eq!(shape(&wire.query("select 1").await.unwrap()), "T D C ZI");
+    nobody_gets_in(
+        &stage,
+        &token,
+        "FATAL:  there is too little room for recordings, so the session does not start",
+    )
+    .await;
+    // No room.
+    until_it_ends(&mut wire).await;
+    nobody_gets_in(&stage, &token, "FATAL:  there is too little room").await;
+    // Operators see what is, and end it.
+    let operator = stage.approver().unwrap();
+    let listed = stage.chaperone(&operator, &["sessions", "--live", "--json"]).unwrap().success().unwrap();
+    assert!(listed.contains("\"live\""), "{listed}");
+    stage.chaperone(&operator, &["revoke", &window]).unwrap().success().unwrap();
+    // What is there verifies; the last one ends somewhere, and nobody has sealed it.
+    let whole = |stage: &Stage| {
+        let mut all = statuses(stage);
+        all.sort_by_key(|status| *status == Status::Unsealed);
+        Ok(all == [Status::Intact(Ending::Sealed), Status::Unsealed])
+    };
+    stage.until("one that is sealed and one that nobody seals", whole).await.unwrap();
+
+    std::fs::remove_file(filling).unwrap();
+    stage.open_window(&token, None).unwrap();
+    works_again(&stage, &token).await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_turns_read_only_is_mended_without_a_restart() {
+    mended_without_a_restart(Disk::turn_read_only).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_is_mended_without_a_restart() {
+    mended_without_a_restart(Disk::cut_power).await;
+}
+
+async fn mended_without_a_restart(fails: impl Fn(&Disk) -> anyhow::Result<()>) {
+    let recording = "{ directory: recordings, durable: yes }".into();
+    let Some((mut stage, disk)) = on_a_disk(Setting { recording, ..logs_statements() }).await else { return };
+    let token = stage.agent_with_window().unwrap();
+    sealed_before(&stage, &token).await;
+    let mut wire = Wire::connect(&stage, &token).await.unwrap();
+    let insert = "insert into orders (customer_id, item, total, status) values (1, 'mark-9-9', 1, 'open')";
+    assert_eq!(shape(&wire.query(insert).await.unwrap()), "C ZI");
+    fails(&disk).unwrap();
+    until_it_ends(&mut wire).await;
+    nobody_gets_in(&stage, &token, "FATAL:  the session cannot be recorded, so it does not start").await;
+    // Operators get in.
+    let operator = stage.approver().unwrap();
+    stage.chaperone(&operator, &["sessions", "--live", "--json"]).unwrap().success().unwrap();
+
+    // Its last file is closed a moment after the client was told.
+    stage.until("a disk that nobody uses", |_| Ok(disk.unmount().is_ok())).await.unwrap();
+    disk.mount_again().unwrap();
+    works_again(&stage, &token).await;
+    assert_eq!(marks(&stage.postgres.log()).len(), 1, "something ran after the disk had failed");
+    // The one of before, the one that was cut, and the last.
+    stage.stop().await;
+    let count = |ending| statuses(&stage).iter().filter(|one| **one == Status::Intact(ending)).count();
+    assert_eq!((count(Ending::Sealed), count(Ending::Interrupted), statuses(&stage).len()), (2, 1, 3));
+}
