@@ -79,8 +79,18 @@ impl Target {
     }
 }
 
+/// What recordings survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Survive {
+    /// The end of the gateway.
+    Kill,
+    /// Power loss: every statement waits for the disk that the folder for temporary files is on.
+    PowerLoss,
+}
+
 /// The whole file. `pooler` is the port that [`Target::Idle`] leads to.
-pub(crate) fn text(jwks: &str, server: &Postgres, pooler: u16) -> String {
+pub(crate) fn text(jwks: &str, server: &Postgres, pooler: u16, survive: Survive) -> String {
+    let durable = if survive == Survive::PowerLoss { "yes" } else { "no" };
     let mut text = format!(
         r#"listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0" }}
 tls: {{ certificate: {CERTIFICATE}, key: server.key }}
@@ -92,7 +102,7 @@ providers:
     jwks_url: {jwks}
     allow_http_loopback: yes
 groups: {{ agents: bench/{AGENTS}, dba: bench/{AGENTS} }}
-recording: {{ directory: recordings }}
+recording: {{ directory: recordings, durable: {durable} }}
 state: {STATE}
 limits: {{ connections: 12000 }}
 "#

@@ -1,6 +1,6 @@
 //! Chaperone as a process of its own, with all three built-in plugins and recording on, in front of the same server.
 
-use crate::configuration::{self, AGENTS, AUDIENCE, CERTIFICATE, TENANT, Target};
+use crate::configuration::{self, AGENTS, AUDIENCE, CERTIFICATE, Survive, TENANT, Target};
 use crate::route::Route;
 use anyhow::{Context, Result, bail};
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
@@ -55,7 +55,7 @@ impl Drop for Gateway {
 
 impl Gateway {
     /// `pooler` is where the target of idle sessions listens.
-    pub(crate) fn start(program: &Path, server: &Postgres, pooler: u16) -> Result<Self> {
+    pub(crate) fn start(program: &Path, server: &Postgres, pooler: u16, survive: Survive) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let issuer = runtime.block_on(Issuer::start(TENANT))?;
         let folder = tempfile::tempdir()?;
@@ -64,7 +64,7 @@ impl Gateway {
         std::fs::write(folder.path().join(CERTIFICATE), made.cert.pem())?;
         std::fs::write(folder.path().join("server.key"), made.signing_key.serialize_pem())?;
         let file = folder.path().join("chaperone.yaml");
-        std::fs::write(&file, configuration::text(&issuer.jwks_url(), server, pooler))?;
+        std::fs::write(&file, configuration::text(&issuer.jwks_url(), server, pooler, survive))?;
         let mut process = Command::new(program)
             .args(["serve", "--config"])
             .arg(&file)

@@ -37,6 +37,8 @@ pub(crate) enum On {
     Masked,
     /// Chaperone with few rules and with many.
     Rules,
+    /// Chaperone, and Chaperone with recordings that survive power loss.
+    Durable,
 }
 
 enum Kind {
@@ -63,6 +65,9 @@ pub(crate) const LOADS: &[Load] = &[
     Load { name: "masked SELECT of 100 MB", kind: Kind::Whole { table: "masked" }, on: On::Masked },
     Load { name: SESSION_START, kind: Kind::Connect, on: On::All },
     select("rules, 1 client", "simple", 1, On::Rules),
+    select("durable, 1 client", "prepared", 1, On::Durable),
+    select("durable, 8 clients", "prepared", 8, On::Durable),
+    Load { name: "durable session start", kind: Kind::Connect, on: On::Durable },
 ];
 
 /// Also measured with more and more windows in the store.

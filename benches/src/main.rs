@@ -19,7 +19,7 @@ mod targets;
 
 use anyhow::{Context, Result, bail};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls};
-use configuration::Target;
+use configuration::{Survive, Target};
 use gateway::Gateway;
 use idle::Idle;
 use load::{LOADS, Measured, On, SESSION_START};
@@ -80,7 +80,9 @@ fn main() -> Result<ExitCode> {
         Postgres::start(PostgresOptions { tls: ServerTls::Offered, settings, ..Default::default() })?;
     let bouncer = Pgbouncer::start(&pgbouncer, &server)?;
     load::prepare(&server)?;
-    let gateway = Gateway::start(&program, &server, bouncer.port())?;
+    let gateway = Gateway::start(&program, &server, bouncer.port(), Survive::Kill)?;
+    let kept = Gateway::start(&program, &server, bouncer.port(), Survive::PowerLoss)?;
+    let durable = Route { name: "chaperone, durable", ..kept.route(Target::Plain) };
     let (direct, plain) = (Route::direct(&server), gateway.route(Target::Plain));
     let (few, many) = (gateway.route(Target::FewRules), gateway.route(Target::ManyRules));
     let (pooled, masked) = (bouncer.route(&server), gateway.route(Target::Masked));
@@ -95,6 +97,7 @@ fn main() -> Result<ExitCode> {
                 On::All => vec![&direct, &pooled, &plain],
                 On::Masked => vec![&direct, &masked],
                 On::Rules => vec![&few, &many],
+                On::Durable => vec![&plain, &durable],
             };
             for route in routes {
                 let measured: Measured = load.run(route, &server, options.seconds)?;
