@@ -3,6 +3,7 @@
 //! Each step returns a value that the next one needs and that only its own module can make, so that none can be left
 //! out: no permit without an identity, no lease without a permit and an open recording, no session without all of them.
 
+mod break_glass;
 mod disk;
 mod feed;
 mod notify;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use break_glass::BreakGlass;
 pub use disk::LastLook;
 pub(crate) use policy::policy;
 pub use sessions::LiveRegistry;
@@ -45,6 +47,8 @@ pub struct Gateway {
     pub grants: Grants,
     /// Permit -> recording.
     pub recorder: Recorder,
+    /// Permit -> recording, for some and while the other fails.
+    pub break_glass: Option<BreakGlass>,
     /// The room that recordings had when the disk was looked at last.
     pub space: LastLook,
     /// Permit and recording -> lease.
@@ -105,7 +109,7 @@ impl Gateway {
         let mut head =
             sessions::head(P::NAME, &permit, hello.requested_role(), hello.peer(), target.chain.stamps());
         head.target_role = Some(self.targets.role_of(&permit, head.session)?);
-        let recording = self.recorder.begin(&head, now).await.map_err(|error| unrecorded(&error))?;
+        let recording = self.record(&identity, &head, now).await?;
         let hooks = match target.chain.open(sessions::facts(&permit, hello.requested_role())).await {
             Ok(hooks) => hooks,
             Err(fault) => return Err(self.stillborn(recording, sessions::no_plugins(&fault))),
@@ -186,6 +190,12 @@ struct Opened {
     session: Session,
     lease: Lease,
     entry: sessions::Entry,
+}
+
+/// Fails closed: nobody would hear of the session.
+fn unheard() -> Refusal {
+    Refusal::new(RefusalCode::RecorderFailed, "the session cannot be noted, so it does not start")
+        .hint("Tell the operator; your token and your window are fine.")
 }
 
 /// Fails closed: no recording, no session.

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use chaperone_core::Timestamp;
 use chaperone_core::grant::{GrantProblem, Match, Occasion};
 use chaperone_core::identity::{Audience, IdentityFacts};
-use chaperone_core::name::{SessionId, TargetName};
+use chaperone_core::name::{GroupAlias, SessionId, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode};
 use chaperone_core::window::Window;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -161,6 +161,13 @@ impl Grants {
     /// How a session gets a newer token.
     pub fn how_to_renew(&self, session: SessionId) -> NextStep {
         NextStep::renewal(&self.inner.policy.load().api_url, session)
+    }
+
+    /// Whether this caller is proved to be in a group of today's policy.
+    pub fn is_in(&self, group: &GroupAlias, identity: &Identity) -> Match {
+        let policy = self.inner.policy.load();
+        // Fails closed: a group that a reload has taken away has nobody in it.
+        policy.groups.get(group).map_or(Match::NotProved, |subject| subject.matches(identity.facts()))
     }
 
     /// Whether this caller may see and end what is not theirs.

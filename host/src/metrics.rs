@@ -84,6 +84,8 @@ pub struct Metrics {
     pub sealed: Counter,
     /// Recordings that could not be sealed; the next start recovers them.
     pub unsealed: Counter,
+    /// Sessions that were recorded elsewhere, because the usual recorder failed.
+    pub break_glass: Counter,
     /// Roles that were made at targets.
     pub roles_made: Counter,
     /// Roles that were removed.
@@ -106,6 +108,7 @@ impl Default for Metrics {
             ended: Family::new(ENDED),
             sealed: Counter::default(),
             unsealed: Counter::default(),
+            break_glass: Counter::default(),
             roles_made: Counter::default(),
             roles_removed: Counter::default(),
             roles_left: Counter::default(),

@@ -52,7 +52,7 @@ pub(crate) use library::is_open_name;
 pub use library::{Library, Listing, SessionSummary, State, summary};
 pub use reader::{Damage, Event, Events, Flaw, Place, ReadError, Reader, to_json};
 pub use recover::{Outcome, Recovered};
-pub use space::{Mark, Space, Watermarks};
+pub use space::{Mark, Space, Watermarks, on_one_disk};
 pub use verify::{Report, Status, verify, verify_by};
 pub use writer::{Kept, Recording, Sealed};
 
@@ -210,6 +210,14 @@ impl Recorder {
     /// When the folder cannot be read.
     pub fn list(&self, limit: usize) -> Result<Listing, RecorderError> {
         self.library().list(limit)
+    }
+}
+
+impl RecorderError {
+    /// Whether the disk, or its folder, is what keeps a recording from being made.
+    pub fn is_of_the_disk(&self) -> bool {
+        use RecorderError::{Create, Directory, NoRoom, Write};
+        matches!(self, Directory { .. } | Create { .. } | Write { .. } | NoRoom { .. })
     }
 }
 

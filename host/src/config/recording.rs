@@ -2,12 +2,14 @@
 
 use super::decode::Item;
 use super::edge::path;
+use super::names::Names;
 use super::problem::quote;
 use super::secret::{Secret, Vault};
-use super::{Config, State};
+use super::{Config, State, subject};
 use crate::recorder::sign::Signer;
-use crate::recorder::{Durable, EncryptionKey, Mark, Watermarks};
+use crate::recorder::{self, Durable, EncryptionKey, Mark, Watermarks};
 use crate::state::Indexing;
+use chaperone_core::name::GroupAlias;
 use std::path::PathBuf;
 
 /// The most old keys.
@@ -34,10 +36,21 @@ pub struct Recording {
     pub durable: Durable,
     /// How much room there has to be.
     pub space: Watermarks,
+    /// What there is for the time when it cannot be written; none: nothing.
+    pub break_glass: Option<BreakGlass>,
+}
+
+/// Where sessions of a few are recorded while [`Recording::directory`] cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakGlass {
+    /// A folder on another file system.
+    pub directory: PathBuf,
+    /// Whose sessions.
+    pub group: GroupAlias,
 }
 
 impl Recording {
-    pub(crate) fn decode(item: Item<'_>, vault: &Vault<'_>) -> Option<Self> {
+    pub(crate) fn decode<'a>(item: Item<'a>, vault: &Vault<'_>, names: &mut Names<'a>) -> Option<Self> {
         let mut fields = item.fields()?;
         let directory = fields.need("directory", "the folder for recordings");
         let operation = fields.get("response_bytes_per_operation");
@@ -56,7 +69,12 @@ impl Recording {
         let search = fields.get("search");
         let durable = fields.get("durable").map_or(Some(false), |item| item.yes_no());
         let space = fields.get("space").map_or_else(|| Some(Watermarks::default()), |item| watermarks(&item));
+        let glass = fields.get("break_glass");
         fields.finish();
+        let break_glass = match &glass {
+            Some(item) => Some(break_glass(item, vault, names)?),
+            None => None,
+        };
         let per_operation = operation.as_ref().map_or(Some(256 << 10), |item| item.bytes(0, 1 << 30));
         let per_session = session.as_ref().map_or(Some(64 << 20), |item| item.bytes(0, 64 << 30));
         let directory = directory.and_then(|item| path(&item, vault));
@@ -72,7 +90,15 @@ impl Recording {
             search: search?,
             durable: if durable? { Durable::Yes } else { Durable::No },
             space: space?,
+            break_glass,
         };
+        if let (Some(item), Some(other)) = (&glass, &recording.break_glass)
+            // What is not there yet is judged when the gateway starts.
+            && recorder::on_one_disk(&recording.directory, &other.directory).unwrap_or(false)
+        {
+            let what = "its `directory` is on the same disk as that of `recording`, and fails with it";
+            item.no_effect(what, "name a folder on another file system");
+        }
         if let Some(operation) = operation
             && recording.response_bytes_per_operation > recording.response_bytes_per_session
         {
@@ -83,6 +109,17 @@ impl Recording {
         }
         Some(recording)
     }
+}
+
+fn break_glass<'a>(item: &Item<'a>, vault: &Vault<'_>, names: &mut Names<'a>) -> Option<BreakGlass> {
+    let mut fields = item.fields()?;
+    let directory = fields.need("directory", "a folder on another file system than `recording.directory`");
+    let group =
+        fields.need("group", "the one group whose sessions are recorded there, such as `group:on-call`");
+    fields.finish();
+    let directory = directory.and_then(|item| path(&item, vault));
+    let group = subject::group_list(&group?, 1, names).pop();
+    Some(BreakGlass { directory: directory?, group: group? })
 }
 
 fn watermarks(item: &Item<'_>) -> Option<Watermarks> {

@@ -1,27 +1,57 @@
 //! The recorder of a configuration, with the keys that it signs and encrypts by.
 
+use super::BreakGlass;
 use super::run::StartError;
 use crate::config::{Config, Secret};
 use crate::recorder::sign::{self, Signer};
-use crate::recorder::{Caps, Encryption, EncryptionKey, Recorder, RecorderConfig};
+use crate::recorder::{self, Caps, Encryption, EncryptionKey, Recorder, RecorderConfig};
 use chaperone_core::Timestamp;
+use std::path::Path;
 
-/// Opens the recorder, and seals what was left open; `now` is written down as its end.
-pub(super) fn recorder(config: &Config, now: Timestamp) -> Result<Recorder, StartError> {
-    let advice = "check `recording.directory`: nothing runs unrecorded";
+/// Opens the recorder, and the one for the time when it fails, and seals what was left open in both; `now` is written down as its end.
+pub(super) fn recorders(
+    config: &Config,
+    now: Timestamp,
+) -> Result<(Recorder, Option<BreakGlass>), StartError> {
     let recording = &config.recording;
-    let caps = Caps {
-        response_bytes_per_operation: recording.response_bytes_per_operation,
-        response_bytes_per_session: recording.response_bytes_per_session,
-        ..Caps::default()
-    };
-    let (directory, durable, space) = (recording.directory.clone(), recording.durable, recording.space);
     let (signer, encryption) = (signer(config)?, encryption(config)?);
-    let settings = RecorderConfig { directory, caps, signer, encryption, durable, space };
-    let signer = settings.signer.clone();
-    let recorder = Recorder::new(settings).map_err(|error| StartError::new(error, advice))?;
-    sign::publish(&recording.directory, signer.public()).map_err(|error| StartError::new(error, advice))?;
-    for recovered in recorder.recover(now).map_err(|error| StartError::new(error, advice))? {
+    let advice = "check `recording.directory`: nothing runs unrecorded";
+    let open = |directory: &Path, advice: &str| {
+        let caps = Caps {
+            response_bytes_per_operation: recording.response_bytes_per_operation,
+            response_bytes_per_session: recording.response_bytes_per_session,
+            ..Caps::default()
+        };
+        let settings = RecorderConfig {
+            directory: directory.to_owned(),
+            caps,
+            signer: signer.clone(),
+            encryption: encryption.clone(),
+            durable: recording.durable,
+            space: recording.space,
+        };
+        recorder(settings, now).map_err(|error| StartError::new(error, advice))
+    };
+    let usual = open(&recording.directory, advice)?;
+    let Some(other) = &recording.break_glass else { return Ok((usual, None)) };
+    let advice = "check `recording.break_glass.directory`";
+    let elsewhere = open(&other.directory, advice)?;
+    match recorder::on_one_disk(&recording.directory, &other.directory) {
+        Ok(false) => {}
+        Ok(true) => {
+            let what = "`recording.break_glass.directory` is on the same disk as `recording.directory`, and fails with it";
+            return Err(StartError::new(what, "name a folder on another file system"));
+        }
+        Err(error) => return Err(StartError::new(error, advice)),
+    }
+    Ok((usual, Some(BreakGlass { recorder: elsewhere, group: other.group.clone() })))
+}
+
+fn recorder(settings: RecorderConfig, now: Timestamp) -> Result<Recorder, Box<dyn std::error::Error>> {
+    let (directory, public) = (settings.directory.clone(), settings.signer.public());
+    let recorder = Recorder::new(settings)?;
+    sign::publish(&directory, public)?;
+    for recovered in recorder.recover(now)? {
         tracing::warn!(session = ?recovered.session, outcome = ?recovered.outcome, "a recording was left open");
     }
     Ok(recorder)

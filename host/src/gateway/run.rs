@@ -98,7 +98,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let grants = Grants::start(policy, state.clone(), Arc::new(clock))
         .await
         .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
-    let recorder = recording::recorder(&config, Timestamp::now())?;
+    let (recorder, break_glass) = recording::recorders(&config, Timestamp::now())?;
     let metrics = Arc::new(Metrics::default());
     let roles = Roles::keep(unkept, &state, &metrics, &control);
     let notifier = notify::notifier(&config, &grants, &metrics, &url)?;
@@ -111,6 +111,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         identities: Arc::clone(&identities),
         grants: grants.clone(),
         recorder,
+        break_glass,
         space: LastLook::default(),
         targets,
         live: Arc::clone(&live),

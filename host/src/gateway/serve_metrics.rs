@@ -104,7 +104,7 @@ fn own(text: &mut Text, gateway: &Gateway) {
     }
 }
 
-/// The disk of the recordings; its room is left out when it has not answered for a while.
+/// The disk of the recordings, and sessions that could do without it; its room is left out when it has not answered for a while.
 fn disk(text: &mut Text, gateway: &Gateway) {
     if let Some(space) = gateway.space.read() {
         text.metric("chaperone_recordings_free_bytes", Kind::Gauge, "Room on the disk of the recordings.")
@@ -112,6 +112,12 @@ fn disk(text: &mut Text, gateway: &Gateway) {
         text.metric("chaperone_recordings_size_bytes", Kind::Gauge, "Size of the disk of the recordings.")
             .sample(&[], space.size);
     }
+    text.metric(
+        "chaperone_break_glass_sessions_total",
+        Kind::Counter,
+        "Sessions that were recorded elsewhere, because the usual folder could not be written.",
+    )
+    .sample(&[], gateway.metrics.break_glass.read());
     text.metric(
         "chaperone_recorder_lag_seconds",
         Kind::Gauge,

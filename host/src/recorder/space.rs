@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// An amount of room.
@@ -61,6 +62,14 @@ impl Space {
             Mark::Bytes(bytes) => self.free < bytes,
         }
     }
+}
+
+/// Whether two paths lie on one file system, and so fail together.
+///
+/// # Errors
+/// When there is nothing at one of them.
+pub fn on_one_disk(one: &Path, other: &Path) -> io::Result<bool> {
+    Ok(std::fs::metadata(one)?.dev() == std::fs::metadata(other)?.dev())
 }
 
 impl fmt::Display for Mark {

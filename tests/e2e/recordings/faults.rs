@@ -3,10 +3,12 @@
 
 use super::super::metrics::scrape;
 use super::{logs_statements, marks, recorded_marks, statuses};
-use chaperone::recorder::{Ending, Status};
+use chaperone::gateway::run as gateway;
+use chaperone::recorder::{Ending, EventKind, Library, Reader, Status, verify};
+use chaperone_core::identity::CallerKind;
 use chaperone_tests::disk::Disk;
 use chaperone_tests::raw::{Wire, errors, shape};
-use chaperone_tests::stage::{Setting, Stage};
+use chaperone_tests::stage::{ASKERS, Setting, Stage, first_id};
 
 /// A gateway whose recordings are on a disk of their own.
 async fn on_a_disk(setting: Setting) -> Option<(Stage, Disk)> {
@@ -134,4 +136,61 @@ async fn mended_without_a_restart(fails: impl Fn(&Disk) -> anyhow::Result<()>) {
     stage.stop().await;
     let count = |ending| statuses(&stage).iter().filter(|one| **one == Status::Intact(ending)).count();
     assert_eq!((count(Ending::Sealed), count(Ending::Interrupted), statuses(&stage).len()), (2, 1, 3));
+}
+
+fn elsewhere(stage: &Stage) -> Vec<std::path::PathBuf> {
+    Library::new(stage.path("elsewhere")).paths(usize::MAX).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_glass_is_broken_by_its_group_alone_while_the_disk_fails_and_loudly() {
+    let recording =
+        r#"{ directory: recordings, break_glass: { directory: elsewhere, group: "group:agents" } }"#.into();
+    let Some((mut stage, disk)) = on_a_disk(Setting { recording, ..logs_statements() }).await else { return };
+    let token = stage.agent_with_window().unwrap();
+    // Another, with a window that people opened, who is not of the group.
+    let other = stage.token(CallerKind::Agent, ASKERS, 2).unwrap();
+    let asked = stage.chaperone(&other, &["request", "shop", "--reason", "a test", "--json"]).unwrap();
+    let request = first_id(&asked.stdout, "req_").unwrap();
+    stage.chaperone(&stage.approver().unwrap(), &["approve", &request]).unwrap().success().unwrap();
+    sealed_before(&stage, &token).await;
+    assert!(elsewhere(&stage).is_empty(), "the other folder is used while the first one works");
+    let counted = "chaperone_break_glass_sessions_total";
+    assert_eq!(scrape(&stage).await.unwrap()[counted], 0.0);
+
+    disk.cut_power().unwrap();
+    nobody_gets_in(&stage, &other, "FATAL:  the session cannot be recorded, so it does not start").await;
+    assert!(elsewhere(&stage).is_empty() && !stage.audited().unwrap().contains("break-glass"));
+    assert_eq!(stage.psql(&token).unwrap().run("select 7").unwrap().success().unwrap(), "7\n");
+    let sealed = |stage: &Stage| {
+        let statuses: Vec<Status> =
+            elsewhere(stage).iter().map(|path| verify(path).unwrap().status).collect();
+        Ok(statuses == [Status::Intact(Ending::Sealed)])
+    };
+    stage.until("a sealed recording in the other folder", sealed).await.unwrap();
+    let events = Reader::new(std::fs::File::open(&elsewhere(&stage)[0]).unwrap()).events();
+    let warned = events.map(Result::unwrap).find(|event| event.kind == EventKind::Warning).unwrap();
+    assert!(String::from_utf8_lossy(&warned.body).contains("recorded elsewhere"), "{warned:?}");
+    let audited = stage.audited().unwrap();
+    assert_eq!(audited.matches("session.break-glass").count(), 1, "{audited}");
+    assert_eq!(scrape(&stage).await.unwrap()[counted], 1.0);
+
+    // Mended: nobody breaks anything.
+    stage.until("a disk that nobody uses", |_| Ok(disk.unmount().is_ok())).await.unwrap();
+    disk.mount_again().unwrap();
+    assert_eq!(stage.psql(&token).unwrap().run("select 8").unwrap().success().unwrap(), "8\n");
+    assert_eq!((elsewhere(&stage).len(), scrape(&stage).await.unwrap()[counted]), (1, 1.0));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn glass_on_the_same_disk_is_refused() {
+    let recording =
+        r#"{ directory: recordings, break_glass: { directory: elsewhere, group: "group:agents" } }"#.into();
+    let (stage, file) = Stage::prepare(Setting { recording, ..Setting::default() }).await.unwrap();
+    let error = gateway::start(chaperone::config::load(&file).unwrap().0).await.err().unwrap();
+    assert!(error.what.contains("is on the same disk as `recording.directory`"), "{error}");
+    // Both are there now.
+    let checked = stage.chaperone("", &["check", file.to_str().unwrap()]).unwrap();
+    assert!(!checked.status.success() && checked.stdout.contains("is on the same disk"), "{checked:?}");
 }
