@@ -5,8 +5,8 @@ use super::*;
 use crate::grant::SimulatedClock;
 use crate::recorder::sign::Signer;
 use crate::recorder::{
-    Caps, Encryption, EncryptionKey, EndReason, EventKind, Recorder, RecorderConfig, Recording, SessionEnd,
-    SessionHead,
+    Caps, Durable, Encryption, EncryptionKey, EndReason, EventKind, Recorder, RecorderConfig, Recording,
+    SessionEnd, SessionHead, Watermarks,
 };
 use crate::state::tests::{Store, at, person, stores, target};
 use crate::state::{Facet, Found, Search};
@@ -61,7 +61,8 @@ impl Folder {
         let place = tempfile::tempdir().unwrap();
         let signer = Signer::generate().unwrap().0;
         let directory = place.path().into();
-        let config = RecorderConfig { directory, caps: Caps::default(), signer, encryption };
+        let (caps, durable, space) = (Caps::default(), Durable::No, Watermarks::default());
+        let config = RecorderConfig { directory, caps, signer, encryption, durable, space };
         Folder { recorder: Recorder::new(config).unwrap(), _place: place }
     }
 

@@ -109,10 +109,8 @@ fn a_renamed_recording_is_found() {
 fn below_the_mark_no_recording_begins_and_above_it_they_do() {
     let folder = folder();
     let with = |refuse| {
-        let (directory, caps, space) =
-            (folder.path().to_owned(), Caps::default(), Watermarks { warn: refuse, refuse });
-        Recorder::new(RecorderConfig { directory, caps, signer: signer(), durable: Durable::No, space })
-            .unwrap()
+        let space = Watermarks { warn: refuse, refuse };
+        Recorder::new(RecorderConfig { space, ..config(folder.path(), Caps::default()) }).unwrap()
     };
     let error = with(Mark::Bytes(u64::MAX)).open(&head(1), timestamp()).unwrap_err();
     assert!(matches!(error, RecorderError::NoRoom { .. }), "{error}");
