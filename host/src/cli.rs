@@ -37,6 +37,7 @@ pub use remote::RequestArgs;
 pub use search::SearchArgs;
 pub use wiring::DemoArgs;
 
+use crate::recorder::Hash;
 use chaperone_core::name::SessionId;
 use clap::{Parser, Subcommand};
 use print::Audience;
@@ -165,12 +166,24 @@ pub enum Command {
         /// A session's id, or a file or folder of recordings
         #[arg(required_unless_present = "all", value_name = "SESSION|PATH")]
         what: Option<Given>,
-        /// Every recording of the folder
+        /// Every recording of the folder, and that none is missing
         #[arg(long, conflicts_with = "what")]
         all: bool,
+        /// The hash of a checkpoint that was kept elsewhere: it has to be among those of the folder
+        #[arg(long, value_name = "HASH", value_parser = recordings::hash)]
+        expect: Option<Hash>,
         /// A public key that is trusted to sign them, or a folder of such keys [default: that of the configuration]
         #[arg(long, value_name = "FILE", num_args = 1..)]
         public_key: Vec<PathBuf>,
+        /// Where the recordings are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the checkpoints of a folder of recordings; keep the newest one's hash elsewhere
+    Checkpoints {
+        /// The most that are shown
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        limit: u16,
         /// Where the recordings are.
         #[command(flatten)]
         place: Place,
@@ -296,15 +309,24 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         }
         Command::RecordingKey { new: Some(file) } => recording_key::make(&file, audience),
         Command::RecordingKey { new: None } => recording_key::show(&cli.config, audience),
-        Command::Verify { what, public_key, place, .. } => {
+        Command::Checkpoints { limit, place } => {
+            recordings::checkpoints(&library(place, None)?, limit.into(), audience)
+        }
+        Command::Verify { what, public_key, place, expect, .. } => {
             let trust = match public_key.as_slice() {
                 [] => Trust::of_configuration(&cli.config),
                 given => Trust::given(given)?,
             };
             let (directory, what) = match what {
-                None => (None, What::All),
+                None => (None, What::All(expect)),
+                Some(Given::Path(path)) if path.is_dir() => (Some(path), What::All(expect)),
+                Some(_) if expect.is_some() => {
+                    return Err(Failure::usage(
+                        "one recording says nothing of checkpoints",
+                        "leave out `--expect`, or verify a folder",
+                    ));
+                }
                 Some(Given::Session(session)) => (None, What::One(session)),
-                Some(Given::Path(path)) if path.is_dir() => (Some(path), What::All),
                 Some(Given::Path(path)) => (Some(PathBuf::new()), What::File(path)),
             };
             recordings::verify(library(place, directory)?, &what, &trust, audience)

@@ -6,6 +6,7 @@
 mod break_glass;
 mod disk;
 mod feed;
+mod keeping;
 mod notify;
 mod pages;
 mod policy;

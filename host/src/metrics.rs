@@ -1,6 +1,6 @@
 //! What the gateway counts about itself, for operators: connections, sessions, recordings. Plugins count their own calls.
 //!
-//! Numbers and fixed words only: no principal, no target, no text of a statement. So nothing here is secret, and the
+//! Numbers and fixed words only, and the hash of the newest checkpoint: no principal, no target, no text of a statement. So nothing here is secret, and the
 //! number of series does not grow with what clients do. Nothing is counted for each row or message; what is counted once
 //! a connection stands behind a lock, everything else is a plain atomic.
 //!
@@ -13,6 +13,7 @@ pub mod text;
 
 pub use lag::Lag;
 
+use crate::recorder::checkpoint::Newest;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -98,6 +99,12 @@ pub struct Metrics {
     pub deliveries: Family,
     /// How far the search index is behind the recordings.
     pub search: std::sync::Arc<Lag>,
+    /// Checkpoints that this gateway made.
+    pub checkpoints: Counter,
+    /// Checkpoints that could not be made; each is tried again.
+    pub checkpoints_failed: Counter,
+    /// The newest checkpoint of the folder of recordings.
+    pub newest_checkpoint: Mutex<Option<Newest>>,
 }
 
 impl Default for Metrics {
@@ -115,6 +122,9 @@ impl Default for Metrics {
             roles_unswept: Counter::default(),
             deliveries: Family::new(DELIVERIES),
             search: std::sync::Arc::default(),
+            checkpoints: Counter::default(),
+            checkpoints_failed: Counter::default(),
+            newest_checkpoint: Mutex::default(),
         }
     }
 }

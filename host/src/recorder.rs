@@ -10,14 +10,16 @@
 //!   `window`: a file's end in memory; `flush`: waits for the disk, where that is wanted
 //! - `reader`: [`Reader`], [`Event`]; `flaw`: what it may find; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay; `space`: room on the disk
-//! - `sign`: keys and signatures
+//! - `sign`: keys and signatures; `deed`: small signed files; `checkpoint`: what was recorded; `tombstone`: what was deleted
 //!
 //! What may go wrong: the disk. What is on it survives `kill -9`; power loss may take what the operating system had not
 //! written yet, since blocks are not waited for until the recording is sealed. Where that must not be ([`Durable::Yes`]), each
 //! block is waited for by [`Recording::keep`].
 
 mod caps;
+pub mod checkpoint;
 mod cipher;
+mod deed;
 mod facts;
 mod flaw;
 mod flush;
@@ -35,24 +37,27 @@ pub mod replay;
 pub mod sign;
 mod space;
 mod store;
+mod tombstone;
 mod verify;
 mod window;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use caps::Caps;
 pub use chaperone_core::name::SessionId;
 pub use cipher::{Encryption, EncryptionKey, EncryptionKeys, NoEncryptionKey};
+pub use deed::DeedError;
 pub use facts::{EndReason, Ending, Footer, Opening, PluginStamp, SessionEnd, SessionHead};
 pub use footer::Signed;
 pub use format::{Encoding, EventKind, Hash, Part};
 pub(crate) use library::is_open_name;
-pub use library::{Library, Listing, SessionSummary, State, summary};
+pub use library::{Library, Listing, SessionSummary, State, session_of, summary};
 pub use reader::{Damage, Event, Events, Flaw, Place, ReadError, Reader, to_json};
 pub use recover::{Outcome, Recovered};
 pub use space::{Mark, Space, Watermarks, on_one_disk};
+pub use tombstone::Tombstone;
 pub use verify::{Report, Status, verify, verify_by};
 pub use writer::{Kept, Recording, Sealed};
 
@@ -191,6 +196,27 @@ impl Recorder {
         self.flusher.as_ref().map(|flusher| flusher.disk().lag()).unwrap_or_default()
     }
 
+    /// Makes the next checkpoint: names what was sealed since the last one. Nothing for a stop without anything new, or when another
+    /// gateway has just made that of the day. It looks through the folder: not for a thread that sessions run on.
+    ///
+    /// # Errors
+    /// When it cannot be made. The next one names the same.
+    pub fn checkpoint(
+        &self,
+        now: Timestamp,
+        cause: checkpoint::Cause,
+    ) -> Result<Vec<checkpoint::Made>, RecorderError> {
+        checkpoint::make(&self.config.directory, &self.config.signer, now, cause)
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn newest_checkpoint(&self) -> Result<Option<checkpoint::Newest>, RecorderError> {
+        Ok(checkpoint::newest(&self.config.directory)?)
+    }
+
     /// The recordings, to read.
     pub fn library(&self) -> Library {
         Library::with_keys(&self.config.directory, self.config.encryption.keys().clone())
@@ -319,6 +345,12 @@ pub enum RecorderError {
         /// The key.
         key: sign::KeyId,
     },
+    /// A checkpoint or a tombstone cannot be made or read.
+    #[error(transparent)]
+    Deed(#[from] DeedError),
+    /// The gateway stops, and the work with it.
+    #[error("the gateway stops")]
+    Stopped,
     /// The head cannot be read.
     #[error("the head of the recording {} cannot be read: {why}", path.display())]
     NoHead {

@@ -4,8 +4,9 @@
 //! with an exit code. They need no gateway and no token, so that an auditor can run them on a copy.
 //!
 //! - `list`, `replay`, `proof`: the commands; `people`, `words`: what [`crate::story`] reads, for people; `lines`: for programs;
-//!   `trust`: whose signatures count; `keys`: what encrypted ones are read with
+//!   `trust`: whose signatures count; `keys`: what encrypted ones are read with; `chain`: checkpoints
 
+mod chain;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
 mod keys;
@@ -20,12 +21,13 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub(super) use chain::hash;
 pub(super) use keys::library;
 pub(super) use trust::Trust;
 
 use super::failure::{Exit, Failure};
 use super::print::{self, Audience};
-use crate::recorder::{Library, RecorderError};
+use crate::recorder::{Hash, Library, RecorderError};
 use chaperone_core::name::SessionId;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,8 +48,8 @@ pub struct Place {
 pub(crate) enum What {
     /// One recording.
     One(SessionId),
-    /// Every recording of the folder.
-    All,
+    /// Every recording of the folder, and that none is missing; one of its checkpoints has this hash, if there is one.
+    All(Option<Hash>),
     /// A file.
     File(PathBuf),
 }
@@ -93,6 +95,11 @@ pub(crate) fn replay(
     audience: Audience,
 ) -> Result<Exit, Failure> {
     replay::run(library, session, pace, audience, &mut Terminal)
+}
+
+/// Lists checkpoints, the newest first, at most `limit`.
+pub(crate) fn checkpoints(library: &Library, limit: usize, audience: Audience) -> Result<Exit, Failure> {
+    chain::list(library.directory(), limit, audience, &mut Terminal)
 }
 
 /// Verifies recordings: [`Exit::Unverified`] when any byte was changed, is missing or was cut, or none of the keys signed it.

@@ -4,6 +4,7 @@
 //! taken. Shutdown stops accepting, lets running operations finish up to the deadline, cuts what is left, and seals
 //! every recording before the process ends.
 
+use super::keeping::{self, Keeping};
 use super::reload::Reloader;
 use super::roles::{self, Roles};
 use super::sampling::Sampler;
@@ -72,6 +73,7 @@ pub struct Running {
     watched: TaskTracker,
     gone: CancellationToken,
     roles: Roles,
+    keeping: Vec<Arc<Keeping>>,
     deadline: Duration,
 }
 
@@ -131,6 +133,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let accepting = TaskTracker::new();
     notifier.start(&accepting, &stop);
     feed::start(&gateway.grants, &gateway.recorder, &gateway.metrics, &accepting, &stop).await;
+    let keeping = keeping::keepings(&gateway);
+    keeping.iter().for_each(|keeping| keeping.start(&accepting, &stop));
     let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
     accepting.spawn(async move {
@@ -181,6 +185,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         watched,
         gone,
         roles,
+        keeping,
         deadline: config.limits.shutdown_deadline,
     })
 }
@@ -193,7 +198,7 @@ fn discovery(listen: &config::Listen) -> Option<Discovery> {
 impl Running {
     /// Stops accepting, drains, cuts, removes minted roles, seals.
     pub async fn stop(self) {
-        let Running { gateway, threads, stop, accepting, watched, gone, roles, deadline, .. } = self;
+        let Running { gateway, threads, stop, accepting, watched, gone, roles, keeping, deadline, .. } = self;
         stop.cancel();
         gateway.draining.cancel();
         let drained = async {
@@ -225,6 +230,15 @@ impl Running {
             tracing::error!(
                 "not every recording was sealed, or not every role removed, in time; the next start does it"
             );
+        }
+        // Only now nothing is sealed any more. It waits for the disk, as sealing does.
+        let last = async {
+            for keeping in keeping {
+                keeping.at_stop().await;
+            }
+        };
+        if tokio::time::timeout(SEAL_TIMEOUT, last).await.is_err() {
+            tracing::error!("the last checkpoint was not made in time; the next start makes it");
         }
         // The last to go: until here a balancer reads that this gateway drains.
         gone.cancel();

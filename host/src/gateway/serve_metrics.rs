@@ -13,7 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chaperone_hooks::{Hook, HookReading, Plugin};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// What the handlers read.
 #[derive(Clone)]
@@ -94,6 +94,7 @@ fn own(text: &mut Text, gateway: &Gateway) {
         "Operations that were handed to a consumer; one that went on is counted again.",
     )
     .sample(&[("consumer", "search")], metrics.search.operations.read());
+    checkpoints(text, metrics);
     let mut deliveries = text.metric(
         "chaperone_deliveries_total",
         Kind::Counter,
@@ -124,6 +125,37 @@ fn disk(text: &mut Text, gateway: &Gateway) {
         "How long the longest of those that wait for the disk has waited; 0 where recordings are not durable.",
     )
     .sample(&[], gateway.recorder.lag().as_secs_f64());
+}
+
+/// The newest checkpoint is shown with its hash, so that who keeps these numbers keeps it too.
+fn checkpoints(text: &mut Text, metrics: &Metrics) {
+    text.metric(
+        "chaperone_checkpoints_total",
+        Kind::Counter,
+        "Checkpoints over recordings that this gateway made.",
+    )
+    .sample(&[], metrics.checkpoints.read());
+    text.metric(
+        "chaperone_checkpoints_failed_total",
+        Kind::Counter,
+        "Checkpoints that could not be made; each is tried again.",
+    )
+    .sample(&[], metrics.checkpoints_failed.read());
+    let newest = *metrics.newest_checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(newest) = newest else { return };
+    text.metric(
+        "chaperone_checkpoint_info",
+        Kind::Gauge,
+        "The newest checkpoint's hash; the value is its number.",
+    )
+    .sample(&[("hash", &newest.hash.to_string())], newest.number);
+    let Some(made) = newest.made else { return };
+    text.metric(
+        "chaperone_checkpoint_timestamp_seconds",
+        Kind::Gauge,
+        "When the newest checkpoint was made, in seconds since 1970.",
+    )
+    .sample(&[], made.as_second());
 }
 
 /// What keepers of roles counted; zeros where no target mints.

@@ -50,6 +50,41 @@ impl Hash {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// That of some bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut hash = Hash::NONE;
+        hash.0
+            .iter_mut()
+            .zip(digest::digest(&digest::SHA256, bytes).as_ref())
+            .for_each(|(to, from)| *to = *from);
+        hash
+    }
+}
+
+/// Not 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a hash is 64 lower-case hexadecimal digits")]
+pub struct NoHash;
+
+impl std::str::FromStr for Hash {
+    type Err = NoHash;
+
+    fn from_str(text: &str) -> Result<Self, NoHash> {
+        let mut hash = Hash::NONE;
+        let digits = |pair: &[u8]| {
+            let fits = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|byte| fits(&byte)))?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        if text.len() != 2 * hash.0.len() {
+            return Err(NoHash);
+        }
+        for (to, pair) in hash.0.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *to = digits(pair).ok_or(NoHash)?;
+        }
+        Ok(hash)
+    }
 }
 
 impl fmt::Display for Hash {
@@ -67,6 +102,13 @@ impl fmt::Debug for Hash {
 impl serde::Serialize for Hash {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -7,7 +7,7 @@
 use super::cipher::EncryptionKeys;
 use super::facts::{Ending, Footer, Opening};
 use super::footer::{self, tail_length};
-use super::format::{BlockKind, EventKind, HEADER_BYTES, Header, MAGIC, TAIL_BYTES, VERSION};
+use super::format::{BlockKind, EventKind, HEADER_BYTES, Hash, Header, MAGIC, TAIL_BYTES, VERSION};
 use super::reader::{ReadError, Reader};
 use super::sign::PublicKeys;
 use super::verify::{self, Report};
@@ -27,7 +27,7 @@ const READ_BYTES: usize = 256 * 1024;
 const MAX_FOOTER_BYTES: u64 = 64 * 1024;
 
 /// The session that a file's name says, whether sealed or open.
-pub(super) fn session_of(path: &Path) -> Option<SessionId> {
+pub fn session_of(path: &Path) -> Option<SessionId> {
     let name = path.file_name()?.to_str()?;
     name.strip_suffix(OPEN_EXTENSION).or_else(|| name.strip_suffix(EXTENSION))?.parse().ok()
 }
@@ -43,6 +43,11 @@ pub(super) fn final_name(open: &Path) -> PathBuf {
         Some(session) => open.with_file_name(format!("{session}{EXTENSION}")),
         None => open.to_owned(),
     }
+}
+
+/// The file of a sealed recording.
+pub(super) fn sealed_path(day: &Path, session: SessionId) -> PathBuf {
+    day.join(format!("{session}{EXTENSION}"))
 }
 
 /// What state a recording is in, as far as its name, lock and footer say.
@@ -69,6 +74,8 @@ pub struct SessionSummary {
     pub opening: Opening,
     /// End and totals; None unless sealed.
     pub footer: Option<Footer>,
+    /// The hash of the footer block, which stands for the whole recording; None unless sealed.
+    pub footer_hash: Option<Hash>,
 }
 
 /// A listing, newest first.
@@ -264,17 +271,12 @@ pub fn summary(path: &Path) -> Result<SessionSummary, RecorderError> {
 }
 
 fn summarize(path: &Path, keys: &EncryptionKeys) -> Result<SessionSummary, RecorderError> {
-    let failed =
-        |source: std::io::Error| RecorderError::Read { path: path.to_owned(), cause: Arc::new(source) };
+    let failed = |cause| unreadable(path, cause);
     let mut file = File::open(path).map_err(failed)?;
-    let reader = Reader::new(BufReader::new(&file)).with_keys(keys.clone());
-    let opening = opening(reader).map_err(|error| match error {
-        ReadError::NeedsKey { key } => RecorderError::NeedsKey { path: path.to_owned(), key },
-        error => RecorderError::NoHead { path: path.to_owned(), why: error.to_string() },
-    })?;
+    let opening = head(path, &file, keys)?;
     let bytes = file.metadata().map_err(failed)?.len();
-    let footer =
-        footer(&mut file, bytes).map_err(failed)?.filter(|footer| footer.session == opening.head.session);
+    let footer = footer(&mut file, bytes).map_err(failed)?;
+    let (footer, footer_hash) = footer.filter(|(footer, _)| footer.session == opening.head.session).unzip();
     let state = match &footer {
         Some(footer) => State::Sealed(footer.ending),
         // Under the name of a sealed recording a lock says nothing: nobody writes it any more.
@@ -283,7 +285,45 @@ fn summarize(path: &Path, keys: &EncryptionKeys) -> Result<SessionSummary, Recor
             _ => State::Unsealed,
         },
     };
-    Ok(SessionSummary { path: path.to_owned(), bytes, state, opening, footer })
+    Ok(SessionSummary { path: path.to_owned(), bytes, state, opening, footer, footer_hash })
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> RecorderError {
+    RecorderError::Read { path: path.to_owned(), cause: Arc::new(cause) }
+}
+
+fn head(path: &Path, file: &File, keys: &EncryptionKeys) -> Result<Opening, RecorderError> {
+    let reader = Reader::new(BufReader::new(file)).with_keys(keys.clone());
+    opening(reader).map_err(|error| match error {
+        ReadError::NeedsKey { key } => RecorderError::NeedsKey { path: path.to_owned(), key },
+        error => RecorderError::NoHead { path: path.to_owned(), why: error.to_string() },
+    })
+}
+
+/// What a sealed recording says to whoever has no key.
+pub(super) struct Stamp {
+    /// None of one that is encrypted.
+    pub(super) head: Option<Opening>,
+    pub(super) footer: Footer,
+    /// Of the footer block.
+    pub(super) hash: Hash,
+    /// The file's length.
+    pub(super) bytes: u64,
+}
+
+/// Reads it; None when it has no footer, or one of another session than its head.
+pub(super) fn stamp(path: &Path) -> Result<Option<Stamp>, RecorderError> {
+    let mut file = File::open(path).map_err(|cause| unreadable(path, cause))?;
+    let head = match head(path, &file, &EncryptionKeys::default()) {
+        Err(RecorderError::NeedsKey { .. }) => None,
+        head => Some(head?),
+    };
+    let bytes = file.metadata().map_err(|cause| unreadable(path, cause))?.len();
+    let Some((footer, hash)) = footer(&mut file, bytes).map_err(|cause| unreadable(path, cause))? else {
+        return Ok(None);
+    };
+    let fits = head.as_ref().is_none_or(|head| head.head.session == footer.session);
+    Ok(fits.then_some(Stamp { head, footer, hash, bytes }))
 }
 
 fn opening(reader: Reader<impl Read>) -> Result<Opening, ReadError> {
@@ -296,7 +336,7 @@ fn opening(reader: Reader<impl Read>) -> Result<Opening, ReadError> {
 }
 
 /// The footer at the end of a file. Its own hash is checked, its place in the chain is not.
-fn footer(file: &mut File, bytes: u64) -> io::Result<Option<Footer>> {
+fn footer(file: &mut File, bytes: u64) -> io::Result<Option<(Footer, Hash)>> {
     let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(None) };
     let tail = read_at(file, tail_at, TAIL_BYTES as u64)?;
     let Some(length) = tail_length(&tail).filter(|length| *length <= MAX_FOOTER_BYTES.min(bytes)) else {
@@ -311,7 +351,7 @@ fn footer(file: &mut File, bytes: u64) -> io::Result<Option<Footer>> {
             && BlockKind::from_code(header.kind) == Some(BlockKind::Footer)
             && header.digest(payload) == header.hash
     });
-    Ok(header.and_then(|header| Some(footer::Parsed::new(payload, header.flags)?.footer)))
+    Ok(header.and_then(|header| Some((footer::Parsed::new(payload, header.flags)?.footer, header.hash))))
 }
 
 fn read_at(file: &mut File, at: u64, length: u64) -> io::Result<Vec<u8>> {

@@ -61,7 +61,7 @@ pub(super) fn probe(directory: &Path) -> io::Result<()> {
     tempfile::tempfile_in(directory)?.write_all_at(&[0; PROBE_BYTES], 0)
 }
 
-fn make(directory: &Path) -> io::Result<()> {
+pub(super) fn make(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
 mod bytes;
+mod chain;
 mod crash;
 mod damage;
 mod durable;
@@ -117,7 +118,7 @@ fn directory() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-fn config(directory: &Path, caps: Caps) -> RecorderConfig {
+pub(crate) fn config(directory: &Path, caps: Caps) -> RecorderConfig {
     RecorderConfig {
         directory: directory.to_owned(),
         caps,

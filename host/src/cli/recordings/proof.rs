@@ -1,16 +1,21 @@
 //! `chaperone verify`: whether recordings are as they were written, and complete.
 //!
 //! A live recording is no failure: it cannot be complete yet, and what there is of it is whole. One that nobody sealed
-//! is: its end may be missing, and nobody can tell (fails closed) until the gateway's recovery has sealed it.
+//! is: its end may be missing, and nobody can tell (fails closed) until the gateway's recovery has sealed it. Of a folder it also
+//! says whether a recording is missing that a checkpoint names.
 
+use super::chain::Verdict;
 use super::trust::Trust;
 use super::{ELSEWHERE, Screen, What, find, pretty, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{self, Audience, Column, clean};
+use crate::recorder::checkpoint::{Chain, Found};
 use crate::recorder::sign::KeyId;
-use crate::recorder::{Ending, Library, RecorderError, Report, Signed, Status};
+use crate::recorder::{Ending, Hash, Library, RecorderError, Report, Signed, Status, session_of};
+use chaperone_core::name::SessionId;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Characters of a hash in the table of many recordings.
@@ -27,14 +32,7 @@ pub(super) fn run(
     match what {
         What::One(session) => one(&library, &find(&library, *session)?, trust, audience, screen),
         What::File(path) => one(&library, path, trust, audience, screen),
-        What::All => {
-            let paths = library.all().map_err(|error| unreadable(&error))?;
-            if paths.is_empty() {
-                let what = format!("there is nothing to verify in {}", library.directory().display());
-                return Err(Failure::new(Exit::Usage, "no-recording", what, ELSEWHERE));
-            }
-            Ok(all(&library, &paths, trust, audience, screen))
-        }
+        What::All(expected) => all(&library, trust, *expected, audience, screen),
     }
 }
 
@@ -55,11 +53,77 @@ fn one(
 
 fn all(
     library: &Library,
-    paths: &[std::path::PathBuf],
     trust: &Trust,
+    expected: Option<Hash>,
     audience: Audience,
     screen: &mut dyn Screen,
-) -> Exit {
+) -> Result<Exit, Failure> {
+    // First, so that what is sealed or deleted meanwhile is not taken for a loss.
+    let chain = Chain::read(library.directory(), &trust.keys).map_err(|error| unreadable(&error))?;
+    let paths = library.all().map_err(|error| unreadable(&error))?;
+    if paths.is_empty() && chain.is_empty() {
+        let what = format!("there is nothing to verify in {}", library.directory().display());
+        return Err(Failure::new(Exit::Usage, "no-recording", what, ELSEWHERE));
+    }
+    let days = library.days().map_err(|error| unreadable(&error))?;
+    let is_copy = days.is_empty() && chain.is_empty() && expected.is_none();
+    let (rows, found, failed, worst) = each(library, &paths, trust);
+    let verdict = Verdict::of(chain.compare(&found, expected), expected, is_copy)?;
+    let total = rows.len();
+    match audience {
+        Audience::Programs => {
+            let trusted: Vec<_> = trust.keys.ids().collect();
+            screen.data(&pretty(&json!({
+                "recordings": rows,
+                "failed": failed,
+                "checkpoints": verdict.to_json(),
+                "trusted_keys": trusted,
+            })));
+        }
+        Audience::People => {
+            show(rows, screen);
+            screen.show(&format!("{} of {total} recordings verify, by {trust}\n", total - failed));
+            screen.show(&verdict.sentences());
+        }
+    }
+    Ok(worse(worst, verdict.exit()))
+}
+
+fn worse(one: Exit, other: Exit) -> Exit {
+    if one as u8 > other as u8 { one } else { other }
+}
+
+/// Verifies one file after the other: rows, what is there, how many fail, and the worst of it.
+fn each(
+    library: &Library,
+    paths: &[std::path::PathBuf],
+    trust: &Trust,
+) -> (Vec<Value>, BTreeMap<SessionId, Found>, usize, Exit) {
+    let (mut rows, mut found, mut worst, mut failed) = (Vec::new(), BTreeMap::new(), Exit::Done, 0);
+    for (index, path) in paths.iter().enumerate() {
+        let (row, exit, one) = match check(library, path, trust, &format!("{}/{} ", index + 1, paths.len())) {
+            Ok(report) => {
+                let whole = matches!(report.status, Status::Intact(_));
+                let one = if whole { Found::Whole(report.last_hash) } else { Found::Other };
+                (to_json(path, &report), exit(&report), one)
+            }
+            // Deleted by the rules, or sealed, since the folder was looked at: the checkpoints say whether it may be gone.
+            Err(_) if !path.exists() => continue,
+            Err(error) => (lost(path, &error), unreadable(&error).exit, Found::Other),
+        };
+        if let Some(session) = session_of(path) {
+            // Of two files of one session the whole one is compared; the other has its own row.
+            let before = found.insert(session, one);
+            found.extend(before.filter(|before| *before != Found::Other).map(|before| (session, before)));
+        }
+        failed += usize::from(exit != Exit::Done);
+        worst = worse(worst, exit);
+        rows.push(row);
+    }
+    (rows, found, failed, worst)
+}
+
+fn show(mut rows: Vec<Value>, screen: &mut dyn Screen) {
     const COLUMNS: [Column; 7] = [
         Column { title: "SESSION", pointer: "/session" },
         Column { title: "STATUS", pointer: "/status" },
@@ -69,35 +133,13 @@ fn all(
         Column { title: "LAST HASH", pointer: "/last_hash" },
         Column { title: "WHAT IS WRONG", pointer: "/problem" },
     ];
-    let (mut rows, mut worst, mut failed) = (Vec::new(), Exit::Done, 0);
-    for (index, path) in paths.iter().enumerate() {
-        let (row, exit) = match check(library, path, trust, &format!("{}/{} ", index + 1, paths.len())) {
-            Ok(report) => (to_json(path, &report), exit(&report)),
-            Err(error) => (lost(path, &error), unreadable(&error).exit),
-        };
-        failed += usize::from(exit != Exit::Done);
-        worst = if exit as u8 > worst as u8 { exit } else { worst };
-        rows.push(row);
-    }
-    match audience {
-        Audience::Programs => {
-            let trusted: Vec<_> = trust.keys.ids().collect();
-            screen.data(&pretty(&json!({ "recordings": rows, "failed": failed, "trusted_keys": trusted })));
-        }
-        Audience::People => {
-            for row in &mut rows {
-                let short = row.pointer("/last_hash").and_then(Value::as_str).map(str::to_owned);
-                if let (Some(hash), Some(fields)) = (short, row.as_object_mut()) {
-                    fields
-                        .insert("last_hash".into(), hash.chars().take(SHORT_HASH).collect::<String>().into());
-                }
-            }
-            screen.show(&print::table(&rows, &COLUMNS, ""));
-            let verified = paths.len() - failed;
-            screen.show(&format!("{verified} of {} recordings verify, by {trust}\n", paths.len()));
+    for row in &mut rows {
+        let short = row.pointer("/last_hash").and_then(Value::as_str).map(str::to_owned);
+        if let (Some(hash), Some(fields)) = (short, row.as_object_mut()) {
+            fields.insert("last_hash".into(), hash.chars().take(SHORT_HASH).collect::<String>().into());
         }
     }
-    worst
+    screen.show(&print::table(&rows, &COLUMNS, "no recordings"));
 }
 
 fn check(library: &Library, path: &Path, trust: &Trust, label: &str) -> Result<Report, RecorderError> {

@@ -2,6 +2,7 @@
 //! the relay: what people and programs are shown, and how it ends when a recording is not whole.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod missing;
 mod session;
 
 use super::*;
@@ -245,7 +246,7 @@ fn verify_says_what_was_checked() {
 fn verify_all_ends_with_the_worst() {
     let folder = mixed();
     let mut paper = Paper::default();
-    let exit = proof::run(folder.0.path(), &What::All, &trust(), Audience::People, &mut paper).unwrap();
+    let exit = proof::run(folder.0.path(), &What::All(None), &trust(), Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Unverified);
     // Not the table itself: it is as wide as the terminal that the tests run in.
     for text in
@@ -254,7 +255,7 @@ fn verify_all_ends_with_the_worst() {
         assert!(paper.shown.contains(text), "{text} is not in\n{}", paper.shown);
     }
     let mut paper = Paper::default();
-    proof::run(folder.0.path(), &What::All, &trust(), Audience::Programs, &mut paper).unwrap();
+    proof::run(folder.0.path(), &What::All(None), &trust(), Audience::Programs, &mut paper).unwrap();
     let mut out: Value = serde_json::from_str(&paper.data).unwrap();
     // The footer has a time in it, in digits.
     out["recordings"][2]["bytes"] = json!("some");
@@ -297,9 +298,13 @@ fn what_no_given_key_has_signed_does_not_verify() {
     // A folder, as an auditor may have it, and what is in it without a signature that counts.
     let mut paper = Paper::default();
     let day = folder.path(1).parent().unwrap().to_owned();
-    let exit = proof::run(day.as_path(), &What::All, &theirs, Audience::People, &mut paper).unwrap();
+    let exit = proof::run(day.as_path(), &What::All(None), &theirs, Audience::People, &mut paper).unwrap();
     assert_eq!(exit, Exit::Unverified);
-    let last = format!("0 of 1 recordings verify, by {} of --public-key\n", other.0.signer.id());
+    let last = format!(
+        "0 of 1 recordings verify, by {} of --public-key\n\
+         this is a copy without checkpoints: whether others are missing is not told\n",
+        other.0.signer.id()
+    );
     assert!(paper.shown.ends_with(&last), "{}", paper.shown);
 }
 
@@ -348,8 +353,8 @@ fn mistakes_say_what_to_do() {
             failures.push_str(&anstream::adapter::strip_str(&failure.to_string()).to_string());
         }
     }
-    let all =
-        proof::run(empty.path(), &What::All, &trust(), Audience::People, &mut Paper::default()).unwrap_err();
+    let all = proof::run(empty.path(), &What::All(None), &trust(), Audience::People, &mut Paper::default())
+        .unwrap_err();
     failures.push_str(&anstream::adapter::strip_str(&all.to_string()).to_string());
     let list = list::run(missing.as_path(), 5, Audience::People, &mut Paper::default()).unwrap_err();
     failures.push_str(&anstream::adapter::strip_str(&list.to_string()).to_string());

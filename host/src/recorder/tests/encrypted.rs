@@ -22,11 +22,11 @@ fn keys(numbers: &[u8]) -> EncryptionKeys {
     numbers.iter().map(|number| key(*number)).collect()
 }
 
-fn by(number: Option<u8>, others: &[u8]) -> Encryption {
+pub(super) fn by(number: Option<u8>, others: &[u8]) -> Encryption {
     Encryption::new(number.map(key), others.iter().map(|number| key(*number)))
 }
 
-fn recorder_by(directory: &Path, encryption: Encryption) -> Recorder {
+pub(super) fn recorder_by(directory: &Path, encryption: Encryption) -> Recorder {
     Recorder::new(RecorderConfig { encryption, ..config(directory, Caps::default()) }).unwrap()
 }
 

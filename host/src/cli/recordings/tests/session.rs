@@ -31,8 +31,7 @@ impl Folder {
         Folder(tempfile::tempdir().unwrap(), Encryption::default())
     }
 
-    /// Writes a recording's events and leaves it open.
-    pub(super) fn open(&self, number: u128, events: impl FnOnce(&mut Recording)) -> Recording {
+    pub(super) fn recorder(&self) -> Recorder {
         // A small cap, so that one of the results is cut by it.
         let caps = Caps { response_bytes_per_operation: 4096, ..Caps::default() };
         let config = RecorderConfig {
@@ -43,8 +42,12 @@ impl Folder {
             durable: Durable::No,
             space: Watermarks::default(),
         };
-        let recorder = Recorder::new(config).unwrap();
-        let mut recording = recorder.open(&head(number), now()).unwrap();
+        Recorder::new(config).unwrap()
+    }
+
+    /// Writes a recording's events and leaves it open.
+    pub(super) fn open(&self, number: u128, events: impl FnOnce(&mut Recording)) -> Recording {
+        let mut recording = self.recorder().open(&head(number), now()).unwrap();
         events(&mut recording);
         recording.commit().unwrap();
         recording
@@ -70,7 +73,7 @@ impl Folder {
     }
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().unwrap()
 }
 
