@@ -31,6 +31,7 @@ mod events;
 mod explain;
 mod handlers;
 pub mod login;
+mod preservations;
 mod problem;
 mod reload;
 mod renewal;
@@ -182,6 +183,8 @@ pub fn router(
         .route("/api/v1/denials/{id}", delete(denials::lift))
         .route("/api/v1/policy/reload", post(reload::reload))
         .route("/api/v1/search", get(search::search))
+        .route("/api/v1/preservations", post(preservations::preserve).get(preservations::preservations))
+        .route("/api/v1/preservations/{id}", delete(preservations::release))
         .route("/api/v1/sessions", get(handlers::sessions))
         .route("/api/v1/sessions/{id}", delete(handlers::end_session))
         .route("/api/v1/sessions/{id}/token", put(renewal::renew))

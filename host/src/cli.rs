@@ -16,6 +16,7 @@ pub mod fuzzing {
     //! What the fuzz targets call of the replay.
     pub use super::recordings::fuzzing::tell;
 }
+mod preservations;
 mod print;
 mod recording_key;
 mod recordings;
@@ -32,6 +33,7 @@ pub use client::GatewayArgs;
 pub use denials::DenyArgs;
 pub use explain::ExplainArgs;
 pub use failure::{Exit, Failure};
+pub use preservations::PreserveArgs;
 pub use recordings::{Given, Place};
 pub use remote::RequestArgs;
 pub use search::SearchArgs;
@@ -188,6 +190,15 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Keep recordings from being deleted by `recording.retention` (a legal hold), until they are released
+    Preserve(PreserveArgs),
+    /// List what is preserved
+    Preservations,
+    /// End a preservation
+    Release {
+        /// Its id, as `preservations` shows it
+        id: String,
+    },
     /// Show the public half of the key that signs recordings, or make such a key
     RecordingKey {
         /// Make a private key and put it into this file, which must not exist
@@ -309,6 +320,9 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         }
         Command::RecordingKey { new: Some(file) } => recording_key::make(&file, audience),
         Command::RecordingKey { new: None } => recording_key::show(&cli.config, audience),
+        Command::Preserve(args) => preservations::preserve(&connect().await?, args, audience).await,
+        Command::Preservations => preservations::preservations(&connect().await?, audience).await,
+        Command::Release { id } => preservations::release(&connect().await?, &id, audience).await,
         Command::Checkpoints { limit, place } => {
             recordings::checkpoints(&library(place, None)?, limit.into(), audience)
         }

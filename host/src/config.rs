@@ -240,7 +240,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     check_sign_in(&listen, &providers, &names);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
-    let recording = recording.and_then(|item| Recording::decode(item, vault, &mut names));
+    let recording = recording.and_then(|item| Recording::decode(item, &targets, vault, &mut names));
     let state = fields.need("state", "the path of a SQLite file, or a reference to a PostgreSQL URL");
     let state = state.and_then(|item| State::decode(item, vault));
     let limits = Limits::decode(fields.get("limits"), &targets);

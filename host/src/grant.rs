@@ -36,6 +36,7 @@ mod look;
 mod pace;
 mod permit;
 mod policy;
+mod preserve;
 mod recheck;
 mod rules;
 #[cfg(test)]

@@ -103,6 +103,10 @@ pub struct Metrics {
     pub checkpoints: Counter,
     /// Checkpoints that could not be made; each is tried again.
     pub checkpoints_failed: Counter,
+    /// Recordings that were deleted by the rules.
+    pub recordings_deleted: Counter,
+    /// Recordings that were to be deleted, and have to stay because they are not what they should be.
+    pub recordings_not_deleted: Counter,
     /// The newest checkpoint of the folder of recordings.
     pub newest_checkpoint: Mutex<Option<Newest>>,
 }
@@ -124,6 +128,8 @@ impl Default for Metrics {
             search: std::sync::Arc::default(),
             checkpoints: Counter::default(),
             checkpoints_failed: Counter::default(),
+            recordings_deleted: Counter::default(),
+            recordings_not_deleted: Counter::default(),
             newest_checkpoint: Mutex::default(),
         }
     }

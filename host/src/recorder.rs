@@ -10,7 +10,8 @@
 //!   `window`: a file's end in memory; `flush`: waits for the disk, where that is wanted
 //! - `reader`: [`Reader`], [`Event`]; `flaw`: what it may find; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay; `space`: room on the disk
-//! - `sign`: keys and signatures; `deed`: small signed files; `checkpoint`: what was recorded; `tombstone`: what was deleted
+//! - `sign`: keys and signatures; `deed`: small signed files; `checkpoint`: what was recorded; `tombstone`: what was deleted;
+//!   `retain`: deletes what has been kept for long enough
 //!
 //! What may go wrong: the disk. What is on it survives `kill -9`; power loss may take what the operating system had not
 //! written yet, since blocks are not waited for until the recording is sealed. Where that must not be ([`Durable::Yes`]), each
@@ -34,6 +35,7 @@ mod payload;
 mod reader;
 mod recover;
 pub mod replay;
+pub mod retain;
 pub mod sign;
 mod space;
 mod store;
@@ -62,6 +64,7 @@ pub use verify::{Report, Status, verify, verify_by};
 pub use writer::{Kept, Recording, Sealed};
 
 use chaperone_core::Timestamp;
+use chaperone_core::name::Principal;
 use flush::Flusher;
 use std::io;
 use std::path::PathBuf;
@@ -217,6 +220,50 @@ impl Recorder {
         Ok(checkpoint::newest(&self.config.directory)?)
     }
 
+    /// What the rules say is to go now.
+    ///
+    /// # Errors
+    /// When the folder or a checkpoint cannot be read. Nothing may be deleted then.
+    pub fn due(&self, rules: &retain::Retention, now: Timestamp) -> Result<retain::Look, RecorderError> {
+        retain::look(&self.library(), &self.config.signer, rules, now)
+    }
+
+    /// Reads a recording through that is to go, and says whose it was.
+    ///
+    /// # Errors
+    /// When it is not, or not any more, what the checkpoint names. It has to stay then: fails closed.
+    pub fn examine(&self, due: &retain::Due) -> Result<Principal, RecorderError> {
+        due.examine(&self.library())
+    }
+
+    /// Deletes a recording that [`Recorder::examine`] has found to be what it is named, and leaves a tombstone.
+    ///
+    /// # Errors
+    /// When it cannot be deleted. Then there is the recording, or its tombstone, or both.
+    pub fn delete(&self, due: &retain::Due, now: Timestamp) -> Result<(), RecorderError> {
+        due.delete(&self.config.signer, now, &mut |_| Ok(()))
+    }
+
+    /// Whether new recordings are encrypted.
+    pub fn encrypts(&self) -> bool {
+        self.config.encryption.encrypts()
+    }
+
+    /// Puts what is preserved, as JSON, beside the recordings.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_preserved(&self, json: &[u8]) -> Result<(), RecorderError> {
+        let directory = &self.config.directory;
+        let noted = retain::note_preserved(directory, json);
+        noted.map_err(|cause| RecorderError::Directory { path: directory.clone(), cause: Arc::new(cause) })
+    }
+
+    /// The public half of the key that signs here.
+    pub fn public_key(&self) -> sign::PublicKey {
+        self.config.signer.public()
+    }
+
     /// The recordings, to read.
     pub fn library(&self) -> Library {
         Library::with_keys(&self.config.directory, self.config.encryption.keys().clone())
@@ -348,6 +395,14 @@ pub enum RecorderError {
     /// A checkpoint or a tombstone cannot be made or read.
     #[error(transparent)]
     Deed(#[from] DeedError),
+    /// A recording that was to be deleted has to stay.
+    #[error("the recording {} is not deleted: {why}", path.display())]
+    Stays {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The gateway stops, and the work with it.
     #[error("the gateway stops")]
     Stopped,

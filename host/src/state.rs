@@ -25,6 +25,7 @@ mod clock;
 mod deliveries;
 mod denials;
 mod feed;
+mod keeping;
 mod search;
 mod sessions;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use audit::{Audit, AuditEvent};
 pub use deliveries::{Delivery, DeliveryState, Route};
 pub use denials::MAX_DENIALS;
 pub use feed::{Advance, Claim, Moved, Standing};
+pub use keeping::{Deletion, MAX_PRESERVATIONS, MayDelete, Preservation, Preserved, Preserving};
 pub use search::{Entry, Facet, Found, Indexing, MAX_FOUND, Piece, Search, SearchProblem, snippet};
 pub use sessions::{SessionRow, SessionStart};
 pub use windows::{EndWindow, EndedWindow, StoredWindow};
@@ -240,7 +242,7 @@ async fn migrate(pool: &AnyPool, store: Store) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 8] = [
+const MIGRATIONS: [(&str, &str); 9] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
     ("denials", include_str!("state/migrations/0003_denials.sql")),
@@ -249,6 +251,7 @@ const MIGRATIONS: [(&str, &str); 8] = [
     ("amounts", include_str!("state/migrations/0006_amounts.sql")),
     ("deliveries", include_str!("state/migrations/0007_deliveries.sql")),
     ("search", include_str!("state/migrations/0008_search.sql")),
+    ("keep", include_str!("state/migrations/0009_keep.sql")),
 ];
 
 /// What a version has besides, on SQLite and on PostgreSQL.

@@ -197,6 +197,10 @@ id!(
     /// One message to one channel.
     DeliveryId, "dlv_"
 );
+id!(
+    /// An entry that keeps recordings from being deleted.
+    PreservationId, "keep_"
+);
 
 #[cfg(test)]
 mod tests {

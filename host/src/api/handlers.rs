@@ -239,7 +239,7 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
 
 pub(super) async fn no_such_path() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing under this path.").detail(
-        "The API is under /api/v1: requests, windows, approvals, events, deliveries, denials, explain, policy/reload, search, sessions.",
+        "The API is under /api/v1: requests, windows, approvals, events, deliveries, denials, explain, policy/reload, preservations, search, sessions.",
     )
 }
 

@@ -137,7 +137,9 @@ impl From<AskError> for Problem {
             AskError::PolicyChanged => (StatusCode::CONFLICT, "policy-changed"),
             AskError::DenialLength => (StatusCode::UNPROCESSABLE_ENTITY, "duration-invalid"),
             AskError::DeniesItself => (StatusCode::CONFLICT, "denies-itself"),
-            AskError::TooManyDenials => (StatusCode::CONFLICT, "limit-reached"),
+            AskError::TooManyDenials | AskError::TooManyPreservations => {
+                (StatusCode::CONFLICT, "limit-reached")
+            }
             AskError::Rule(rule) => match rule {
                 ApprovalProblem::NotAPerson(_) => (StatusCode::FORBIDDEN, "not-a-person"),
                 ApprovalProblem::NotForApproving => (StatusCode::FORBIDDEN, "not-for-approving"),

@@ -17,6 +17,7 @@ mod denials;
 mod ending;
 mod events;
 mod flood;
+mod preservations;
 mod reload;
 mod renewal;
 

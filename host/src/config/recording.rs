@@ -1,16 +1,24 @@
-//! Where recordings go, how much they keep, and by which keys they are signed and encrypted.
+//! Where recordings go, how much they keep and for how long, and by which keys they are signed and encrypted.
 
-use super::decode::Item;
+use super::decode::{Item, NAME_HELP};
 use super::edge::path;
 use super::names::Names;
 use super::problem::quote;
 use super::secret::{Secret, Vault};
+use super::target::{MAX_TARGETS, Target};
 use super::{Config, State, subject};
+use crate::recorder::retain::{Keep, Retention};
 use crate::recorder::sign::Signer;
 use crate::recorder::{self, Durable, EncryptionKey, Mark, Watermarks};
 use crate::state::Indexing;
-use chaperone_core::name::GroupAlias;
+use chaperone_core::name::{GroupAlias, TargetName};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// The shortest time that recordings are kept: somebody has to be able to look.
+const SHORTEST_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The longest time but for ever: a hundred years.
+const LONGEST_KEPT: Duration = Duration::from_secs(36_500 * 24 * 3600);
 
 /// The most old keys.
 const MAX_OLD_KEYS: usize = 64;
@@ -38,6 +46,8 @@ pub struct Recording {
     pub space: Watermarks,
     /// What there is for the time when it cannot be written; none: nothing.
     pub break_glass: Option<BreakGlass>,
+    /// How long they are kept.
+    pub retention: Retention,
 }
 
 /// Where sessions of a few are recorded while [`Recording::directory`] cannot be written.
@@ -50,7 +60,12 @@ pub struct BreakGlass {
 }
 
 impl Recording {
-    pub(crate) fn decode<'a>(item: Item<'a>, vault: &Vault<'_>, names: &mut Names<'a>) -> Option<Self> {
+    pub(crate) fn decode<'a>(
+        item: Item<'a>,
+        targets: &[Target],
+        vault: &Vault<'_>,
+        names: &mut Names<'a>,
+    ) -> Option<Self> {
         let mut fields = item.fields()?;
         let directory = fields.need("directory", "the folder for recordings");
         let operation = fields.get("response_bytes_per_operation");
@@ -70,6 +85,7 @@ impl Recording {
         let durable = fields.get("durable").map_or(Some(false), |item| item.yes_no());
         let space = fields.get("space").map_or_else(|| Some(Watermarks::default()), |item| watermarks(&item));
         let glass = fields.get("break_glass");
+        let retention = fields.get("retention");
         fields.finish();
         let break_glass = match &glass {
             Some(item) => Some(break_glass(item, vault, names)?),
@@ -80,6 +96,7 @@ impl Recording {
         let directory = directory.and_then(|item| path(&item, vault));
         let words = [("text", Indexing::Text), ("facts", Indexing::Facts), ("no", Indexing::No)];
         let search = search.map_or(Some(Indexing::default()), |item| item.choice(&words));
+        let retention = retention.map_or(Some(Retention::default()), |item| decode_retention(&item, targets));
         let recording = Recording {
             directory: directory?,
             response_bytes_per_operation: per_operation?,
@@ -91,6 +108,7 @@ impl Recording {
             durable: if durable? { Durable::Yes } else { Durable::No },
             space: space?,
             break_glass,
+            retention: retention?,
         };
         if let (Some(item), Some(other)) = (&glass, &recording.break_glass)
             // What is not there yet is judged when the gateway starts.
@@ -157,6 +175,39 @@ fn mark(item: &Item<'_>) -> Option<Mark> {
             None
         }
     }
+}
+
+fn decode_retention(item: &Item<'_>, targets: &[Target]) -> Option<Retention> {
+    let mut fields = item.fields()?;
+    let default = fields.get("default");
+    let by_target = fields.get("targets");
+    fields.finish();
+    let mut retention = Retention {
+        default: default.map_or(Some(Keep::Forever), |item| keep(&item))?,
+        ..Retention::default()
+    };
+    for (name, item) in by_target.iter().flat_map(|item| item.named(MAX_TARGETS)) {
+        if !targets.iter().any(|target| target.name.as_str() == name) {
+            // No error: recordings of a target that was taken out of the file are still there.
+            item.risk(
+                format!("there is no target {}, so this is for recordings of one that there was", quote(name)),
+                "correct the name if it is meant to be one of `targets`: what is not named here goes by `default`",
+            );
+        }
+        let Ok(name) = TargetName::new(name) else {
+            item.invalid(format!("{} is not a target's name", quote(name)), NAME_HELP);
+            continue;
+        };
+        retention.targets.insert(name, keep(&item)?);
+    }
+    Some(retention)
+}
+
+fn keep(item: &Item<'_>) -> Option<Keep> {
+    if item.text("a duration such as `90d`, or `forever`")? == "forever" {
+        return Some(Keep::Forever);
+    }
+    item.duration(SHORTEST_KEPT, LONGEST_KEPT).map(Keep::For)
 }
 
 fn signing_key(item: &Item<'_>, vault: &Vault<'_>) -> Option<Secret> {

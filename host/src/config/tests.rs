@@ -10,6 +10,7 @@ mod source;
 
 use super::*;
 use crate::notify::{Content, Kind};
+use crate::recorder::retain::Keep;
 use chaperone_core::approval::Told;
 use chaperone_core::grant::{Amounts, Ticket};
 use chaperone_core::identity::CallerKind;
@@ -198,6 +199,11 @@ fn every_key_is_understood() {
     );
     assert_eq!(config.denies[1].kinds, Some([CallerKind::Workload].into()));
     assert!(production.line > 60 && freeze.line > production.line);
+    let retention = &config.recording.retention;
+    let day = Duration::from_secs(24 * 3600);
+    let named: Vec<_> = retention.targets.iter().map(|(name, keep)| (name.as_str(), *keep)).collect();
+    assert_eq!(retention.default, Keep::For(90 * day));
+    assert_eq!(named, [("prod-logs", Keep::For(365 * day)), ("prod-orders", Keep::Forever)]);
     assert_eq!(config.recording.signing_key.unwrap().expose(), RECORDING_KEY);
     assert!(config.recording.encryption_key.unwrap().expose().starts_with("MDEy"));
     assert!(config.recording.old_encryption_keys[0].expose().starts_with("0001"));

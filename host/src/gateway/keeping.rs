@@ -1,16 +1,18 @@
-//! Looks after the folder of recordings: a checkpoint each day and at a stop.
+//! Looks after the folder of recordings: a checkpoint each day and at a stop; after that of the day, what the rules say is to go.
 //!
 //! On the control runtime, and what waits for the disk on its blocking threads: no session waits for any of it. The time is that of the
 //! grants' clock, which never goes back.
 //!
-//! What may go wrong: a checkpoint cannot be made. That is logged and counted, and tried again at the next look.
+//! What may go wrong: a checkpoint cannot be made. That is logged and counted, and tried again at the next look. The store does not answer:
+//! then nothing is deleted, since nobody can tell what is preserved (fails closed).
 
 use super::Gateway;
 use crate::grant::Clock;
 use crate::metrics::Metrics;
 use crate::recorder::checkpoint::{Cause, Made, Newest};
+use crate::recorder::retain::{Due, Look, Retention};
 use crate::recorder::{Recorder, RecorderError};
-use crate::state::{Audit, State};
+use crate::state::{Audit, Deletion, MayDelete, State, StateError};
 use chaperone_core::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -30,10 +32,11 @@ pub(super) struct Keeping {
     pub(super) metrics: Arc<Metrics>,
     /// Whether this is the folder for what cannot be recorded in the usual one.
     pub(super) is_elsewhere: bool,
+    pub(super) retention: Retention,
 }
 
 /// What looks after each folder that this gateway records to.
-pub(super) fn keepings(gateway: &Gateway) -> Vec<Arc<Keeping>> {
+pub(super) fn keepings(gateway: &Gateway, retention: &Retention) -> Vec<Arc<Keeping>> {
     let elsewhere = gateway.break_glass.as_ref().map(|glass| (&glass.recorder, true));
     let keeping = |(recorder, is_elsewhere): (&Recorder, bool)| Keeping {
         recorder: recorder.clone(),
@@ -41,8 +44,27 @@ pub(super) fn keepings(gateway: &Gateway) -> Vec<Arc<Keeping>> {
         clock: Arc::clone(gateway.grants.clock()),
         metrics: Arc::clone(&gateway.metrics),
         is_elsewhere,
+        retention: retention.clone(),
     };
     [Some((&gateway.recorder, false)), elsewhere].into_iter().flatten().map(keeping).map(Arc::new).collect()
+}
+
+/// Why a run does not go on.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("{0}")]
+    Recorder(#[from] RecorderError),
+    #[error("the state store does not answer, so nobody can tell what is preserved")]
+    Store(#[from] StateError),
+}
+
+/// What became of a recording that was to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Deleted,
+    Preserved,
+    /// It is not what it should be.
+    Stays,
 }
 
 impl Keeping {
@@ -53,6 +75,7 @@ impl Keeping {
             let look = async {
                 loop {
                     keeping.look().await;
+                    keeping.note_preserved().await;
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
             };
@@ -68,25 +91,112 @@ impl Keeping {
                 self.show(newest);
             }
             // One that cannot be read is not of today; making the next one says what is wrong.
-            Ok(_) | Err(_) => self.checkpoint(now, Cause::Daily).await,
+            Ok(_) | Err(_) => {
+                // Whoever has made it deletes: of gateways that share a folder one. Fails closed: without it nothing is deleted.
+                if self.checkpoint(now, Cause::Daily).await > 0 && self.retention.deletes() {
+                    self.retain(now).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes what the rules say is to go, one after the other.
+    async fn retain(&self, now: Timestamp) {
+        let rules = self.retention.clone();
+        let (due, unread) = match self.blocking(move |recorder| recorder.due(&rules, now)).await {
+            Ok(Look::Due { due, unread }) => (due, unread),
+            Ok(Look::Leapt(from)) => {
+                return tracing::warn!(
+                    %from, %now,
+                    "no recording is deleted today: the clock has leapt, or the gateway was away for days; if the clock is wrong, set it right before tomorrow"
+                );
+            }
+            Err(error) => return tracing::error!(%error, "no recording is deleted"),
+        };
+        self.metrics.recordings_not_deleted.add(unread as u64);
+        let (mut deleted, mut preserved, mut stay) = (0_u64, 0_u64, unread as u64);
+        for one in due {
+            match self.retire(one, now).await {
+                Ok(Fate::Deleted) => deleted += 1,
+                Ok(Fate::Preserved) => preserved += 1,
+                Ok(Fate::Stays) => stay += 1,
+                Err(error) => {
+                    tracing::error!(%error, deleted, "no further recording is deleted today");
+                    break;
+                }
+            }
+        }
+        if deleted + preserved + stay > 0 {
+            tracing::info!(deleted, preserved, stay, "retention");
+        }
+    }
+
+    async fn retire(&self, due: Due, now: Timestamp) -> Result<Fate, Stopped> {
+        let due = Arc::new(due);
+        let looked = Arc::clone(&due);
+        let principal = match self.blocking(move |recorder| recorder.examine(&looked)).await {
+            Ok(principal) => principal,
+            Err(error) => {
+                self.metrics.recordings_not_deleted.count();
+                tracing::error!(%error, "a recording that has been kept for long enough stays: look at it");
+                return Ok(Fate::Stays);
+            }
+        };
+        let deletion =
+            Deletion { session: due.session, target: &due.target, principal: &principal, rule: &due.rule };
+        if let MayDelete::Preserved(by) = self.state.may_delete(&deletion, now).await? {
+            tracing::debug!(session = %due.session, %by, "a recording is preserved");
+            return Ok(Fate::Preserved);
+        }
+        let gone = Arc::clone(&due);
+        match self.blocking(move |recorder| recorder.delete(&gone, now)).await {
+            Ok(()) => {}
+            Err(error @ RecorderError::Stays { .. }) => {
+                self.metrics.recordings_not_deleted.count();
+                tracing::error!(%error, "a recording that has been kept for long enough stays: look at it");
+                return Ok(Fate::Stays);
+            }
+            // The disk: the next one would not fare better.
+            Err(error) => return Err(error.into()),
+        }
+        self.metrics.recordings_deleted.count();
+        tracing::info!(session = %due.session, target = %due.target, rule = due.rule, "a recording was deleted");
+        self.state.forget_recording(due.session).await?;
+        Ok(Fate::Deleted)
+    }
+
+    /// Says beside the recordings what is preserved, for `chaperone sessions`. It decides nothing. Nothing is said beside encrypted ones:
+    /// what they keep, as whose they are, would be in these entries.
+    async fn note_preserved(&self) {
+        let entries = match self.recorder.encrypts() {
+            true => Ok(Vec::new()),
+            false => self.state.preservations().await,
+        };
+        let Ok(entries) = entries else { return };
+        let Ok(json) = serde_json::to_vec(&entries) else { return };
+        if let Err(error) = self.blocking(move |recorder| recorder.note_preserved(&json)).await {
+            tracing::warn!(%error, "what is preserved cannot be told beside the recordings");
         }
     }
 
     /// Names what was sealed last. Call it when no session is left.
     pub(super) async fn at_stop(&self) {
-        self.checkpoint(self.clock.now(), Cause::Stop).await;
+        let _made = self.checkpoint(self.clock.now(), Cause::Stop).await;
     }
 
-    async fn checkpoint(&self, now: Timestamp, cause: Cause) {
+    /// How many were made.
+    async fn checkpoint(&self, now: Timestamp, cause: Cause) -> usize {
         match self.blocking(move |recorder| recorder.checkpoint(now, cause)).await {
             Ok(made) => {
-                for one in made {
-                    self.made(one).await;
+                for one in &made {
+                    self.made(*one).await;
                 }
+                made.len()
             }
             Err(error) => {
                 self.metrics.checkpoints_failed.count();
                 tracing::error!(%error, "a checkpoint could not be made: a recording that goes now may not be missed");
+                0
             }
         }
     }
@@ -137,9 +247,12 @@ fn day(moment: Timestamp) -> jiff::civil::Date {
 mod tests {
     use super::*;
     use crate::grant::SimulatedClock;
+    use crate::recorder::retain::Keep;
     use crate::recorder::sign::Signer;
-    use crate::recorder::{Caps, RecorderConfig, checkpoint};
+    use crate::recorder::{Caps, EndReason, RecorderConfig, SessionEnd, checkpoint};
     use crate::state::tests::{at, stores};
+    use crate::state::{Preservation, Preserved};
+    use chaperone_core::name::{PreservationId, TargetName};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -147,7 +260,142 @@ mod tests {
         let signer = Signer::generate().unwrap().0;
         let config = RecorderConfig { signer, ..crate::recorder::tests::config(folder, Caps::default()) };
         let recorder = Recorder::new(config).unwrap();
-        Keeping { recorder, state, clock: clock.clone(), metrics: Arc::default(), is_elsewhere: false }
+        let month = Keep::For(30 * 24 * HOUR);
+        let retention = Retention { default: month, ..Retention::default() };
+        Keeping {
+            recorder,
+            state,
+            clock: clock.clone(),
+            metrics: Arc::default(),
+            is_elsewhere: false,
+            retention,
+        }
+    }
+
+    /// Seals a recording that ends now.
+    fn seal(keeping: &Keeping, number: u128) -> std::path::PathBuf {
+        let (now, head) = (keeping.clock.now(), crate::recorder::tests::head(number));
+        let end =
+            SessionEnd { ended: now, reason: EndReason::ClientClosed, code: None, detail: String::new() };
+        keeping.recorder.open(&head, now).unwrap().seal(&end).unwrap().path
+    }
+
+    /// Days go by, each with its look.
+    async fn days(keeping: &Keeping, clock: &SimulatedClock, count: u32) {
+        for _ in 0..count {
+            clock.pass(24 * HOUR);
+            keeping.look().await;
+        }
+    }
+
+    fn verified(folder: &std::path::Path, keeping: &Keeping) -> checkpoint::Findings {
+        let keys = keeping.recorder.public_key().into();
+        let found = keeping.recorder.library().all().unwrap().into_iter();
+        let found = found.map(|path| {
+            let whole = crate::recorder::verify(&path).unwrap();
+            (whole.session.unwrap(), checkpoint::Found::Whole(whole.last_hash))
+        });
+        checkpoint::Chain::read(folder, &keys).unwrap().compare(&found.collect(), None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_old_is_deleted_and_what_is_preserved_stays() {
+        for store in stores().await {
+            let folder = tempfile::tempdir().unwrap();
+            let clock = Arc::new(SimulatedClock::at(at(0)));
+            let keeping = keeping(folder.path(), store.state.clone(), &clock);
+            let (old, kept) = (seal(&keeping, 1), seal(&keeping, 2));
+            let principal = crate::recorder::tests::head(2).identity.principal;
+            keeping.look().await;
+            days(&keeping, &clock, 29).await;
+            let newer = seal(&keeping, 3);
+            assert!(old.exists() && kept.exists(), "not yet");
+            let by_target = |name: &str| Preservation {
+                id: PreservationId::new(uuid::Uuid::now_v7()),
+                preserved: Preserved::Target(TargetName::new(name).unwrap()),
+                reason: "case 7".into(),
+                by: principal.clone(),
+                made: clock.now(),
+            };
+            let (other, preserved) = (by_target("other"), by_target("prod-logs"));
+            for entry in [&other, &preserved] {
+                store.state.preserve(entry).await.unwrap();
+            }
+            days(&keeping, &clock, 3).await;
+            assert!(old.exists() && kept.exists() && newer.exists(), "preserved");
+            keeping.note_preserved().await;
+            let noted = crate::recorder::retain::preserved(folder.path()).unwrap();
+            assert_eq!(serde_json::from_slice::<Vec<Preservation>>(&noted).unwrap().len(), 2);
+            assert!(store.state.release(preserved.id, &principal, clock.now()).await.unwrap());
+            days(&keeping, &clock, 1).await;
+            assert!(!old.exists() && !kept.exists() && newer.exists());
+            assert_eq!(keeping.metrics.recordings_deleted.read(), 2);
+            let findings = verified(folder.path(), &keeping);
+            assert_eq!((findings.problems, findings.deleted, findings.named), (vec![], 2, 1));
+            // The next checkpoint names the tombstones.
+            days(&keeping, &clock, 1).await;
+            let findings = verified(folder.path(), &keeping);
+            assert_eq!((findings.problems, findings.deleted), (vec![], 2));
+            let events = store.state.audit_events().await.unwrap();
+            let gone: Vec<_> = events.iter().filter(|event| event.event == "recording.deleted").collect();
+            assert_eq!((gone.len(), &gone[0].detail["rule"]), (2, &json!("30days (default)")));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_store_nothing_is_deleted() {
+        let store = stores().await.remove(0);
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SimulatedClock::at(at(0)));
+        let keeping = keeping(folder.path(), store.state.clone(), &clock);
+        let old = seal(&keeping, 1);
+        keeping.look().await;
+        days(&keeping, &clock, 29).await;
+        store.state.close().await;
+        days(&keeping, &clock, 3).await;
+        assert!(old.exists());
+        assert_eq!(keeping.metrics.recordings_deleted.read(), 0);
+        assert_eq!(keeping.metrics.checkpoints.read(), 33, "checkpoints need no store");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_leaps_deletes_nothing_on_that_day() {
+        let store = stores().await.remove(0);
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SimulatedClock::at(at(0)));
+        let keeping = keeping(folder.path(), store.state.clone(), &clock);
+        let old = seal(&keeping, 1);
+        keeping.look().await;
+        clock.pass(400 * 24 * HOUR);
+        keeping.look().await;
+        assert!(old.exists(), "it leapt");
+        days(&keeping, &clock, 1).await;
+        assert!(!old.exists(), "nobody has set it right");
+    }
+
+    #[tokio::test]
+    async fn without_a_checkpoint_nothing_is_deleted_and_what_was_changed_stays() {
+        let store = stores().await.remove(0);
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SimulatedClock::at(at(0)));
+        let keeping = keeping(folder.path(), store.state.clone(), &clock);
+        let (old, changed) = (seal(&keeping, 1), seal(&keeping, 2));
+        keeping.look().await;
+        days(&keeping, &clock, 29).await;
+        let mut bytes = std::fs::read(&changed).unwrap();
+        bytes[200] ^= 1;
+        std::fs::remove_file(&changed).unwrap();
+        std::fs::write(&changed, bytes).unwrap();
+        let (checkpoints, aside) = (folder.path().join("checkpoints"), folder.path().join("aside"));
+        std::fs::rename(&checkpoints, &aside).unwrap();
+        std::fs::write(&checkpoints, "in the way").unwrap();
+        days(&keeping, &clock, 1).await;
+        assert!(old.exists());
+        std::fs::remove_file(&checkpoints).unwrap();
+        std::fs::rename(&aside, &checkpoints).unwrap();
+        days(&keeping, &clock, 2).await;
+        assert!(!old.exists() && changed.exists());
+        assert!(keeping.metrics.recordings_not_deleted.read() > 0);
     }
 
     #[tokio::test]

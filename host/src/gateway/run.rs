@@ -133,7 +133,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let accepting = TaskTracker::new();
     notifier.start(&accepting, &stop);
     feed::start(&gateway.grants, &gateway.recorder, &gateway.metrics, &accepting, &stop).await;
-    let keeping = keeping::keepings(&gateway);
+    let keeping = keeping::keepings(&gateway, &config.recording.retention);
     keeping.iter().for_each(|keeping| keeping.start(&accepting, &stop));
     let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));

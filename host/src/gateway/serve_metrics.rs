@@ -141,6 +141,14 @@ fn checkpoints(text: &mut Text, metrics: &Metrics) {
         "Checkpoints that could not be made; each is tried again.",
     )
     .sample(&[], metrics.checkpoints_failed.read());
+    text.metric("chaperone_recordings_deleted_total", Kind::Counter, "Recordings that retention deleted.")
+        .sample(&[], metrics.recordings_deleted.read());
+    text.metric(
+        "chaperone_recordings_not_deleted_total",
+        Kind::Counter,
+        "Recordings that retention left because they are not as they were; each is counted every day.",
+    )
+    .sample(&[], metrics.recordings_not_deleted.read());
     let newest = *metrics.newest_checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(newest) = newest else { return };
     text.metric(

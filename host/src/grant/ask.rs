@@ -109,6 +109,9 @@ pub enum AskError {
     /// The list is full.
     #[error("The deny list has 1000 entries already. Lift some, or deny a client or a blueprint as a whole.")]
     TooManyDenials,
+    /// Too many preservations hold.
+    #[error("1000 preservations hold already. Release some, or preserve a target or a principal as a whole.")]
+    TooManyPreservations,
     /// The store or the runtime failed; the words are the refusal's.
     #[error("{0}")]
     Failed(Refusal),
@@ -148,6 +151,7 @@ impl AskError {
             | AskError::TooFast(_)
             | AskError::TooManyOpened
             | AskError::TooManyDenials
+            | AskError::TooManyPreservations
             | AskError::Spent(_) => RefusalCode::LimitReached,
             AskError::AlreadyOver => RefusalCode::WindowClosed,
             _ => RefusalCode::NotUnderstood,

@@ -17,7 +17,7 @@ mod chain;
 mod make;
 
 pub use chain::{Chain, Findings, Found, MAX_PROBLEMS, Problem};
-pub(super) use make::make;
+pub(super) use make::{make, trusted};
 
 use super::SessionId;
 use super::deed::{self, Deed, DeedError};

@@ -115,6 +115,11 @@ impl Encryption {
         Encryption { by, keys }
     }
 
+    /// Whether new recordings are encrypted.
+    pub(super) fn encrypts(&self) -> bool {
+        self.by.is_some()
+    }
+
     /// The keys to read with.
     pub fn keys(&self) -> &EncryptionKeys {
         &self.keys

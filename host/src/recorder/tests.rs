@@ -10,6 +10,7 @@ mod encrypted;
 mod folder;
 mod forged;
 mod packing;
+mod retain;
 mod sign;
 mod window;
 mod writing;
@@ -36,7 +37,7 @@ fn session(number: u128) -> SessionId {
     SessionId::new(uuid::Uuid::from_u128(number))
 }
 
-fn head(number: u128) -> SessionHead {
+pub(crate) fn head(number: u128) -> SessionHead {
     let provider = ProviderName::new("corp").unwrap();
     let identity = IdentityFacts {
         principal: Principal::of(&provider, "t", "o").unwrap(),

@@ -20,10 +20,12 @@ const EXTENSION: &str = ".chtomb";
 pub struct Tombstone {
     /// The session.
     pub session: SessionId,
-    /// On what it was.
-    pub target: TargetName,
-    /// When it began.
-    pub started: Timestamp,
+    /// On what it was. None of one that was encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetName>,
+    /// When it began. None of one that was encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
     /// When it ended.
     pub ended: Timestamp,
     /// The hash of the recording's footer block.

@@ -4,10 +4,12 @@ use super::words::took;
 use super::{Screen, pretty, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{self, Audience, Column, clean};
+use crate::recorder::retain;
 use crate::recorder::{Ending, EventKind, Library, SessionSummary, State};
+use crate::state::Preservation;
 use serde_json::{Value, json};
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     Column { title: "SESSION", pointer: "/session" },
     Column { title: "STARTED", pointer: "/started" },
     Column { title: "PRINCIPAL", pointer: "/principal" },
@@ -18,6 +20,7 @@ const COLUMNS: [Column; 10] = [
     Column { title: "REFUSED", pointer: "/refused" },
     Column { title: "HELD", pointer: "/held" },
     Column { title: "END", pointer: "/end" },
+    Column { title: "PRESERVED", pointer: "/preserved" },
 ];
 
 pub(super) fn run(
@@ -31,25 +34,41 @@ pub(super) fn run(
     for (_, error) in &listing.unreadable {
         screen.aside(&format!("{}\n", clean(&error.to_string())));
     }
+    // As the gateway noted it last, a minute ago at most while it runs.
+    let noted = retain::preserved(library.directory()).unwrap_or_default();
+    let kept: Vec<Preservation> = serde_json::from_slice(&noted).unwrap_or_default();
     match audience {
         Audience::People => {
-            let rows: Vec<Value> = listing.sessions.iter().map(row).collect();
+            let mut rows: Vec<Value> = listing.sessions.iter().map(row).collect();
+            for (row, summary) in rows.iter_mut().zip(&listing.sessions) {
+                if let (Some(entry), Some(fields)) = (preserved(&kept, summary), row.as_object_mut()) {
+                    fields.insert("preserved".into(), json!(entry.id));
+                }
+            }
+            let some = rows.iter().any(|row| row.get("preserved").is_some());
+            let columns = COLUMNS.split_last().filter(|_| !some).map_or(&COLUMNS[..], |(_, others)| others);
             let nothing =
                 if listing.unreadable.is_empty() { "no recordings" } else { "no readable recordings" };
             let nothing = format!("{nothing} in {}", clean(&library.directory().display().to_string()));
-            screen.show(&print::table(&rows, &COLUMNS, &nothing));
+            screen.show(&print::table(&rows, columns, &nothing));
         }
         Audience::Programs => {
             let unreadable = listing.unreadable.iter();
             let unreadable =
                 unreadable.map(|(path, error)| json!({ "path": path, "error": error.to_string() }));
             screen.data(&pretty(&json!({
-                "sessions": listing.sessions.iter().map(whole).collect::<Vec<_>>(),
+                "sessions": listing.sessions.iter().map(|summary| whole(summary, preserved(&kept, summary))).collect::<Vec<_>>(),
                 "unreadable": unreadable.collect::<Vec<_>>(),
             })));
         }
     }
     Ok(Exit::Done)
+}
+
+/// What keeps a recording from being deleted by the rules.
+fn preserved<'a>(kept: &'a [Preservation], summary: &SessionSummary) -> Option<&'a Preservation> {
+    let head = &summary.opening.head;
+    kept.iter().find(|entry| entry.preserved.covers(head.session, &head.target, &head.identity.principal))
 }
 
 fn state(summary: &SessionSummary) -> &'static str {
@@ -95,12 +114,13 @@ fn short(principal: &str) -> String {
     }
 }
 
-fn whole(summary: &SessionSummary) -> Value {
+fn whole(summary: &SessionSummary, preserved: Option<&Preservation>) -> Value {
     json!({
         "path": summary.path,
         "bytes": summary.bytes,
         "state": state(summary),
         "head": summary.opening,
         "footer": summary.footer,
+        "preserved": preserved,
     })
 }

@@ -315,6 +315,16 @@ const ONE_MISTAKE: &[(&str, &str, &str)] = &[
         "26:37 error `warn` is missing in `recording.space` | below how much room operators are warned, such as `10%` or `20GiB`",
     ),
     (
+        "{ directory: recordings }",
+        "{ directory: r, retention: { default: 1h } }",
+        "26:50 error `1h` is out of range | write a duration from 1day to 99years 11months 5days 9h 50m 24s",
+    ),
+    (
+        "{ directory: recordings }",
+        "{ directory: r, retention: { targets: { prod-log: 30d } } }",
+        "26:62 warning there is no target `prod-log`, so this is for recordings of one that there was | correct the name if it is meant to be one of `targets`: what is not named here goes by `default`",
+    ),
+    (
         "state: state.db",
         "state: postgres://u:hunter2@db/s",
         "27:8 error a database URL holds a password, and secrets do not stand in this file | write a reference to the URL: `state: env:CHAPERONE_STATE_URL` or `state: file:/path`",

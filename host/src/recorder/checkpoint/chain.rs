@@ -304,7 +304,9 @@ impl Chain {
                 };
                 self.findings.add(Problem::Tombstone { session: *session, why });
             }
-            self.judge(*session, named, found.get(session), tombstone.map(|(_, footer)| *footer));
+            // Only the one that is named, where one is.
+            let counts = tombstone.filter(|(found, _)| named.tombstone.is_none_or(|hash| hash == *found));
+            self.judge(*session, named, found.get(session), counts.map(|(_, footer)| *footer));
         }
         for (session, one) in found {
             let known = named.get(session).is_some_and(|named| named.closed.is_some());

@@ -16,7 +16,6 @@ use super::{Cause, Checkpoint, Entry, FOLDER, MAX_ENTRIES, Made, Sealing, Was, f
 use chaperone_core::Timestamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// How often another gateway may be quicker before this one gives up. The next look tries again.
 const ATTEMPTS: usize = 5;
@@ -50,7 +49,8 @@ struct Unnamed {
     days: Vec<PathBuf>,
     /// By the day's place in `days`.
     recordings: BTreeMap<SessionId, (usize, Name)>,
-    tombstones: BTreeMap<SessionId, usize>,
+    /// With the hash of the file, once it is known to be signed by the own key.
+    tombstones: BTreeMap<SessionId, (usize, Hash)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Unnamed {
         for (index, day) in days.iter().enumerate() {
             for path in library::entries(day)? {
                 if let Some(session) = tombstone::session_of(&path) {
-                    tombstones.insert(session, index);
+                    tombstones.insert(session, (index, Hash::NONE));
                 } else if let Some(session) = library::session_of(&path).filter(|_| !path.is_symlink()) {
                     let name = if library::is_open_name(&path) { Name::Open } else { Name::Sealed };
                     // Between two looks at a folder an open one may have been sealed.
@@ -92,22 +92,30 @@ impl Unnamed {
         }
     }
 
+    /// Leaves out tombstones that this key has not signed: whoever puts one there shall not see it named.
+    fn only_own(&mut self, keys: &PublicKeys) {
+        let days = &self.days;
+        self.tombstones.retain(|session, (day, hash)| {
+            let path = days.get(*day).map(|day| tombstone::path(day, *session));
+            let read = path.map(|path| tombstone::read(&path, keys));
+            read.and_then(Result::ok).map(|(_, found)| *hash = found).is_some()
+        });
+    }
+
     /// Whether there is more to say than that some are open.
     fn is_news(&self) -> bool {
         !self.tombstones.is_empty() || self.recordings.values().any(|(_, name)| *name == Name::Sealed)
     }
 
     fn entries(self) -> impl Iterator<Item = Result<Entry, RecorderError>> {
-        let days = Arc::new(self.days);
-        let of = Arc::clone(&days);
+        let days = self.days;
         let recordings = self.recordings.into_iter().filter_map(move |(session, (day, name))| {
-            Some(Ok(Entry { session, was: standing(of.get(day)?, session, name)? }))
+            Some(Ok(Entry { session, was: standing(days.get(day)?, session, name)? }))
         });
-        let tombstones = self.tombstones.into_iter().filter_map(move |(session, day)| {
-            let bytes = deed::read(&tombstone::path(days.get(day)?, session));
-            let entry = |bytes: Vec<u8>| Entry { session, was: Was::Deleted { tombstone: Hash::of(&bytes) } };
-            Some(bytes.map(entry).map_err(Into::into))
-        });
+        let tombstones = self
+            .tombstones
+            .into_iter()
+            .map(|(session, (_, tombstone))| Ok(Entry { session, was: Was::Deleted { tombstone } }));
         recordings.chain(tombstones)
     }
 }
@@ -128,7 +136,7 @@ fn standing(day: &Path, session: SessionId, name: Name) -> Option<Was> {
 }
 
 /// Whether a checkpoint is one that this key has signed, under the number of its file.
-fn trusted(number: u64, deed: &Deed<Checkpoint>, keys: &PublicKeys) -> bool {
+pub(in super::super) fn trusted(number: u64, deed: &Deed<Checkpoint>, keys: &PublicKeys) -> bool {
     deed.body.number == number && deed.signed(Statement::Checkpoint, keys).is_ok()
 }
 
@@ -150,6 +158,7 @@ fn round(
             None => tracing::debug!(number, "a checkpoint is not signed by this gateway's key"),
         }
     }
+    unnamed.only_own(&keys);
     if cause != Cause::Daily && !unnamed.is_news() {
         return Ok(());
     }

@@ -9,25 +9,25 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-const DAY: &str = "2026-11-21";
+pub(super) const DAY: &str = "2026-11-21";
 
-fn on(day: u8) -> Timestamp {
+pub(super) fn on(day: u8) -> Timestamp {
     format!("2026-11-{day:02}T00:00:30Z").parse().unwrap()
 }
 
-fn seal(recorder: &Recorder, number: u128) {
+pub(super) fn seal(recorder: &Recorder, number: u128) {
     recorder.open(&head(number), timestamp()).unwrap().seal(&end()).unwrap();
 }
 
-fn recording(folder: &Path, number: u128) -> PathBuf {
+pub(super) fn recording(folder: &Path, number: u128) -> PathBuf {
     folder.join(DAY).join(format!("{}.chrec", session(number)))
 }
 
-fn file(folder: &Path, number: u64) -> PathBuf {
+pub(super) fn file(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("checkpoints/{number:08}.json"))
 }
 
-fn read(folder: &Path, number: u64) -> Checkpoint {
+pub(super) fn read(folder: &Path, number: u64) -> Checkpoint {
     Deed::read(&file(folder, number)).unwrap().0.body
 }
 
@@ -35,7 +35,7 @@ fn keys() -> PublicKeys {
     signer().public().into()
 }
 
-fn make(recorder: &Recorder, day: u8) -> Vec<Made> {
+pub(super) fn make(recorder: &Recorder, day: u8) -> Vec<Made> {
     recorder.checkpoint(on(day), Cause::Daily).unwrap()
 }
 
@@ -52,16 +52,16 @@ fn examine_by(folder: &Path, keys: &PublicKeys, expected: Option<Hash>) -> Findi
     chain.compare(&found, expected).unwrap()
 }
 
-fn examine(folder: &Path) -> Findings {
+pub(super) fn examine(folder: &Path) -> Findings {
     examine_by(folder, &keys(), None)
 }
 
-fn problems(folder: &Path) -> Vec<Problem> {
+pub(super) fn problems(folder: &Path) -> Vec<Problem> {
     examine(folder).problems
 }
 
 /// Three checkpoints: two recordings in the first, one in each of the others.
-fn three() -> (Folder, Recorder) {
+pub(super) fn three() -> (Folder, Recorder) {
     let folder = folder();
     let recorder = recorder(folder.path(), Caps::default());
     seal(&recorder, 1);
@@ -76,7 +76,7 @@ fn three() -> (Folder, Recorder) {
 }
 
 /// What an attacker does who has the folder and a key of their own, or a text of ours.
-fn replace(path: &Path, bytes: &[u8]) {
+pub(super) fn replace(path: &Path, bytes: &[u8]) {
     let _ = fs::remove_file(path);
     fs::write(path, bytes).unwrap();
 }

@@ -98,3 +98,29 @@ fn a_hash_that_was_kept_elsewhere_has_to_be_there() {
         paper.aside
     );
 }
+
+#[test]
+fn what_is_preserved_is_shown_beside_its_session() {
+    let folder = named();
+    let shown = || {
+        let mut paper = Paper::default();
+        list::run(folder.0.path(), 50, Audience::People, &mut paper).unwrap();
+        paper.shown
+    };
+    assert!(!shown().contains("PRESERVED"));
+    let entry = |preserved: Value, id: &str| {
+        let id = format!("keep_{}", id.repeat(32));
+        json!({ "id": id, "preserved": preserved, "reason": "case 7", "by": "corp/t/oz", "made": "2026-11-21T10:00:00Z" })
+    };
+    let (one, other) = (
+        entry(json!({ "kind": "session", "id": id(2) }), "1"),
+        entry(json!({ "kind": "target", "id": "other" }), "2"),
+    );
+    folder.recorder().note_preserved(&serde_json::to_vec(&json!([one, other])).unwrap()).unwrap();
+    assert!(shown().contains("PRESERVED"), "{}", shown());
+    let mut paper = Paper::default();
+    list::run(folder.0.path(), 50, Audience::Programs, &mut paper).unwrap();
+    let out: Value = serde_json::from_str(&paper.data).unwrap();
+    let preserved: Vec<_> = out["sessions"].as_array().unwrap().iter().map(|row| &row["preserved"]).collect();
+    assert_eq!(preserved, [&Value::Null, &one, &Value::Null]);
+}

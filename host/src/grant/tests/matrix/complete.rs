@@ -235,7 +235,7 @@ fn every_window_and_every_answer_to_a_request_has_rows() {
         // No answers to a request.
         AskError::RequesterSpent(_) | AskError::OutsideHours(_) | AskError::About(_) | AskError::NotFound => ;
         AskError::Rule(_) | AskError::PolicyChanged | AskError::AlreadyOver | AskError::DenialLength => ;
-        AskError::DeniesItself | AskError::TooManyDenials => ;
+        AskError::DeniesItself | AskError::TooManyDenials | AskError::TooManyPreservations => ;
     );
 }
 
