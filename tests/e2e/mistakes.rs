@@ -115,7 +115,7 @@ async fn every_mistake_is_told_what_to_do() {
     let plain = format!("http://{}", stage.api);
 
     let mut all = String::new();
-    let told_of: [(&str, &[&str]); 31] = [
+    let told_of: [(&str, &[&str]); 39] = [
         (&agent, &["request", "nowhere", "--reason", "why"]),
         (&agent, &["request", "shop"]),
         (&agent, &["request", "shop", "--reason", ""]),
@@ -142,6 +142,14 @@ async fn every_mistake_is_told_what_to_do() {
         (&agent, &["reload"]),
         (&agent, &["denials"]),
         (&agent, &["lift", "deny_00000000000000000000000000000001"]),
+        (&approver, &["preserve", "--reason", "case 7"]),
+        (&approver, &["preserve", "--target", "shop", "--principal", "corp/t/o", "--reason", "case 7"]),
+        (&approver, &["preserve", "--target", "shop", "--reason", " "]),
+        (&approver, &["preserve", "ses_00000000000000000000000000000001", "--reason", "case 7"]),
+        (&agent, &["preserve", "--target", "shop", "--reason", "case 7"]),
+        (&agent, &["preservations"]),
+        (&approver, &["release", &window]),
+        (&approver, &["release", "keep_00000000000000000000000000000001"]),
         ("nonsense", &["windows"]),
         (&agent, &["windows", "--token-file", "/nowhere/token"]),
         (&agent, &["windows", "--gateway", "https://127.0.0.1:1"]),

@@ -17,6 +17,7 @@ use chaperone::config;
 use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls, ShopLogin};
 use chaperone::gateway::run::{self as gateway, Running};
+use chaperone::grant::Clock;
 use chaperone::recorder::{EncryptionKey, Event, EventKind, Library, Reader, RecorderError};
 use chaperone::state::{AuditEvent, State};
 use chaperone_core::Timestamp;
@@ -190,8 +191,13 @@ impl Stage {
 
     /// Stops the gateway and starts it again on the same state and recordings, at another port.
     pub async fn restart(&mut self) -> Result<()> {
+        self.restart_by(None).await
+    }
+
+    /// The same, by a clock of the test's.
+    pub async fn restart_by(&mut self, clock: Option<std::sync::Arc<dyn Clock>>) -> Result<()> {
         self.stop().await;
-        let running = gateway::start(config::load(&self.path("chaperone.yaml"))?.0).await?;
+        let running = gateway::start_by(config::load(&self.path("chaperone.yaml"))?.0, clock).await?;
         (self.address, self.api, self.metrics) = (running.postgres, running.api, running.metrics);
         self.running = Some(running);
         Ok(())

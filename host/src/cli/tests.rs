@@ -358,6 +358,53 @@ async fn entries_of_the_deny_list_name_a_tenant_and_an_id() {
     );
 }
 
+#[tokio::test]
+async fn what_is_preserved_is_one_thing_and_who_is_too_late_is_told() {
+    let made = |too_late: Value| json!({ "preservation": { "id": "keep_1" }, "too_late": too_late });
+    let stub = Stub::default().answer(201, &made(Value::Null)).answer(201, &made(Value::Null));
+    let stub = stub.answer(201, &made(json!("2026-11-21T10:00:00Z"))).answer(204, &Value::Null);
+    let client = stub.client().await;
+    let people = Audience::People;
+    let parse = |arguments: &[&str]| {
+        let all = ["chaperone", "preserve"].iter().chain(arguments).chain(&["--reason", "case 7"]);
+        match Cli::try_parse_from(all).map(|cli| cli.command) {
+            Ok(Command::Preserve(args)) => Ok(args),
+            Ok(_) => panic!("another command"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let session = "ses_00000000000000000000000000000007";
+    for (arguments, exit) in [
+        (&["--target", "shop"][..], Exit::Done),
+        (&["--principal", "corp/t/o"], Exit::Done),
+        // Its deletion had begun: a script must not take that for kept.
+        (&[session], Exit::Refused),
+    ] {
+        let got = preservations::preserve(&client, parse(arguments).unwrap(), people).await.unwrap();
+        assert_eq!(got, exit, "{arguments:?}");
+    }
+    preservations::release(&client, "keep_1", people).await.unwrap();
+    for bad in ["ses_1", "../keep_1", "keep_1/x"] {
+        let failure = preservations::release(&client, bad, people).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage, "{bad}");
+    }
+    for bad in [&[][..], &["ses_1"], &[session, "--target", "shop"], &["--target", "a b"]] {
+        assert!(parse(bad).is_err(), "{bad:?}");
+    }
+    let sent = |what: &str| {
+        format!("POST /api/v1/preservations Bearer t0ken {{\"preserved\":{what},\"reason\":\"case 7\"}}")
+    };
+    assert_eq!(
+        stub.asked(),
+        [
+            sent("{\"id\":\"shop\",\"kind\":\"target\"}"),
+            sent("{\"id\":\"corp/t/o\",\"kind\":\"principal\"}"),
+            sent(&format!("{{\"id\":\"{session}\",\"kind\":\"session\"}}")),
+            "DELETE /api/v1/preservations/keep_1 Bearer t0ken ".to_owned(),
+        ]
+    );
+}
+
 /// One HTTPS answer from a server with a certificate of its own making; gives the certificate's PEM and the URL.
 async fn https_gateway() -> (String, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

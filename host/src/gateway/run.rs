@@ -15,7 +15,7 @@ use super::{
 };
 use crate::builtin;
 use crate::config::{self, Config};
-use crate::grant::Grants;
+use crate::grant::{Clock, Grants};
 use crate::identity::{Identities, ProviderConfig};
 use crate::listener::{self, ListenerLimits, SessionThreads};
 use crate::metrics::Metrics;
@@ -79,6 +79,11 @@ pub struct Running {
 
 /// Starts everything that a configuration describes. Call it on the control runtime.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_by(config, None).await
+}
+
+/// As [`start`], by another clock than the machine's.
+pub async fn start_by(config: Config, clock: Option<Arc<dyn Clock>>) -> Result<Running, StartError> {
     crate::tls::install_provider();
     let control = tokio::runtime::Handle::current();
     let stop = CancellationToken::new();
@@ -96,8 +101,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let state = store::open(&config, postgres.1).await?;
     let url = config.listen.public_url.clone().unwrap_or_else(|| api_url(api.1));
     let policy = policy::policy(&config, &url);
-    let clock = store::clock(&state).await?;
-    let grants = Grants::start(policy, state.clone(), Arc::new(clock))
+    let clock = match clock {
+        Some(clock) => clock,
+        None => Arc::new(store::clock(&state).await?),
+    };
+    let grants = Grants::start(policy, state.clone(), clock)
         .await
         .map_err(|error| StartError::new(error, "mend the policy, or the state store"))?;
     let (recorder, break_glass) = recording::recorders(&config, Timestamp::now())?;

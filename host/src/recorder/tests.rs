@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod durable;
 mod encrypted;
+mod evade;
 mod folder;
 mod forged;
 mod packing;

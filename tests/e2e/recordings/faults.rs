@@ -181,6 +181,11 @@ async fn the_glass_is_broken_by_its_group_alone_while_the_disk_fails_and_loudly(
     assert_eq!(stage.psql(&token).unwrap().run("select 8").unwrap().success().unwrap(), "8\n");
     assert_eq!((elsewhere(&stage).len(), scrape(&stage).await.unwrap()[counted]), (1, 1.0));
     stage.stop().await;
+    // There, too, it is named, and would be missed.
+    let (folder, key) = (stage.path("elsewhere"), stage.path("recording-key.pub.pem"));
+    let verify = ["verify", folder.to_str().unwrap(), "--public-key", key.to_str().unwrap()];
+    let said = stage.chaperone("", &verify).unwrap().success().unwrap();
+    assert!(said.contains("1 recordings are named and there"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

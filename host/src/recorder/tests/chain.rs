@@ -1,8 +1,8 @@
-//! Checkpoints: whatever is deleted, replaced or put in is missed, and nothing that the gateway does itself.
+//! Checkpoints: what they name, how they are written and read. What somebody may try is in `evade`.
 
 use super::super::checkpoint::{Cause, Chain, Checkpoint, Findings, Found, MAX_ENTRIES, Made, Problem, Was};
 use super::super::deed::{self, Deed};
-use super::super::sign::{Distrust, PublicKeys, Statement};
+use super::super::sign::{PublicKeys, Statement};
 use super::super::{Hash, Status, checkpoint, session_of, verify};
 use super::*;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(super) fn read(folder: &Path, number: u64) -> Checkpoint {
     Deed::read(&file(folder, number)).unwrap().0.body
 }
 
-fn keys() -> PublicKeys {
+pub(super) fn keys() -> PublicKeys {
     signer().public().into()
 }
 
@@ -40,7 +40,7 @@ pub(super) fn make(recorder: &Recorder, day: u8) -> Vec<Made> {
 }
 
 /// Compares as `chaperone verify` does.
-fn examine_by(folder: &Path, keys: &PublicKeys, expected: Option<Hash>) -> Findings {
+pub(super) fn examine_by(folder: &Path, keys: &PublicKeys, expected: Option<Hash>) -> Findings {
     let chain = Chain::read(folder, keys).unwrap();
     let mut found = BTreeMap::new();
     for path in super::super::Library::new(folder).all().unwrap() {
@@ -138,147 +138,6 @@ fn a_checkpoint_is_two_lines_and_the_next_has_their_hash() {
     assert!(unreadable.is_empty());
     assert_eq!(listed.iter().map(|one| one.number).collect::<Vec<_>>(), [3, 2]);
     assert_eq!((listed[1].hash, listed[0].hash, listed[1].counts.sealed), (hash, newest.hash, 1));
-}
-
-#[test]
-fn a_deleted_recording_is_missed() {
-    let (folder, _recorder) = three();
-    fs::remove_file(recording(folder.path(), 3)).unwrap();
-    let found = problems(folder.path());
-    assert!(matches!(&found[..], [Problem::Gone { number: 2, session: gone, .. }] if *gone == session(3)));
-    let words = format!(
-        "the recording of {} is missing (of prod-logs, ended 2026-11-21T10:00:00Z): checkpoint 2 names it",
-        session(3)
-    );
-    assert_eq!(found[0].to_string(), words);
-    // Under the name of another it is not that one.
-    fs::copy(recording(folder.path(), 1), recording(folder.path(), 3)).unwrap();
-    assert!(matches!(&problems(folder.path())[..], [Problem::Differs { number: 2, .. }]));
-}
-
-#[test]
-fn a_recording_that_was_open_and_never_appeared_is_missed() {
-    let (folder, recorder) = three();
-    let live = recorder.open(&head(9), timestamp()).unwrap();
-    make(&recorder, 25);
-    assert_eq!(problems(folder.path()), []);
-    fs::remove_dir_all(folder.path().join(DAY)).unwrap();
-    drop(live);
-    make(&recorder, 26);
-    let last = problems(folder.path()).pop();
-    assert_eq!(last, Some(Problem::NeverSealed { session: session(9), number: 4 }));
-}
-
-#[test]
-fn deleted_and_renumbered_checkpoints_are_missed() {
-    for gone in 1..=2 {
-        let (folder, _recorder) = three();
-        fs::remove_file(file(folder.path(), gone)).unwrap();
-        assert!(problems(folder.path()).contains(&Problem::Missing(gone)));
-        for number in gone..3 {
-            fs::rename(file(folder.path(), number + 1), file(folder.path(), number)).unwrap();
-        }
-        let found = problems(folder.path());
-        assert!(found.contains(&Problem::Renamed { number: gone, says: gone + 1 }), "{found:?}");
-        assert!(found.contains(&Problem::Apart(gone)), "{found:?}");
-    }
-}
-
-#[test]
-fn the_newest_checkpoints_are_missed_by_a_hash_that_was_kept_elsewhere() {
-    let (folder, recorder) = three();
-    let newest = recorder.newest_checkpoint().unwrap().unwrap();
-    let second = Hash::of(&fs::read(file(folder.path(), 2)).unwrap());
-    for kept in [second, newest.hash] {
-        assert_eq!(examine_by(folder.path(), &keys(), Some(kept)).problems, []);
-    }
-    fs::remove_file(file(folder.path(), 3)).unwrap();
-    fs::remove_file(recording(folder.path(), 4)).unwrap();
-    // This is told in the documentation: without the hash nothing is missed.
-    assert_eq!(problems(folder.path()), []);
-    let kept = examine_by(folder.path(), &keys(), Some(newest.hash));
-    assert_eq!(kept.problems, [Problem::Expected(newest.hash)]);
-    assert_eq!(examine_by(folder.path(), &keys(), Some(second)).problems, []);
-    fs::remove_dir_all(folder.path().join("checkpoints")).unwrap();
-    assert_eq!(problems(folder.path()), [Problem::None]);
-}
-
-#[test]
-fn a_checkpoint_that_was_replaced_is_found() {
-    // By an older one.
-    let (folder, _recorder) = three();
-    let first = fs::read(file(folder.path(), 1)).unwrap();
-    replace(&file(folder.path(), 2), &first);
-    let found = problems(folder.path());
-    assert!(found.contains(&Problem::Renamed { number: 2, says: 1 }), "{found:?}");
-    assert!(found.contains(&Problem::Apart(3)), "{found:?}");
-    // By one of another folder, of the same gateway.
-    let (theirs, _other) = three_others();
-    replace(&file(folder.path(), 2), &fs::read(file(theirs.path(), 2)).unwrap());
-    let found = problems(folder.path());
-    assert!(found.contains(&Problem::Apart(2)) && found.contains(&Problem::Apart(3)), "{found:?}");
-    // All of them by those of another folder: what they name is not there.
-    for number in 1..=3 {
-        replace(&file(folder.path(), number), &fs::read(file(theirs.path(), number)).unwrap());
-    }
-    let findings = examine(folder.path());
-    assert_eq!((findings.problems.len(), findings.unnamed), (4, 4));
-    assert!(matches!(findings.problems[0], Problem::Gone { number: 1, .. }));
-}
-
-/// The same number of checkpoints over other recordings. Not a [`Folder`]: there is one for each test.
-fn three_others() -> (tempfile::TempDir, Recorder) {
-    let theirs = directory();
-    let recorder = recorder(theirs.path(), Caps::default());
-    for number in 1..=4 {
-        seal(&recorder, 100 + number);
-        if number > 1 {
-            make(&recorder, 20 + u8::try_from(number).unwrap());
-        }
-    }
-    (theirs, recorder)
-}
-
-#[test]
-fn a_checkpoint_that_was_written_by_somebody_else_does_not_count() {
-    let (folder, recorder) = three();
-    let mallory = Signer::generate().unwrap().0;
-    let mut forged = read(folder.path(), 3);
-    forged.recordings.clear();
-    fs::remove_file(file(folder.path(), 3)).unwrap();
-    deed::make(&file(folder.path(), 3), Statement::Checkpoint, &forged, &mallory).unwrap();
-    fs::remove_file(recording(folder.path(), 4)).unwrap();
-    let unknown = Problem::Distrusted { number: 3, why: Distrust::UnknownKey(mallory.id()) };
-    assert_eq!(problems(folder.path()), [unknown]);
-
-    // With the gateway's key named, and with an entry taken out of a text that it signed.
-    let text = String::from_utf8(fs::read(file(folder.path(), 2)).unwrap()).unwrap();
-    let (json, seal) = text.split_once('\n').unwrap();
-    let without = json.replace(&json[json.find("[{").unwrap()..], "[]}");
-    replace(&file(folder.path(), 2), format!("{without}\n{seal}").as_bytes());
-    let found = problems(folder.path());
-    assert!(
-        found.contains(&Problem::Distrusted { number: 2, why: Distrust::Wrong(signer().id()) }),
-        "{found:?}"
-    );
-    // As another kind of signature, too.
-    let mut first = read(folder.path(), 1);
-    first.recordings.pop();
-    fs::remove_file(file(folder.path(), 1)).unwrap();
-    deed::make(&file(folder.path(), 1), Statement::Tombstone, &first, &signer()).unwrap();
-    let found = problems(folder.path());
-    assert!(
-        found.contains(&Problem::Distrusted { number: 1, why: Distrust::Wrong(signer().id()) }),
-        "{found:?}"
-    );
-    // Without any key that is trusted nothing counts.
-    let found = examine_by(folder.path(), &PublicKeys::default(), None).problems;
-    assert_eq!(found.iter().filter(|one| matches!(one, Problem::Distrusted { .. })).count(), 3, "{found:?}");
-
-    // The gateway itself believes none of them either, and names everything anew.
-    make(&recorder, 26);
-    let named: Vec<_> = read(folder.path(), 4).recordings.iter().map(|entry| entry.session).collect();
-    assert_eq!(named, [session(1), session(2), session(3)]);
 }
 
 #[test]

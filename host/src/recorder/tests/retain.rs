@@ -13,11 +13,11 @@ use std::time::Duration;
 const HOURS: Duration = Duration::from_secs(3600);
 
 /// Everything is due three days after its end, which is on the 21st.
-fn rules() -> Retention {
+pub(super) fn rules() -> Retention {
     Retention { default: Keep::For(72 * HOURS), ..Retention::default() }
 }
 
-fn due(recorder: &Recorder, rules: &Retention, now: Timestamp) -> Vec<Due> {
+pub(super) fn due(recorder: &Recorder, rules: &Retention, now: Timestamp) -> Vec<Due> {
     match recorder.due(rules, now).unwrap() {
         Look::Due { due, unread: 0 } => due,
         Look::Due { unread, .. } => panic!("{unread} cannot be read"),
