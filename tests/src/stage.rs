@@ -4,9 +4,15 @@
 //! gets tokens for whoever it needs from a local issuer.
 
 mod minting;
+mod recorded;
+mod serving;
+mod setting;
 mod signin;
 
 pub use minting::{MINTER, Minting, documented_set_up};
+pub use recorded::{Recorded, files};
+pub use serving::Serving;
+pub use setting::{OtherTarget, Setting};
 pub use signin::{APPROVERS, CONSOLE, SignIn};
 
 use crate::process::{Ran, run};
@@ -18,14 +24,14 @@ use chaperone::demo::issuer::{GroupsClaim, Issuer, TokenSpec};
 use chaperone::demo::postgres::{Postgres, PostgresOptions, ServerTls, ShopLogin};
 use chaperone::gateway::run::{self as gateway, Running};
 use chaperone::grant::Clock;
-use chaperone::recorder::{EncryptionKey, Event, EventKind, Library, Reader, RecorderError};
+use chaperone::recorder::{EncryptionKey, Event, Library, RecorderError};
 use chaperone::state::{AuditEvent, State};
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The tenant of all tokens.
@@ -38,82 +44,6 @@ pub const AGENTS: &str = "7e570000-0000-4000-8000-0000000000b1";
 pub const ASKERS: &str = "7e570000-0000-4000-8000-0000000000b2";
 /// Approvers and operators.
 pub const DBAS: &str = "7e570000-0000-4000-8000-0000000000b3";
-
-/// What a test wants different.
-#[derive(Debug, Clone)]
-pub struct Setting {
-    /// sql-guard's configuration.
-    pub guard: String,
-    /// column-mask's.
-    pub mask: String,
-    /// approval-trigger's.
-    pub trigger: String,
-    /// More entries under `plugins`, and their names for the target's list.
-    pub more_plugins: Vec<(String, String)>,
-    /// The target's list in front of those.
-    pub plugins: String,
-    /// Lifetime of both grants.
-    pub lifetime: String,
-    /// The value of `recording`.
-    pub recording: String,
-    /// The value of `state`.
-    pub state: String,
-    /// Whole top-level keys to add, e.g. `limits: { … }`.
-    pub more: String,
-    /// The target's password file holds this instead of the right one.
-    pub target_password: Option<String>,
-    /// The target's address, instead of the real server's.
-    pub target_address: Option<String>,
-    /// Settings of the PostgreSQL server.
-    pub server: Vec<(String, String)>,
-    /// The folder of that server's programs, instead of the usual one.
-    pub server_bin: Option<PathBuf>,
-    /// Whether that server speaks TLS; it has to be one that can, see [`tools::postgres_with_tls_bin`].
-    pub server_tls: ServerTls,
-    /// How `shop` mints a role for each session, if it does.
-    pub minting: Option<Minting>,
-    /// More targets, each with a grant for [`AGENTS`].
-    pub more_targets: Vec<OtherTarget>,
-    /// Whether people sign in at the gateway. Then approvers have a registration of their own.
-    pub sign_in: SignIn,
-}
-
-/// A target beside `shop`, with the same database, role and plugins.
-#[derive(Debug, Clone)]
-pub struct OtherTarget {
-    /// What clients ask for.
-    pub name: String,
-    /// `host:port`; a `{port}` in it is the real server's.
-    pub address: String,
-    /// The value of `tls`; the file `target-ca.pem` is the real server's authority, when it has one.
-    pub tls: String,
-    /// What the gateway takes for the role's password; `None` for the right one.
-    pub password: Option<String>,
-}
-
-impl Default for Setting {
-    fn default() -> Self {
-        Setting {
-            guard: "{}".into(),
-            mask: r#"{ columns: [{ match: "public.customers.ssn", strategy: redact }, { match: "public.customers.card", strategy: partial }], content: [{ kind: card, strategy: partial }, { kind: ssn, strategy: redact }] }"#.into(),
-            trigger: "{ threshold: 50, approvers: dba, timeout: 1m }".into(),
-            more_plugins: Vec::new(),
-            plugins: "guard, mask, trigger".into(),
-            lifetime: "15m".into(),
-            recording: "{ directory: recordings }".into(),
-            state: "state.db".into(),
-            more: String::new(),
-            target_password: None,
-            target_address: None,
-            server: Vec::new(),
-            server_bin: None,
-            server_tls: ServerTls::Off,
-            minting: None,
-            more_targets: Vec::new(),
-            sign_in: SignIn::Nowhere,
-        }
-    }
-}
 
 /// A gateway with its target and its issuer.
 pub struct Stage {
@@ -177,7 +107,7 @@ impl Stage {
         std::fs::write(folder.path().join("gateway.pem"), own.cert.pem())?;
         std::fs::write(folder.path().join("gateway.key"), own.signing_key.serialize_pem())?;
         let file = folder.path().join("chaperone.yaml");
-        let mut text = configuration(&setting, &issuer, &login, postgres.address());
+        let mut text = setting::configuration(&setting, &issuer, &login, postgres.address());
         if setting.sign_in == SignIn::Here {
             text = signin::configured(&text, &issuer)?;
         }
@@ -427,88 +357,9 @@ impl Stage {
     }
 }
 
-/// `chaperone serve` as a process. It is killed with the test that did not wait for its end.
-pub struct Serving {
-    child: Child,
-    log: Option<std::thread::JoinHandle<String>>,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Serving {
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends a signal, such as `KILL` or `TERM`.
-    pub fn signal(&self, signal: &str) -> Result<()> {
-        let id = self.child.id().to_string();
-        ensure!(Command::new("kill").args(["-s", signal, &id]).status()?.success(), "no signal was sent");
-        Ok(())
-    }
-
-    /// Waits for its end: how it ended, and what it logged.
-    pub fn ended(mut self) -> Result<(ExitStatus, String)> {
-        let status = tokio::task::block_in_place(|| self.child.wait())?;
-        let log = self.log.take().and_then(|log| log.join().ok());
-        Ok((status, log.unwrap_or_default()))
-    }
-}
-
-/// A recording, read.
-pub struct Recorded {
-    /// Its file.
-    pub path: PathBuf,
-    /// What is in it, up to where it is whole.
-    pub events: Vec<Event>,
-}
-
-impl Recorded {
-    /// The head's JSON text.
-    pub fn head(&self) -> String {
-        self.of(EventKind::Head).join("")
-    }
-
-    /// Bodies of a kind as text, in order.
-    pub fn of(&self, kind: EventKind) -> Vec<String> {
-        let of_kind = self.events.iter().filter(|event| event.kind == kind);
-        of_kind.map(|event| String::from_utf8_lossy(&event.body).into_owned()).collect()
-    }
-
-    /// The end's JSON text; empty while there is none.
-    pub fn end(&self) -> String {
-        self.of(EventKind::End).join("")
-    }
-}
-
 /// The object id of the principal with a number.
 pub fn object_id(number: u8) -> String {
     format!("7e570000-0000-4000-8000-0000000001{number:02x}")
-}
-
-/// Every file below a folder: its path and its bytes; of recordings, which are compressed, what is in their events, too.
-pub fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path)?);
-        } else {
-            let mut bytes = std::fs::read(&path)?;
-            let events = Reader::new(&bytes[..]).events().map_while(Result::ok);
-            let bodies: Vec<Vec<u8>> = events.map(|event| event.body).collect();
-            bytes.extend(bodies.concat());
-            found.push((path.display().to_string(), bytes));
-        }
-    }
-    Ok(found)
 }
 
 /// The address behind a word of a log line.
@@ -530,71 +381,4 @@ pub fn first_id(text: &str, prefix: &str) -> Option<String> {
     let id = text.get(at..)?;
     let end = id.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(id.len());
     id.get(..end).map(str::to_owned)
-}
-
-fn configuration(setting: &Setting, issuer: &Issuer, login: &ShopLogin, server: SocketAddr) -> String {
-    let Setting { guard, mask, trigger, lifetime, recording, state, more, plugins: order, .. } = setting;
-    let address = setting.target_address.clone().unwrap_or_else(|| server.to_string());
-    let names: String = setting.more_plugins.iter().map(|(name, _)| format!(", {name}")).collect();
-    let target = |other: &OtherTarget| {
-        let OtherTarget { name, address, tls, .. } = other;
-        let address = address.replace("{port}", &server.port().to_string());
-        format!(
-            "  - {{ name: {name}, protocol: postgres, address: \"{address}\", database: {}, user: {}, \
-             password: \"file:{name}.password\", tls: {tls}, plugins: [{order}] }}\n",
-            login.database, login.role
-        )
-    };
-    let grant = |other: &OtherTarget| {
-        let name = &other.name;
-        format!("  - {{ grant: {name}, to: \"group:agents\", when: requested, lifetime: {lifetime} }}\n")
-    };
-    let minting = setting.minting.as_ref();
-    let user = minting.map_or(login.role.as_str(), |_| MINTER);
-    let gateway = minting.map(|minting| format!("gateway: {}\n", minting.gateway)).unwrap_or_default();
-    let owned_to = minting.and_then(|minting| minting.owned_to.as_ref());
-    let owned_to = owned_to.map(|owner| format!(", owned_to: {owner}")).unwrap_or_default();
-    let credential =
-        minting.map(|_| format!("credential: minted{owned_to}")).unwrap_or("credential: static".into());
-    let credential = credential.replace(", ", "\n    ");
-    let roles = minting.map(|minting| format!(", roles: [{}]", minting.roles)).unwrap_or_default();
-    let targets: String = setting.more_targets.iter().map(target).collect();
-    let grants: String = setting.more_targets.iter().map(grant).collect();
-    let plugins: String = setting.more_plugins.iter().map(|(_, entry)| format!("  - {entry}\n")).collect();
-    format!(
-        r#"{gateway}listen: {{ postgres: "127.0.0.1:0", api: "127.0.0.1:0", metrics: "127.0.0.1:0" }}
-tls: {{ certificate: gateway.pem, key: gateway.key }}
-providers:
-  - name: test
-    kind: entra
-    tenants: [{TENANT}]
-    audiences: [{AUDIENCE}]
-    jwks_url: {jwks}
-    allow_http_loopback: yes
-groups: {{ agents: test/{AGENTS}, askers: test/{ASKERS}, dba: test/{DBAS} }}
-operators: group:dba
-targets:
-  - name: shop
-    protocol: postgres
-    address: {address}
-    database: {database}
-    user: {user}
-    password: file:target.password
-    {credential}
-    tls: {{ mode: disabled }}
-    plugins: [{order}{names}]
-{targets}plugins:
-  - {{ name: guard, source: "builtin:sql-guard", config: {guard} }}
-  - {{ name: mask, source: "builtin:column-mask", config: {mask} }}
-  - {{ name: trigger, source: "builtin:approval-trigger", config: {trigger} }}
-{plugins}grants:
-  - {{ grant: shop, to: "group:agents", when: requested, lifetime: {lifetime}, recorded: yes{roles} }}
-  - {{ grant: shop, to: "group:askers", when: approved, approvers: "group:dba", lifetime: {lifetime}{roles} }}
-{grants}recording: {recording}
-state: {state}
-{more}
-"#,
-        jwks = issuer.jwks_url(),
-        database = login.database,
-    )
 }
