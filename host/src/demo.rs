@@ -19,7 +19,7 @@ use postgres::{Postgres, PostgresOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// The ports that the demo tries first, so that its commands can be typed; if one is taken, any free one does.
+/// The ports that the demo tries first, so that its commands can be typed; if one is taken, any two do.
 const PORTS: [u16; 2] = [6432, 8443];
 
 /// The running demo.
@@ -67,13 +67,15 @@ impl Demo {
         let issuer = Issuer::start(cast::TENANT).await.map_err(|error| failed(error, "report this"))?;
         let cast = Cast::assemble(&issuer, folder.path()).map_err(|error| failed(error, disk))?;
         say("Compiling the built-in plugins and starting the gateway …");
-        let file = folder.path().join("chaperone.yaml");
         write_private(&folder.path().join("target.password"), &login.password)
             .map_err(|error| failed(error, disk))?;
-        let text = configuration(&issuer, &login, postgres.address(), free_ports());
-        std::fs::write(&file, text).map_err(|error| failed(error, disk))?;
-        let (config, _) = config::load(&file).map_err(|error| failed(error, "report this"))?;
-        let running = run::start(config).await.map_err(|error| failed(&error, &error.advice))?;
+        let place =
+            Place { folder: folder.path(), issuer: &issuer, login: &login, target: postgres.address() };
+        let running = match place.open(PORTS).await {
+            Ok(running) => running,
+            // Somebody has one of the usual ports, perhaps another demo; any other cause is the second try's, too.
+            Err(_) => place.open(any_ports().map_err(|error| failed(error, disk))?).await?,
+        };
         std::fs::write(folder.path().join("gateway.pem"), running.certificate_pem.as_str())
             .map_err(|error| failed(error, disk))?;
         Ok(Demo { folder, postgres, _issuer: issuer, running, cast })
@@ -122,6 +124,9 @@ Each of them has nothing but a token, in {folder}/*.token. Paste into another te
   CHAPERONE_TOKEN=$(cat carol.token) {chaperone} approvals
   CHAPERONE_TOKEN=$(cat carol.token) {chaperone} approve <the id that is shown>
 
+  # Or in a browser, where Carol signs in without a password. It warns first: the certificate was made for this demo.
+  https://{api}/console
+
   # What happened, and proof that nobody changed it:
   {chaperone} sessions --config chaperone.yaml
   {chaperone} replay <session> --config chaperone.yaml --speed 10
@@ -153,10 +158,38 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// The usual ports when they are free, else 0: any.
-fn free_ports() -> [u16; 2] {
-    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    if PORTS.into_iter().all(free) { PORTS } else { [0, 0] }
+/// Two ports that are free now. They are known before the gateway starts, since browsers have to be sent back to it.
+fn any_ports() -> std::io::Result<[u16; 2]> {
+    let bind = || std::net::TcpListener::bind(("127.0.0.1", 0));
+    // Both are held until both are known, else they could be the same.
+    let (first, second) = (bind()?, bind()?);
+    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
+}
+
+/// Where people reach the gateway.
+fn console_url([_, api]: [u16; 2]) -> String {
+    format!("https://127.0.0.1:{api}")
+}
+
+/// What the gateway is started on.
+struct Place<'d> {
+    folder: &'d Path,
+    issuer: &'d Issuer,
+    login: &'d postgres::ShopLogin,
+    target: SocketAddr,
+}
+
+impl Place<'_> {
+    /// Writes the configuration, and starts the gateway with it as an operator would.
+    async fn open(&self, ports: [u16; 2]) -> Result<Running, Failure> {
+        cast::register_console(self.issuer, &console_url(ports));
+        let file = self.folder.join("chaperone.yaml");
+        let text = configuration(self.issuer, self.login, self.target, ports);
+        std::fs::write(&file, text)
+            .map_err(|error| failed(error, "check that the folder for temporary files can be written"))?;
+        let (config, _) = config::load(&file).map_err(|error| failed(error, "report this"))?;
+        run::start(config).await.map_err(|error| failed(&error, &error.advice))
+    }
 }
 
 /// A configuration like an operator's.
@@ -167,12 +200,15 @@ fn configuration(
     [postgres, api]: [u16; 2],
 ) -> String {
     let (tenant, audience, jwks) = (cast::TENANT, cast::AUDIENCE, issuer.jwks_url());
+    let (persons, console, discovery) = (cast::APPROVERS, cast::CONSOLE, issuer.discovery_url());
+    let url = console_url([postgres, api]);
     let (agents, reporters, approvers) = (cast::TRIAGE_AGENTS, cast::REPORT_AGENTS, cast::DBAS);
     let (database, user) = (&login.database, &login.role);
     format!(
         r#"listen:
   postgres: "127.0.0.1:{postgres}"
   api: "127.0.0.1:{api}"
+  public_url: {url}
 tls: self-signed
 providers:
   - name: demo
@@ -181,6 +217,10 @@ providers:
     audiences: [{audience}]
     jwks_url: {jwks}
     allow_http_loopback: yes             # only because the issuer is on this machine
+    approvers:
+      audience: {persons}
+      clients: {console}
+      sign_in: {{ client_id: {console}, scope: "api://{persons}/approve", discovery_url: "{discovery}" }}
 groups:
   incident-triage-agents: demo/{agents}
   report-agents: demo/{reporters}

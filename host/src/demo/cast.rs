@@ -1,6 +1,6 @@
 //! Who plays in the demo: two agents and an approver, each with nothing but a token.
 
-use super::issuer::{GroupsClaim, Issuer, TokenSpec};
+use super::issuer::{Account, Application, GroupsClaim, Issuer, TokenSpec};
 use super::write_private;
 use chaperone_core::Timestamp;
 use chaperone_core::identity::CallerKind;
@@ -10,6 +10,12 @@ use std::path::Path;
 pub(super) const TENANT: &str = "d3a0c0de-0000-4000-8000-000000000001";
 /// What the gateway is registered as.
 pub(super) const AUDIENCE: &str = "d3a0c0de-0000-4000-8000-0000000000aa";
+/// What approvers are registered as: their tokens approve, and open nothing.
+pub(super) const APPROVERS: &str = "d3a0c0de-0000-4000-8000-0000000000ab";
+/// The client application that people sign in with.
+pub(super) const CONSOLE: &str = "d3a0c0de-0000-4000-8000-0000000000c0";
+/// The approver.
+const CAROL: &str = "d3a0c0de-0000-4000-8000-0000000000a3";
 /// May open a window without asking anybody.
 pub(super) const TRIAGE_AGENTS: &str = "d3a0c0de-0000-4000-8000-0000000000b1";
 /// Need an approver.
@@ -32,7 +38,8 @@ impl Cast {
     pub(super) fn assemble(issuer: &Issuer, folder: &Path) -> std::io::Result<Self> {
         let now = Timestamp::now();
         let token = |kind, object: &str, group: &str, name: &str| {
-            let spec = TokenSpec::new(kind, object, AUDIENCE, now)
+            let audience = if kind == CallerKind::Human { APPROVERS } else { AUDIENCE };
+            let spec = TokenSpec::new(kind, object, audience, now)
                 .groups(GroupsClaim::Listed(vec![group.to_owned()]))
                 .name(name);
             let spec = match kind {
@@ -54,14 +61,28 @@ impl Cast {
                 REPORT_AGENTS,
                 "Bob (agent)",
             )?,
-            carol: token(CallerKind::Human, "d3a0c0de-0000-4000-8000-0000000000a3", DBAS, "Carol")?,
+            carol: token(CallerKind::Human, CAROL, DBAS, "Carol")?,
         };
         for (name, token) in [("ada", &cast.ada), ("bob", &cast.bob), ("carol", &cast.carol)] {
             write_private(&folder.join(format!("{name}.token")), token)?;
         }
+        // In a browser she needs no password: the issuer's page asks who to be.
+        issuer.admit(Account {
+            name: "Carol".to_owned(),
+            object_id: CAROL.to_owned(),
+            groups: GroupsClaim::Listed(vec![DBAS.to_owned()]),
+            kind: CallerKind::Human,
+        });
         Ok(cast)
     }
 }
 
-/// The client application that people sign in with.
-const CONSOLE: &str = "d3a0c0de-0000-4000-8000-0000000000c0";
+/// Lets people sign in at the console of the gateway at `url`, in a browser.
+pub(super) fn register_console(issuer: &Issuer, url: &str) {
+    issuer.register(Application {
+        client_id: CONSOLE.to_owned(),
+        secret: None,
+        redirects: vec![crate::console::redirect_uri(url)],
+        audience: APPROVERS.to_owned(),
+    });
+}
