@@ -10,6 +10,7 @@ mod keeping;
 mod notify;
 mod pages;
 mod policy;
+mod ready;
 mod recheck;
 mod recording;
 mod reload;

@@ -12,6 +12,7 @@
 //! go, and a call that is dropped half-way still finishes its transaction.
 
 use crate::identity::Identity;
+use crate::metrics::Family;
 use crate::state::{State, StateError, StoredWindow};
 use arc_swap::ArcSwap;
 use chaperone_core::Timestamp;
@@ -118,6 +119,8 @@ struct Inner {
     approvals_changed: watch::Sender<u64>,
     /// How far the clock had come when it was last noted, in seconds since 1970.
     noted: AtomicI64,
+    /// How holds of this process ended.
+    holds: Family,
     home: Handle,
 }
 
@@ -136,6 +139,7 @@ impl Grants {
             pace: pace::Pace::default(),
             approvals_changed: watch::Sender::new(0),
             noted: AtomicI64::new(i64::MIN),
+            holds: Family::new(hold::ENDS),
             home: Handle::current(),
         });
         // Before anybody is let in.

@@ -161,7 +161,8 @@ impl Counter {
 pub struct Family(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Family {
-    fn new(words: &[&'static str]) -> Self {
+    /// Each of these, none counted yet.
+    pub fn new(words: &[&'static str]) -> Self {
         Family(Mutex::new(words.iter().map(|word| (*word, 0)).collect()))
     }
 

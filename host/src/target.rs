@@ -136,6 +136,11 @@ impl Targets {
         self.offer(permit).map(|offer| &offer.target)
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &TargetName> {
+        self.by_name.keys()
+    }
+
     fn offer(&self, permit: &Permit) -> Result<&Offer, Refusal> {
         self.by_name.get(permit.target()).ok_or_else(|| {
             Refusal::new(RefusalCode::Internal, "the target of this window is not configured on this gateway")

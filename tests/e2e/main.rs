@@ -7,6 +7,7 @@ mod bad_target;
 mod browser;
 mod conditions;
 mod copying;
+mod dashboard;
 mod drivers;
 mod engine;
 mod graph;

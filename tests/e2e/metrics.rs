@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use chaperone_tests::guests::hostile_entry;
 use chaperone_tests::raw::{Out, Wire};
+use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{Setting, Stage, object_id};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// One GET, by hand: the head and the body of the answer.
-async fn get(address: SocketAddr, path: &str) -> Result<(String, String)> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<(String, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
@@ -34,10 +35,15 @@ pub(crate) async fn scrape(stage: &Stage) -> Result<BTreeMap<String, f64>> {
         .collect()
 }
 
+/// How often each hook was called, as its histogram says.
+const COUNTED_CALLS: &str = "chaperone_plugin_call_seconds_count";
+
 /// What is another number than before. Left out: seconds, the room on a disk, and what the search index does in its own time.
 fn moved(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> Vec<(String, f64)> {
     let own_time = |name: &str| {
-        name.contains("_seconds_") || name.ends_with("_bytes") || name.starts_with("chaperone_feed_")
+        name.contains("_seconds_") && !name.starts_with(COUNTED_CALLS)
+            || name.ends_with("_bytes")
+            || name.starts_with("chaperone_feed_")
     };
     let counted = after.iter().filter(|(name, _)| !own_time(name));
     let moved = counted.map(|(name, value)| (name.clone(), value - before.get(name).unwrap_or(&0.0)));
@@ -80,6 +86,8 @@ async fn the_numbers_move_by_exactly_what_happened() {
         ("chaperone_sessions_started_total".to_owned(), 1.0),
         ("chaperone_sessions_ended_total{reason=\"client-closed\"}".to_owned(), 1.0),
         (sealed.to_owned(), 1.0),
+        ("chaperone_decisions_total{target=\"shop\",outcome=\"allowed\"}".to_owned(), 1.0),
+        ("chaperone_decisions_total{target=\"shop\",outcome=\"refused\"}".to_owned(), 2.0),
         (plugin("calls", "guard", "sql-check"), 3.0),
         (plugin("calls", "hostile", "sql-check"), 2.0),
         (plugin("calls", "trigger", "approval-trigger"), 1.0),
@@ -88,9 +96,20 @@ async fn the_numbers_move_by_exactly_what_happened() {
         (plugin("calls", "hostile", "column-mask"), 2.0),
         (plugin("faults", "hostile", "sql-check"), 1.0),
     ];
+    let calls = expected
+        .iter()
+        .filter_map(|(name, by)| Some((name.strip_prefix("chaperone_plugin_calls_total")?, *by)));
+    let counted: Vec<_> = calls.map(|(labels, by)| (format!("{COUNTED_CALLS}{labels}"), by)).collect();
+    expected.extend(counted);
     expected.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(moved(&before, &after), expected);
     let seconds = plugin("seconds", "guard", "sql-check");
+    // The histogram says the same: every call took less than some time, and none less than none.
+    let bucket = |le| {
+        format!("chaperone_plugin_call_seconds_bucket{{plugin=\"guard\",hook=\"sql-check\",le=\"{le}\"}}")
+    };
+    let sum = after["chaperone_plugin_call_seconds_sum{plugin=\"guard\",hook=\"sql-check\"}"];
+    assert_eq!((after[&bucket("0.000001024")], after[&bucket("+Inf")], sum), (0.0, 3.0, after[&seconds]));
     assert!(after[&seconds] > before[&seconds] && after[&seconds] < 60.0, "{after:?}");
     assert_eq!(after["chaperone_sessions_live"], 0.0);
     let (free, size) = (after["chaperone_recordings_free_bytes"], after["chaperone_recordings_size_bytes"]);
@@ -100,12 +119,70 @@ async fn the_numbers_move_by_exactly_what_happened() {
     // Nothing that is somebody's, and nothing else than what is offered.
     let address = stage.metrics.unwrap();
     let (_, body) = get(address, "/metrics").await.unwrap();
-    for private in [object_id(1).as_str(), "test/", "shop", "customers", "hostile:panic"] {
+    for private in [object_id(1).as_str(), "test/", "customers", "hostile:panic"] {
         assert!(!body.contains(private), "{private} is in the metrics: {body}");
     }
     assert!(get(address, "/api/v1/sessions").await.unwrap().0.starts_with("HTTP/1.1 404"));
     stage.stop().await;
     assert!(TcpStream::connect(address).await.is_err(), "the metrics outlived the gateway");
+}
+
+/// Makes every write of the gateway's clock fail, or no more.
+const STATE: &str = r#"
+import os, sqlite3
+state = sqlite3.connect(os.environ["STATE"], isolation_level=None)
+if os.environ["FAIL"] == "yes":
+    state.execute("CREATE TRIGGER fail BEFORE INSERT ON clock BEGIN SELECT RAISE(ABORT, 'secret'); END")
+else:
+    state.execute("DROP TRIGGER fail")
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_could_let_nobody_in_is_not_ready_and_says_why() {
+    let mut stage = Stage::start(Setting::default()).await.unwrap();
+    let token = stage.agent_with_window().unwrap();
+    let address = stage.metrics.unwrap();
+    let answer = async |path| {
+        let (head, body) = get(address, path).await.unwrap();
+        (head.split(' ').nth(1).unwrap().to_owned(), body)
+    };
+    // It is tried once a second.
+    let until = async |status: &str, body: &str| {
+        let expected = (status.to_owned(), body.to_owned());
+        let mut last = answer("/readyz").await;
+        for _ in 0..200 {
+            if last == expected {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            last = answer("/readyz").await;
+        }
+        panic!("{last:?}, not {expected:?}");
+    };
+    until("200", "ready\n").await;
+    assert_eq!(answer("/livez").await, ("200".to_owned(), "alive\n".to_owned()));
+
+    let (folder, aside) = (stage.recordings(), stage.path("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
+    until("503", "recordings: the folder cannot be written\n").await;
+    let refused = stage.psql(&token).unwrap().run("select 1").unwrap();
+    assert!(refused.stderr.contains("the session cannot be recorded"), "{}", refused.stderr);
+
+    let state = stage.path("state.db");
+    let state =
+        |fail| python(STATE, &[("STATE", state.to_str().unwrap()), ("FAIL", fail)]).unwrap().success();
+    state("yes").unwrap();
+    until("503", "state: the store cannot be written\nrecordings: the folder cannot be written\n").await;
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+    until("503", "state: the store cannot be written\n").await;
+    // A restart would mend nothing.
+    assert_eq!(answer("/livez").await.0, "200");
+    state("no").unwrap();
+    until("200", "ready\n").await;
+    assert_eq!(stage.psql(&token).unwrap().run("select 1").unwrap().success().unwrap(), "1\n");
+    stage.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,17 +198,21 @@ async fn a_gateway_that_drains_says_so_until_its_last_session_is_gone() {
     assert_eq!(scrape(&stage).await.unwrap()["chaperone_sessions_live"], 1.0);
     let (head, body) = get(address, "/healthz").await.unwrap();
     assert!(head.starts_with("HTTP/1.1 200") && body == "serving\n", "{head} {body}");
+    let (head, body) = get(address, "/readyz").await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200") && body == "ready\n", "{head} {body}");
     let watch = async move {
         loop {
             let (head, body) = get(address, "/healthz").await.unwrap();
             if !head.starts_with("HTTP/1.1 200") {
+                let ready = get(address, "/readyz").await.unwrap();
                 // The session still runs; its end lets the gateway stop.
                 drop(wire);
-                return (head, body);
+                return (head, body, ready);
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    let ((), (head, body)) = tokio::join!(stage.stop(), watch);
+    let ((), (head, body, ready)) = tokio::join!(stage.stop(), watch);
+    assert!(ready.0.starts_with("HTTP/1.1 503") && ready.1.starts_with("draining: "), "{ready:?}");
     assert!(head.starts_with("HTTP/1.1 503") && body == "draining\n", "{head} {body}");
 }

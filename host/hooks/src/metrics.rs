@@ -38,6 +38,10 @@ const DOUBLINGS: usize = 24;
 /// Steps of each doubling: a time is known to a quarter of it.
 const PARTS: usize = 4;
 
+/// The doublings that end at 1.024 microseconds and at 1.07 seconds.
+const FIRST_BUCKET: usize = 1;
+const LAST_BUCKET: usize = 21;
+
 const STEPS: usize = 1 + DOUBLINGS * PARTS;
 
 /// Counters of one hook of one plugin.
@@ -73,6 +77,17 @@ impl Times {
     /// How many calls.
     pub fn calls(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    /// How many took less than each of some times, each twice the one before, from a microsecond to a second: the buckets
+    /// of a histogram, without the last one, which is for all calls.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let mut seen = 0;
+        self.0.iter().enumerate().filter_map(move |(step, count)| {
+            seen += count;
+            let is_end = step % PARTS == 0 && (FIRST_BUCKET..=LAST_BUCKET).contains(&(step / PARTS));
+            is_end.then(|| (Duration::from_nanos(end_of(step)), seen))
+        })
     }
 
     /// Those of both.
@@ -189,7 +204,7 @@ impl Drop for Counted {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -206,6 +221,19 @@ mod tests {
         }
         assert_eq!((step_of(0), step_of(511), step_of(512), step_of(u64::MAX)), (0, 0, 1, STEPS - 1));
         assert!((1..STEPS).all(|step| end_of(step) > end_of(step - 1)));
+    }
+
+    #[test]
+    fn a_bucket_has_what_took_less_than_its_end() {
+        let metrics = HookMetrics::default();
+        for nanoseconds in [0, 1023, 1024, 2047, 2048, 1 << 30, u64::MAX] {
+            metrics.called(Duration::from_nanos(nanoseconds));
+        }
+        let buckets: Vec<_> = metrics.read().times.buckets().collect();
+        let end = |at: usize| (buckets[at].0.as_nanos(), buckets[at].1);
+        assert_eq!((buckets.len(), end(0), end(1), end(2)), (21, (1024, 2), (2048, 4), (4096, 5)));
+        assert_eq!(end(20), (1 << 30, 5), "two of seven took a second or more");
+        assert!(buckets.windows(2).all(|two| two[1].0 == two[0].0 * 2 && two[1].1 >= two[0].1));
     }
 
     #[test]

@@ -1,18 +1,21 @@
-//! What a monitoring system reads: `/metrics` in Prometheus' text format, and `/healthz`.
+//! What a monitoring system reads: `/metrics` in Prometheus' text format, and whether the gateway lives and is ready.
 //!
 //! There is no credential: whoever reaches the listener reads the numbers. So there is nothing in them that is anybody's:
-//! labels are names of plugins from the configuration and fixed words. The listener is off unless it is configured, and
+//! labels are names of plugins and targets from the configuration, and fixed words. The listener is off unless it is configured, and
 //! it outlives the others in a shutdown, so that a balancer sees the 503 while sessions still drain.
 
 use super::Gateway;
+use super::ready::Readiness;
 use crate::metrics::Metrics;
 use crate::metrics::text::{CONTENT_TYPE, Kind, Text};
+use crate::session::Decisions;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chaperone_hooks::{Hook, HookReading, Plugin};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 /// What the handlers read.
@@ -22,14 +25,18 @@ struct Watched {
     plugins: Arc<[Arc<Plugin>]>,
     /// One reader asks the store at a time: its few connections are for permits.
     asking: Arc<tokio::sync::Mutex<()>>,
+    readiness: Arc<Readiness>,
 }
 
-/// The two paths. Plugins are listed in the order of their names.
+/// The paths. Plugins are listed in the order of their names.
 pub(super) fn router(gateway: Arc<Gateway>, plugins: Vec<Arc<Plugin>>) -> Router {
-    let watched = Watched { gateway, plugins: plugins.into(), asking: Arc::default() };
+    let watched =
+        Watched { gateway, plugins: plugins.into(), asking: Arc::default(), readiness: Arc::default() };
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
         .layer(axum::middleware::map_response(crate::api::harden))
         .with_state(watched)
 }
@@ -40,6 +47,21 @@ async fn health(State(watched): State<Watched>) -> Response {
         false => (StatusCode::OK, "serving\n").into_response(),
         true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
     }
+}
+
+/// Whether the process answers at all: what a supervisor restarts it by. Nothing that a restart would not mend is asked here.
+async fn live() -> &'static str {
+    "alive\n"
+}
+
+/// Whether a new session would get in, as far as this gateway's own means go; if not, why not, one reason a line.
+async fn ready(State(watched): State<Watched>) -> Response {
+    let reasons = watched.readiness.reasons(&watched.gateway).await;
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n").into_response();
+    }
+    let lines: String = reasons.iter().map(|reason| format!("{reason}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
 async fn metrics(State(watched): State<Watched>) -> Response {
@@ -72,6 +94,7 @@ fn own(text: &mut Text, gateway: &Gateway) {
     for (reason, count) in metrics.ended.read() {
         ended.sample(&[("reason", reason)], count);
     }
+    decided(text, gateway);
     text.metric("chaperone_recordings_sealed_total", Kind::Counter, "Recordings that were sealed.")
         .sample(&[], metrics.sealed.read());
     text.metric(
@@ -102,6 +125,31 @@ fn own(text: &mut Text, gateway: &Gateway) {
     );
     for (outcome, count) in metrics.deliveries.read() {
         deliveries.sample(&[("outcome", outcome)], count);
+    }
+}
+
+/// What was decided on each target, and how holds ended.
+fn decided(text: &mut Text, gateway: &Gateway) {
+    let decided = gateway.live.decided_on();
+    let targets: BTreeSet<_> = gateway.targets.names().collect();
+    let mut decisions = text.metric(
+        "chaperone_decisions_total",
+        Kind::Counter,
+        "Operations on a target, by what was decided: allowed, refused, or held for people.",
+    );
+    for target in targets {
+        let Decisions { allowed, refused, held } = decided.get(target).copied().unwrap_or_default();
+        for (outcome, count) in [("allowed", allowed), ("refused", refused), ("held", held)] {
+            decisions.sample(&[("target", target.as_str()), ("outcome", outcome)], count);
+        }
+    }
+    let mut holds = text.metric(
+        "chaperone_holds_ended_total",
+        Kind::Counter,
+        "Held operations of this gateway that wait no more, by how that came.",
+    );
+    for (outcome, count) in gateway.grants.holds_ended() {
+        holds.sample(&[("outcome", outcome)], count);
     }
 }
 
@@ -240,6 +288,19 @@ fn plugins(text: &mut Text, plugins: &[Arc<Plugin>]) {
                 let labels = [("plugin", plugin.stamp().name.as_str()), ("hook", hook.as_str())];
                 samples.sample(&labels, value(&plugin.metrics(hook).read()));
             }
+        }
+    }
+    let mut samples = text.metric(
+        "chaperone_plugin_call_seconds",
+        Kind::Histogram,
+        "Calls of a plugin's hook by how many seconds each took.",
+    );
+    for plugin in plugins {
+        for hook in Hook::ALL.into_iter().filter(|hook| plugin.has(*hook)) {
+            let labels = [("plugin", plugin.stamp().name.as_str()), ("hook", hook.as_str())];
+            let HookReading { calls, times, time, .. } = plugin.metrics(hook).read();
+            let buckets = times.buckets().map(|(under, count)| (under.as_secs_f64(), count));
+            samples.histogram(&labels, buckets, time.as_secs_f64(), calls);
         }
     }
 }

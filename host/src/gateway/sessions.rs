@@ -8,10 +8,10 @@ use crate::recorder::{EndReason, PluginStamp, SessionEnd, SessionHead};
 use crate::session::{Activity, Decisions, Revocation, SessionStop};
 use crate::state::{SessionStart, State};
 use chaperone_core::Timestamp;
-use chaperone_core::name::{Principal, SessionId};
+use chaperone_core::name::{Principal, SessionId, TargetName};
 use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use chaperone_hooks::{Fault, SessionFacts};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
@@ -22,8 +22,8 @@ pub struct LiveRegistry {
     state: State,
     runtime: Handle,
     metrics: Arc<Metrics>,
-    /// What sessions that are over have decided.
-    decided: Mutex<Decisions>,
+    /// What sessions that are over have decided, by target: as many as are configured.
+    decided: Mutex<BTreeMap<TargetName, Decisions>>,
 }
 
 struct Live {
@@ -94,10 +94,28 @@ impl LiveRegistry {
 
     /// What all sessions of this process have decided, also those that are over.
     pub fn decided(&self) -> Decisions {
-        // In this order a session that ends meanwhile is counted once: it leaves the map under the lock of the sum.
+        self.decided_on().into_values().fold(Decisions::default(), Decisions::and)
+    }
+
+    /// The same for each target that had a session.
+    pub fn decided_on(&self) -> BTreeMap<TargetName, Decisions> {
+        // In this order a session that ends meanwhile is counted once: it leaves the map under the lock of the sums.
         let over = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.lock();
-        live.values().fold(*over, |all, live| all.and(live.activity.read().decided))
+        let mut all = over.clone();
+        for live in live.values() {
+            add(&mut all, &live.session.target, live.activity.read().decided);
+        }
+        all
+    }
+}
+
+fn add(all: &mut BTreeMap<TargetName, Decisions>, target: &TargetName, more: Decisions) {
+    match all.get_mut(target) {
+        Some(sum) => *sum = sum.and(more),
+        None => {
+            all.insert(target.clone(), more);
+        }
     }
 }
 
@@ -122,8 +140,9 @@ impl Drop for Entry {
     fn drop(&mut self) {
         {
             let mut over = self.registry.decided.lock().unwrap_or_else(PoisonError::into_inner);
-            self.registry.lock().remove(&self.id);
-            *over = over.and(self.activity.read().decided);
+            if let Some(live) = self.registry.lock().remove(&self.id) {
+                add(&mut over, &live.session.target, self.activity.read().decided);
+            }
         }
         self.registry.metrics.ended.count(self.stop);
         let (state, id, stop) = (self.registry.state.clone(), self.id, self.stop);

@@ -11,6 +11,7 @@ use chaperone_core::grant::MAX_PATIENCE;
 use chaperone_core::name::{HoldId, Principal};
 use chaperone_core::refusal::{Refusal, RefusalCode, sentence};
 use chaperone_core::window::between;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,9 +81,23 @@ pub struct Hold {
     deadline: Timestamp,
     grants: Arc<Inner>,
     settled: bool,
+    ended: &'static str,
 }
 
+/// How holds end, as they are counted.
+pub(super) const ENDS: &[&str] = &[APPROVED, REJECTED, TIMED_OUT, WITHDRAWN];
+const APPROVED: &str = "approved";
+const REJECTED: &str = "rejected";
+const TIMED_OUT: &str = "timed-out";
+/// Nobody waits any more: the client is gone, has cancelled, or its session is over.
+const WITHDRAWN: &str = "withdrawn";
+
 impl Grants {
+    /// How the holds of this process ended, for those who watch it.
+    pub fn holds_ended(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.holds.read()
+    }
+
     /// Asks people about an operation of this permit's session. The hold ends at the shortest timeout of its terms, and
     /// never later than the permit.
     pub async fn hold(
@@ -140,7 +155,7 @@ impl Inner {
         match self.state.hold(new, now).await.map_err(words::store_failed)? {
             Some(_) => {
                 self.tell_waiters();
-                Ok(Hold { id, digest, deadline, grants: self, settled: false })
+                Ok(Hold { id, digest, deadline, grants: self, settled: false, ended: WITHDRAWN })
             }
             None => {
                 Err(Refusal::new(RefusalCode::LimitReached, "too many of your operations wait for approval")
@@ -207,6 +222,11 @@ impl Hold {
             // A runtime that goes away answers nothing: fails closed.
             if let Some(outcome) = look.await.unwrap_or(Some(HoldOutcome::TimedOut)) {
                 self.settled = outcome != HoldOutcome::TimedOut;
+                self.ended = match outcome {
+                    HoldOutcome::Approved { .. } => APPROVED,
+                    HoldOutcome::Rejected { .. } => REJECTED,
+                    HoldOutcome::TimedOut => TIMED_OUT,
+                };
                 return outcome;
             }
             // At least a moment, so that a store that fails at the very end is not asked in a circle.
@@ -222,6 +242,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        self.grants.holds.count(self.ended);
         if self.settled {
             return;
         }

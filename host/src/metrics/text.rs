@@ -15,6 +15,8 @@ pub enum Kind {
     Counter,
     /// It rises and falls.
     Gauge,
+    /// Counts of measured values, by how large they were.
+    Histogram,
 }
 
 /// A text that grows metric by metric.
@@ -27,6 +29,7 @@ impl Text {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -49,7 +52,30 @@ pub struct Samples<'a> {
 impl Samples<'_> {
     /// One sample.
     pub fn sample(&mut self, labels: &[(&'static str, &str)], value: impl Display) -> &mut Self {
+        self.line("", labels, value);
+        self
+    }
+
+    /// A histogram: how many values were at most each bound, the bounds rising; then their sum, and how many there were.
+    pub fn histogram(
+        &mut self,
+        labels: &[(&'static str, &str)],
+        buckets: impl IntoIterator<Item = (f64, u64)>,
+        sum: f64,
+        count: u64,
+    ) -> &mut Self {
+        let bounds = buckets.into_iter().map(|(bound, under)| (bound.to_string(), under));
+        for (bound, under) in bounds.chain([("+Inf".to_owned(), count)]) {
+            self.line("_bucket", &[labels, &[("le", &bound)]].concat(), under);
+        }
+        self.line("_sum", labels, sum);
+        self.line("_count", labels, count);
+        self
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&'static str, &str)], value: impl Display) {
         self.out.push_str(self.name);
+        self.out.push_str(suffix);
         for (number, (name, label)) in labels.iter().enumerate() {
             let open = if number == 0 { '{' } else { ',' };
             let _ = write!(self.out, "{open}{name}=\"");
@@ -60,7 +86,6 @@ impl Samples<'_> {
             self.out.push('}');
         }
         let _ = writeln!(self.out, " {value}");
-        self
     }
 }
 
@@ -97,6 +122,23 @@ mod tests {
              # HELP live Sessions.\n\
              # TYPE live gauge\n\
              live 7\n"
+        );
+    }
+
+    #[test]
+    fn a_histogram_ends_with_all_that_was_measured() {
+        let mut text = Text::default();
+        let buckets = [(0.000001024, 1), (0.5, 3)];
+        text.metric("seconds", Kind::Histogram, "Calls.").histogram(&[("hook", "check")], buckets, 2.5, 4);
+        assert_eq!(
+            text.finish(),
+            "# HELP seconds Calls.\n\
+             # TYPE seconds histogram\n\
+             seconds_bucket{hook=\"check\",le=\"0.000001024\"} 1\n\
+             seconds_bucket{hook=\"check\",le=\"0.5\"} 3\n\
+             seconds_bucket{hook=\"check\",le=\"+Inf\"} 4\n\
+             seconds_sum{hook=\"check\"} 2.5\n\
+             seconds_count{hook=\"check\"} 4\n"
         );
     }
 

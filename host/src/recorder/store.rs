@@ -56,8 +56,9 @@ pub(super) fn prepare(directory: &Path) -> Result<(), RecorderError> {
     tempfile::tempfile_in(directory).map(drop).map_err(failed)
 }
 
-/// Whether a file can be made in the folder and written.
+/// Whether a file can be made in the folder and written. One that is missing is made, as for a recording.
 pub(super) fn probe(directory: &Path) -> io::Result<()> {
+    make(directory)?;
     tempfile::tempfile_in(directory)?.write_all_at(&[0; PROBE_BYTES], 0)
 }
 

@@ -189,6 +189,14 @@ async fn a_held_operation_waits_for_its_answer() {
         assert_eq!(refusal.code, RefusalCode::HoldTimedOut);
         let too_late = decide(gateway, &human("ann", "dba"), id, Verdict::Approve).await;
         assert_eq!(too_late.unwrap_err(), "This cannot be decided: its deadline has passed.");
+        let ended = |word| gateway.grants.holds_ended()[word];
+        assert_eq!(
+            ["approved", "rejected", "timed-out", "withdrawn"].map(ended),
+            [0; 4],
+            "they are still here"
+        );
+        drop((approved, rejected, late, hold().await));
+        assert_eq!(["approved", "rejected", "timed-out", "withdrawn"].map(ended), [1; 4]);
     }
 }
 
