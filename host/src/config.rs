@@ -30,6 +30,7 @@ mod report;
 mod secret;
 mod signin;
 mod source;
+mod stream;
 mod subject;
 mod target;
 
@@ -57,6 +58,7 @@ pub use report::{Outcome, Report};
 pub use secret::{Secret, SecretReference};
 pub use signin::SignIn;
 pub use source::Source;
+pub use stream::Stream;
 pub use subject::{Group, Subject};
 pub use target::{Credential, Protocol, Target, TargetTls};
 
@@ -103,6 +105,8 @@ pub struct Config {
     pub denies: Vec<Deny>,
     /// Who is told what waits for people.
     pub notify: Vec<Channel>,
+    /// Where a SIEM gets what was done.
+    pub streams: Vec<Stream>,
     /// Where recordings go.
     pub recording: Recording,
     /// Where state is kept.
@@ -237,6 +241,11 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
     check_approvers(&providers, &groups, &grants, &names);
     let around = notify::Around { providers: &providers, targets: &targets, vault, names: &mut names };
     let notify = decode_notify(&mut fields, &listen, around);
+    let streams = section(fields.get("streams"), stream::MAX_STREAMS, |item| {
+        Stream::decode(item, vault).map(|stream| (item.clone(), stream))
+    });
+    stream::check_repeats(&streams);
+    let streams = streams.into_iter().map(|(_, stream)| stream).collect();
     check_sign_in(&listen, &providers, &names);
     let recording =
         fields.need("recording", "a mapping with `directory`: no session runs without a recording");
@@ -270,6 +279,7 @@ fn decode_root(root: &Item<'_>, source: Source, vault: &Vault<'_>) -> Option<Con
         grants,
         denies,
         notify,
+        streams,
         recording: recording?,
         state: state?,
         limits: limits?,

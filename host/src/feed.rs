@@ -12,7 +12,7 @@
 
 use crate::grant::Clock;
 use crate::metrics::Lag;
-use crate::recorder::{Library, Opening, RecorderError};
+use crate::recorder::{Library, Opening, RecorderError, SessionEnd};
 use crate::state::{Advance, Moved, Standing, State, StateError};
 use crate::story::Operation;
 use chaperone_core::name::SessionId;
@@ -78,19 +78,36 @@ pub struct Batch<'a> {
     pub opening: &'a Opening,
     /// What was done.
     pub operations: &'a [Operation],
+    /// How the session ended, with the last batch. Also that one may not say it: where a recording is damaged.
+    pub end: Option<&'a SessionEnd>,
+}
+
+/// Why a batch was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// The store did not take it, or the step.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Whoever gets it did not; the consumer has said so in the log.
+    #[error("the receiver did not take it")]
+    Receiver,
 }
 
 /// What a consumer made of a batch.
-pub type Taking<'a> = Pin<Box<dyn Future<Output = Result<Moved, StateError>> + Send + 'a>>;
+pub type Taking<'a> = Pin<Box<dyn Future<Output = Result<Moved, NotTaken>> + Send + 'a>>;
 
 /// Takes what was done in sessions.
 pub trait Consumer: Send + Sync {
     /// The name of its cursors in the store.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
     /// Which operations it wants.
     fn wants(&self) -> Wants;
     /// Takes a batch and then makes the step, or both in one transaction. What fails is handed out again.
     fn take<'a>(&'a self, batch: Batch<'a>, step: Advance<'a>) -> Taking<'a>;
+    /// How long it has waited for others so far, which is no work of this machine.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Follows recordings for one consumer.
@@ -204,7 +221,8 @@ impl Feed {
         files: &BTreeMap<SessionId, PathBuf>,
         claims: &mut usize,
     ) -> Result<(), FeedError> {
-        let name = self.consumer.name();
+        let consumer = Arc::clone(&self.consumer);
+        let name = consumer.name();
         let is_new = |session: &SessionId| {
             let again =
                 self.passed.get(session).is_none_or(|when| when.is_some_and(|when| when <= Instant::now()));
@@ -247,9 +265,11 @@ impl Feed {
         due.sort_unstable();
         for (_, session) in due {
             for _ in 0..STEPS_IN_A_ROW {
-                let worked = Instant::now();
+                let (worked, waited) = (Instant::now(), self.consumer.waited());
                 let went = self.step(session).await;
-                tokio::time::sleep(self.pace.rest_after(worked.elapsed())).await;
+                let waited = self.consumer.waited().saturating_sub(waited);
+                let rest = self.pace.rest_after(worked.elapsed().saturating_sub(waited));
+                tokio::time::sleep(rest).await;
                 if went == Went::NoFurther {
                     break;
                 }
@@ -323,7 +343,8 @@ impl Feed {
         let (consumer, session, until) =
             (self.consumer.name(), follower.session(), after(now, CLAIM).unwrap_or(now));
         let step = Advance { consumer, session, from, to, standing, until };
-        match self.consumer.take(Batch { opening, operations }, step).await {
+        let end = follower.end().filter(|_| standing == Standing::Done);
+        match self.consumer.take(Batch { opening, operations, end }, step).await {
             Ok(Moved::Yes) => {
                 self.lag.operations.add(operations.len() as u64);
                 follower.moved(to);
@@ -335,7 +356,10 @@ impl Feed {
                 false
             }
             Err(error) => {
-                tracing::warn!(%session, consumer, %error, "what was done in a session could not be handed on now");
+                if let NotTaken::State(error) = error {
+                    self.lag.failures.count();
+                    tracing::warn!(%session, consumer, %error, "what was done in a session could not be handed on now");
+                }
                 // What was read is read again, from the cursor on.
                 self.followed.insert(session, follower.again(from));
                 false

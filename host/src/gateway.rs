@@ -21,6 +21,7 @@ mod serve_http;
 mod serve_metrics;
 mod sessions;
 mod store;
+mod stream;
 
 use crate::grant::Grants;
 use crate::identity::Identities;

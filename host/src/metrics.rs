@@ -16,7 +16,7 @@ pub use lag::Lag;
 use crate::recorder::checkpoint::Newest;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reasons for a refused connection that are always shown. Prometheus cannot see the first step of a series that begins
 /// with 1, so the usual ones begin with 0.
@@ -98,7 +98,9 @@ pub struct Metrics {
     /// Attempts to send a message to a channel, by what became of them.
     pub deliveries: Family,
     /// How far the search index is behind the recordings.
-    pub search: std::sync::Arc<Lag>,
+    pub search: Arc<Lag>,
+    /// The same of streams, by their cursors' names: as many as are configured.
+    streams: Mutex<BTreeMap<String, Arc<Lag>>>,
     /// Checkpoints that this gateway made.
     pub checkpoints: Counter,
     /// Checkpoints that could not be made; each is tried again.
@@ -125,13 +127,29 @@ impl Default for Metrics {
             roles_left: Counter::default(),
             roles_unswept: Counter::default(),
             deliveries: Family::new(DELIVERIES),
-            search: std::sync::Arc::default(),
+            search: Arc::default(),
+            streams: Mutex::default(),
             checkpoints: Counter::default(),
             checkpoints_failed: Counter::default(),
             recordings_deleted: Counter::default(),
             recordings_not_deleted: Counter::default(),
             newest_checkpoint: Mutex::default(),
         }
+    }
+}
+
+impl Metrics {
+    /// How far a stream is behind, to be written by it.
+    pub fn stream(&self, consumer: String) -> Arc<Lag> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(streams.entry(consumer).or_default())
+    }
+
+    /// All who read recordings, by their cursors' names.
+    pub fn feeds(&self) -> Vec<(String, Arc<Lag>)> {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = streams.iter().map(|(name, lag)| (name.clone(), Arc::clone(lag)));
+        [("search".to_owned(), Arc::clone(&self.search))].into_iter().chain(streams).collect()
     }
 }
 

@@ -10,11 +10,11 @@
 
 use crate::grant::{Clock, Grants};
 use crate::metrics::Metrics;
+use crate::post::{Connections, Message, SendError, Sender, chance, pause};
 use crate::state::{Delivery, Route, State, StateError};
 use crate::target::SecretSource;
 use chaperone_core::name::{ChannelName, Principal};
 use chaperone_core::window::after;
-use send::{Message, SendError, Sender};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod message;
-mod send;
 mod slack;
 mod teams;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod webhook;
 
+pub use crate::post::LoopbackHttp;
 pub use message::Page;
 pub use slack::hook::{Vouch, Vouched};
 
@@ -43,8 +43,7 @@ const AT_ONCE: i64 = 8;
 /// How long a claim holds: longer than an attempt may take, the store's answers included.
 const CLAIM: Duration = Duration::from_secs(60);
 
-/// The pause after the first failure, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How often what is old is removed.
@@ -71,15 +70,6 @@ pub enum Content {
     Link,
     /// Also what agents and people have written.
     Full,
-}
-
-/// Whether plain HTTP is spoken with this machine: for tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoopbackHttp {
-    /// It is.
-    Allowed,
-    /// Only https.
-    Refused,
 }
 
 /// A channel as it is configured.
@@ -118,7 +108,7 @@ struct Channel {
 
 impl Channel {
     fn new(config: ChannelConfig) -> Result<Self, ChannelError> {
-        let sender = Sender::new(config.ca.as_deref(), config.loopback_http)
+        let sender = Sender::new(config.ca.as_deref(), config.loopback_http, Connections::New)
             .map_err(|why| ChannelError { channel: config.route.channel.clone(), why })?;
         Ok(Channel { config, sender })
     }
@@ -225,7 +215,7 @@ impl Around {
             self.metrics.deliveries.count(crate::metrics::DELIVERED);
             return self.state.delivered(delivery.id, now).await;
         };
-        let pause = pause(delivery.attempts, chance()).max(error.wait().min(LONGEST_PAUSE));
+        let pause = pause(delivery.attempts, LONGEST_PAUSE, chance()).max(error.wait().min(LONGEST_PAUSE));
         let next = after(now, pause).filter(|next| error.may_pass() && *next < delivery.ends());
         let outcome = if next.is_some() { crate::metrics::RETRIED } else { crate::metrics::FAILED };
         self.metrics.deliveries.count(outcome);
@@ -284,20 +274,4 @@ impl Around {
             tokio::time::sleep(PRUNE_EVERY).await;
         }
     }
-}
-
-/// How long to wait after the attempt of this number: a second, twice as long each time, ten minutes at most; of that at least
-/// half, so that what failed together does not come back together.
-fn pause(attempts: i64, chance: u16) -> Duration {
-    let doublings = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
-    let whole = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-    whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u16::MAX))
-}
-
-/// Spreads pauses; nothing depends on nobody guessing it.
-fn chance() -> u16 {
-    let mut bytes = [0; 2];
-    // Without randomness all wait half as long; they are still bounded.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    u16::from_le_bytes(bytes)
 }

@@ -99,6 +99,21 @@ const RULES: &[Rule] = &[
             "crate::cli",
         ],
     },
+    // A consumer of the feed, as the index is one.
+    Rule {
+        crate_folder: "host/src",
+        module: "stream",
+        forbidden: &[
+            "chaperone_hooks",
+            "crate::protocol",
+            "crate::session",
+            "crate::grant",
+            "crate::gateway",
+            "crate::api",
+            "crate::console",
+            "crate::cli",
+        ],
+    },
     // The SDK is all that a plugin's author has, so it must be enough.
     Rule {
         crate_folder: "sdk/src",

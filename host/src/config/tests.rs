@@ -7,6 +7,7 @@ mod notify;
 mod providers;
 mod rules;
 mod source;
+mod streams;
 
 use super::*;
 use crate::notify::{Content, Kind};
@@ -65,6 +66,7 @@ fn environment(name: &str) -> Option<String> {
         "UNSET" => return None,
         "SLACK_URL" => "https://hooks.slack.com/services/T0/B0/x".into(),
         "SHORT" => "hunter2".into(),
+        "SIEM_TOKEN" => "t0ken".into(),
         "RECORDING_KEY" => RECORDING_KEY.into(),
         "DISK_KEY" => "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into(),
         "OLD_DISK_KEY" => "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f".into(),

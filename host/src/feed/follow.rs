@@ -1,7 +1,7 @@
 //! One recording, followed as it grows, is sealed, and is packed into another file.
 
 use super::{LONGEST_PAUSE, LOOK_EVERY, Wants};
-use crate::recorder::{Event, Flaw, Library, Opening, Place, ReadError, Reader, is_open_name};
+use crate::recorder::{Event, Flaw, Library, Opening, Place, ReadError, Reader, SessionEnd, is_open_name};
 use crate::story::{Assembler, Operation};
 use chaperone_core::name::SessionId;
 use std::cmp::Ordering;
@@ -38,6 +38,8 @@ pub(super) struct Follower {
     pause: Duration,
     due: Instant,
     caught_up: Instant,
+    /// The same before the last step: what that one read may not have been taken.
+    caught_up_before: Instant,
 }
 
 /// What a step gave.
@@ -85,6 +87,7 @@ impl Follower {
             pause: Duration::ZERO,
             due: now,
             caught_up: now,
+            caught_up_before: now,
         }
     }
 
@@ -96,12 +99,18 @@ impl Follower {
     pub(super) fn again(&self, taken: u64) -> Self {
         let mut again = Follower::new(self.session, self.path.clone(), taken);
         again.pause = self.pause;
+        again.caught_up = self.caught_up_before;
         again.pause();
         again
     }
 
     pub(super) fn opening(&self) -> Option<&Opening> {
         self.assembler.opening()
+    }
+
+    /// How it ended, as far as it was read.
+    pub(super) fn end(&self) -> Option<&SessionEnd> {
+        self.assembler.end()
     }
 
     pub(super) fn due(&self) -> Instant {
@@ -139,6 +148,7 @@ impl Follower {
 
     /// Reads on. It reads files: not for a thread of the runtime.
     pub(super) fn read(&mut self, library: &Library, wants: Wants) -> Result<Step, Trouble> {
+        self.caught_up_before = self.caught_up;
         let mut file = self.open(library)?;
         let began = Instant::now();
         if !self.has_more(&mut file).map_err(Trouble::Io)? {

@@ -52,7 +52,7 @@ impl Index {
 }
 
 impl Consumer for Index {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self.texts {
             Texts::Kept => WITH_TEXT,
             Texts::LeftOut => FACTS_ALONE,
@@ -67,7 +67,7 @@ impl Consumer for Index {
         let worth = batch.operations.iter().filter(|operation| is_worth_an_entry(operation));
         let entries: Vec<Entry> =
             worth.map(|operation| entry(batch.opening, operation, self.texts)).collect();
-        Box::pin(async move { self.state.index(&entries, step).await })
+        Box::pin(async move { Ok(self.state.index(&entries, step).await?) })
     }
 }
 
@@ -89,10 +89,7 @@ fn entry(opening: &Opening, operation: &Operation, texts: Texts) -> Entry {
             let values = operation.parameters.iter().flat_map(|bound| &bound.values);
             words.extend(values.filter_map(Json::as_str).map(str::to_owned));
         }
-        Texts::LeftOut => {
-            shown.text.clear();
-            shown.parameters = None;
-        }
+        Texts::LeftOut => shown.leave_out_texts(),
     }
     words.extend(operation.classes.iter().cloned());
     words.extend(operation.error.iter().map(|error| error.sqlstate.clone()));
@@ -100,7 +97,7 @@ fn entry(opening: &Opening, operation: &Operation, texts: Texts) -> Entry {
     let identity = &head.identity;
     let story = json!({
         "operation": shown,
-        "decisions": decisions(operation).collect::<Vec<_>>(),
+        "decisions": operation.decisions().collect::<Vec<_>>(),
         "caller": { "kind": identity.kind, "actor": identity.actor, "display_name": identity.display_name },
         "window": head.window,
         "grant": head.grant,
@@ -118,16 +115,6 @@ fn entry(opening: &Opening, operation: &Operation, texts: Texts) -> Entry {
     }
 }
 
-/// What became of it, in the words that are looked for. One that was held and then approved has two.
-fn decisions(operation: &Operation) -> impl Iterator<Item = &'static str> {
-    let words = [
-        ("allowed", operation.was_allowed()),
-        ("refused", operation.was_refused()),
-        ("held", operation.was_held()),
-    ];
-    words.into_iter().filter(|(_, is)| *is).map(|(word, _)| word)
-}
-
 /// What an operation is found by besides its words.
 fn facets(opening: &Opening, operation: &Operation) -> Vec<(Facet, String)> {
     let head = &opening.head;
@@ -137,7 +124,7 @@ fn facets(opening: &Opening, operation: &Operation) -> Vec<(Facet, String)> {
         (Facet::Principal, head.identity.principal.to_string()),
         (Facet::Principal, head.identity.object_id.clone()),
     ];
-    facets.extend(decisions(operation).map(|word| (Facet::Decision, word.to_owned())));
+    facets.extend(operation.decisions().map(|word| (Facet::Decision, word.to_owned())));
     for finding in operation.decision.iter().flat_map(|decided| &decided.findings) {
         let rule = finding.rule.as_str();
         let dots = rule.match_indices('.').map(|(at, _)| at);

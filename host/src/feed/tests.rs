@@ -128,7 +128,7 @@ struct Notes {
 }
 
 impl Consumer for Notes {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "notes"
     }
 
@@ -143,9 +143,9 @@ impl Consumer for Notes {
             if !batch.operations.is_empty() && *self.failures.lock().unwrap() > 0 {
                 *self.failures.lock().unwrap() -= 1;
                 // As when the process dies between taking and noting.
-                return Err(StateError::Unreadable("nothing"));
+                return Err(NotTaken::Receiver);
             }
-            self.state.as_ref().unwrap().advance(step).await
+            Ok(self.state.as_ref().unwrap().advance(step).await?)
         })
     }
 }
@@ -255,6 +255,31 @@ async fn what_a_consumer_did_not_note_is_handed_out_again() {
         let taken: Vec<u64> = notes.taken.lock().unwrap().iter().map(|(_, number)| *number).collect();
         assert_eq!(taken, [1, 2, 1, 2, 1, 2, 3], "each at least once, and none twice once it is noted");
         assert!(feed.followed.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_and_not_taken_is_behind() {
+    for Store { state, .. } in &stores().await {
+        let folder = Folder::new();
+        let mut recording = folder.open(1);
+        for operation in 1..=3 {
+            ask(&mut recording, operation, "select");
+            answer(&mut recording, operation, 1);
+        }
+        let mut feed = folder.feed(state.clone(), notes(state, 2));
+        feed.look_round().await.unwrap();
+        let since = Instant::now();
+        for left in [1, 0] {
+            feed.followed.values_mut().for_each(Follower::hurry);
+            feed.turn().await;
+            feed.measure();
+            assert!(feed.lag.read() >= since.elapsed(), "{left} failures to come");
+        }
+        feed.followed.values_mut().for_each(Follower::hurry);
+        feed.turn().await;
+        feed.measure();
+        assert!(feed.lag.read() < since.elapsed());
     }
 }
 

@@ -11,7 +11,7 @@ use super::sampling::Sampler;
 use super::serve_http::{self, Transport};
 use super::{
     Gateway, LastLook, LiveRegistry, disk, feed, notify, pages, policy, recheck, recording, serve_metrics,
-    store,
+    store, stream,
 };
 use crate::builtin;
 use crate::config::{self, Config};
@@ -112,6 +112,7 @@ pub async fn start_by(config: Config, clock: Option<Arc<dyn Clock>>) -> Result<R
     let metrics = Arc::new(Metrics::default());
     let roles = Roles::keep(unkept, &state, &metrics, &control);
     let notifier = notify::notifier(&config, &grants, &metrics, &url)?;
+    let streams = stream::streams(&config, &grants, &metrics)?;
     let live = Arc::new(LiveRegistry::new(state, control.clone(), Arc::clone(&metrics)));
     let limits = ListenerLimits {
         connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
@@ -143,6 +144,7 @@ pub async fn start_by(config: Config, clock: Option<Arc<dyn Clock>>) -> Result<R
     feed::start(&gateway.grants, &gateway.recorder, &gateway.metrics, &accepting, &stop).await;
     let keeping = keeping::keepings(&gateway, &config.recording.retention);
     keeping.iter().for_each(|keeping| keeping.start(&accepting, &stop));
+    stream::start(streams, &gateway.grants, &gateway.recorder, &accepting, &stop);
     let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
     accepting.spawn(async move {

@@ -105,18 +105,7 @@ fn own(text: &mut Text, gateway: &Gateway) {
     .sample(&[], metrics.unsealed.read());
     disk(text, gateway);
     roles(text, metrics);
-    text.metric(
-        "chaperone_feed_lag_seconds",
-        Kind::Gauge,
-        "Seconds since everything that was recorded had been read; a few while a feed keeps up.",
-    )
-    .sample(&[("consumer", "search")], metrics.search.read().as_secs_f64());
-    text.metric(
-        "chaperone_feed_operations_total",
-        Kind::Counter,
-        "Operations that were handed to a consumer; one that went on is counted again.",
-    )
-    .sample(&[("consumer", "search")], metrics.search.operations.read());
+    feeds(text, metrics);
     checkpoints(text, metrics);
     let mut deliveries = text.metric(
         "chaperone_deliveries_total",
@@ -125,6 +114,35 @@ fn own(text: &mut Text, gateway: &Gateway) {
     );
     for (outcome, count) in metrics.deliveries.read() {
         deliveries.sample(&[("outcome", outcome)], count);
+    }
+}
+
+/// Who reads recordings, and how far behind.
+fn feeds(text: &mut Text, metrics: &Metrics) {
+    let feeds = metrics.feeds();
+    let mut samples = text.metric(
+        "chaperone_feed_lag_seconds",
+        Kind::Gauge,
+        "Seconds since everything that was recorded had been read; a few while a feed keeps up.",
+    );
+    for (consumer, lag) in &feeds {
+        samples.sample(&[("consumer", consumer)], lag.read().as_secs_f64());
+    }
+    let mut samples = text.metric(
+        "chaperone_feed_operations_total",
+        Kind::Counter,
+        "Operations that were handed to a consumer; one that went on is counted again.",
+    );
+    for (consumer, lag) in &feeds {
+        samples.sample(&[("consumer", consumer)], lag.operations.read());
+    }
+    let mut samples = text.metric(
+        "chaperone_feed_failures_total",
+        Kind::Counter,
+        "Attempts to hand something to a consumer that failed; it is handed out again.",
+    );
+    for (consumer, lag) in &feeds {
+        samples.sample(&[("consumer", consumer)], lag.failures.read());
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Lag {
     since: Mutex<Option<Instant>>,
     /// Operations that were handed out.
     pub operations: Counter,
+    /// Attempts to hand something out that failed.
+    pub failures: Counter,
 }
 
 impl Lag {

@@ -4,8 +4,8 @@
 //! every attempt.
 
 use super::message::Page;
-use super::send::{MAX_BODY_BYTES, Message, SendError};
 use super::{Content, Delivery};
+use crate::post::{MAX_BODY_BYTES, Message, SendError};
 use crate::state::StoredApproval;
 use crate::target::SecretSource;
 use aws_lc_rs::hmac;

@@ -13,7 +13,7 @@ use super::decode::{Joined, statement};
 use super::operation::{Operation, Parameters};
 use super::said::{MAX_WORD, body, said};
 use crate::protocol::postgres::render::{self, cut};
-use crate::recorder::{Encoding, Event, EventKind, Opening};
+use crate::recorder::{Encoding, Event, EventKind, Opening, SessionEnd};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -39,6 +39,7 @@ pub struct Assembler {
     live: Kept,
     prepared: Kept,
     settled: Vec<Operation>,
+    end: Option<SessionEnd>,
     over: bool,
 }
 
@@ -90,6 +91,11 @@ impl Assembler {
         self.opening.as_ref()
     }
 
+    /// What the end said; None before it, and when it cannot be read.
+    pub fn end(&self) -> Option<&SessionEnd> {
+        self.end.as_ref()
+    }
+
     /// Whether the session's end was seen.
     pub fn is_over(&self) -> bool {
         self.over
@@ -103,7 +109,10 @@ impl Assembler {
             (Encoding::Raw, EventKind::Parameters) => self.binds(event),
             (Encoding::Raw, kind) => self.data(event, kind),
             (Encoding::Json, EventKind::Head) if event.operation == 0 => self.opening = body(event),
-            (Encoding::Json, EventKind::End) => self.finish(),
+            (Encoding::Json, EventKind::End) => {
+                self.end = body(event);
+                self.finish();
+            }
             (Encoding::Json, EventKind::Execute) => self.executes(event),
             (Encoding::Json, kind) => {
                 if matches!(kind, EventKind::Result | EventKind::Error | EventKind::Refusal) {

@@ -83,6 +83,12 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Leaves out what was sent: the statement, and what was bound to it. What is said of it stays.
+    pub fn leave_out_texts(&mut self) {
+        self.text.clear();
+        self.parameters = None;
+    }
+
     /// Whether it was kept from running, by whomever.
     pub fn was_refused(&self) -> bool {
         let decided = self.decision.as_ref().is_some_and(|decided| decided.verdict == Verdict::Refuse);
@@ -104,6 +110,13 @@ impl Operation {
     /// Whether people were asked, whatever they said.
     pub fn was_held(&self) -> bool {
         self.hold.is_some()
+    }
+
+    /// What became of it, in the words that are looked for. One that was held and then approved has two.
+    pub fn decisions(&self) -> impl Iterator<Item = &'static str> {
+        let words =
+            [("allowed", self.was_allowed()), ("refused", self.was_refused()), ("held", self.was_held())];
+        words.into_iter().filter(|(_, is)| *is).map(|(word, _)| word)
     }
 }
 

@@ -115,7 +115,7 @@ fn a_card_says_how_it_stands_now_and_not_what_it_was_made_for() {
 #[test]
 fn a_webhook_that_would_be_too_long_is_a_link() {
     let page = Page::new("https://gateway.example");
-    for (length, whole) in [(1_000, true), (send::MAX_BODY_BYTES, false)] {
+    for (length, whole) in [(1_000, true), (crate::post::MAX_BODY_BYTES, false)] {
         let stored = held(&"x".repeat(length));
         let delivery = Delivery {
             id: chaperone_core::name::DeliveryId::new(uuid::Uuid::now_v7()),
