@@ -34,6 +34,7 @@ mod resting;
 mod samples;
 mod search;
 mod soak;
+mod streams;
 mod structure;
 mod target_side;
 mod tour;

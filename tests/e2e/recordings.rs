@@ -165,13 +165,16 @@ async fn an_encrypted_recording_takes_its_key_to_be_read_and_none_to_be_verified
 
 /// Statements with a mark each, as text and as parameters, until the gateway is gone.
 pub(crate) const LOAD: &str = r#"
-import psycopg, sys, threading
+import os, psycopg, sys, threading, time
+
+pause = float(os.environ.get("PAUSE", "0"))
 
 def load(number):
     try:
         with psycopg.connect("", autocommit=True) as connection:
             insert = "insert into orders (customer_id, item, total, status) values (1, %s, 1, 'open')"
             for n in range(1000000):
+                time.sleep(pause)
                 if n % 2:
                     connection.execute(insert, [f"mark-{number}-{n}"])
                 else:

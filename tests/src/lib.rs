@@ -10,6 +10,7 @@ pub mod process;
 pub mod proxy;
 pub mod psql;
 pub mod raw;
+pub mod receiver;
 pub mod scripts;
 pub mod slack;
 pub mod soak;

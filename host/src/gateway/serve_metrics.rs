@@ -1,7 +1,7 @@
 //! What a monitoring system reads: `/metrics` in Prometheus' text format, and whether the gateway lives and is ready.
 //!
 //! There is no credential: whoever reaches the listener reads the numbers. So there is nothing in them that is anybody's:
-//! labels are names of plugins and targets from the configuration, and fixed words. The listener is off unless it is configured, and
+//! labels are names of plugins, targets and streams from the configuration, and fixed words. The listener is off unless it is configured, and
 //! it outlives the others in a shutdown, so that a balancer sees the 503 while sessions still drain.
 
 use super::Gateway;

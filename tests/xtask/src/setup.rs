@@ -49,6 +49,7 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
     let postgres_with_tls = postgres::with_tls(&postgres, postgres::Server::Wanted)?;
     let python = python::with_drivers(workspace)?;
     python::with_parser(workspace)?;
+    python::with_schemas(workspace)?;
     let node_modules = npm::drivers(workspace);
     let servers = npm::servers(workspace, &postgres);
     let pgjdbc = java::pgjdbc(workspace);

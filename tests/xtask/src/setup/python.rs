@@ -1,5 +1,5 @@
 //! A Python of our own below `target/tools`: pip to fetch wheels with, the drivers that tests connect
-//! with, and PostgreSQL's parser.
+//! with, PostgreSQL's parser, and schemas.
 
 use super::debian;
 use crate::workspace::{Workspace, output, say, works};
@@ -16,6 +16,9 @@ const DRIVERS: [&str; 4] =
 /// PostgreSQL 18's own parser (libpg_query), which `sql-guard` is compared with. A program of its own in the tests, under
 /// GPL 3; nothing of it is linked or shipped.
 const PARSER: [&str; 1] = ["pglast==8.8"];
+
+/// The schemas of OCSF as it publishes them, what checks JSON against them, and OpenTelemetry's own types.
+const SCHEMAS: [&str; 3] = ["ocsf-json-schema==1.2.0", "jsonschema==4.26.0", "opentelemetry-proto==1.45.2"];
 
 /// A Python that has pip: ours if it is made, else whatever makes it.
 pub(super) fn with_pip(workspace: &Workspace) -> Result<PathBuf> {
@@ -44,6 +47,12 @@ pub(super) fn with_drivers(workspace: &Workspace) -> Result<PathBuf> {
 /// That Python with PostgreSQL's parser.
 pub(super) fn with_parser(workspace: &Workspace) -> Result<PathBuf> {
     install(workspace, &PARSER, "parser").context("cannot install the parser that sql-guard is compared with")
+}
+
+/// That Python with the schemas that events of streams are held against.
+pub(super) fn with_schemas(workspace: &Workspace) -> Result<PathBuf> {
+    install(workspace, &SCHEMAS, "schemas")
+        .context("cannot install the schemas that events are checked against")
 }
 
 /// Packages at their versions, remembered in a file beside them.
