@@ -1,26 +1,45 @@
-//! The search index, fed from this gateway's recordings.
+//! Who is told what was done: the search index and the streams, each fed from every folder that this gateway records to.
+//!
+//! What was done while the glass was broken is what people look for first, so that folder is followed as well. Its feeds measure
+//! their lag apart: the disk that has failed would hide what the other one does.
 
-use crate::feed::{Feed, Index};
-use crate::grant::Grants;
-use crate::metrics::Metrics;
+use super::Gateway;
+use super::stream::Fed;
+use crate::feed::{Consumer, Feed, Index};
+use crate::metrics::Lag;
 use crate::recorder::Recorder;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Indexes until `stop`, on the runtime that this is called on; nothing where the configuration says so.
+/// Indexes, where the configuration does not forbid it, and streams until `stop`, on the runtime that this is called on.
 pub(super) async fn start(
-    grants: &Grants,
-    recorder: &Recorder,
-    metrics: &Metrics,
+    gateway: &Gateway,
+    streams: Vec<Fed>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    let state = grants.state().clone();
-    let Some(index) = Index::new(state.clone()) else { return };
-    if let Err(error) = state.forget_consumer(index.other()).await {
-        tracing::warn!(%error, "what an earlier configuration has indexed may not be indexed anew");
+    let state = gateway.grants.state();
+    let mut consumers: Vec<(String, Arc<dyn Consumer>, Arc<Lag>)> = Vec::new();
+    if let Some(index) = Index::new(state.clone()) {
+        if let Err(error) = state.forget_consumer(index.other()).await {
+            tracing::warn!(%error, "what an earlier configuration has indexed may not be indexed anew");
+        }
+        consumers.push(("search".to_owned(), Arc::new(index), Arc::clone(&gateway.metrics.search)));
     }
-    let (clock, lag) = (Arc::clone(grants.clock()), Arc::clone(&metrics.search));
-    Feed::new(recorder.library(), state, clock, lag, Arc::new(index)).start(tasks, stop);
+    for (stream, lag) in streams {
+        consumers.push((stream.name().to_owned(), stream, lag));
+    }
+    for (name, consumer, lag) in consumers {
+        if let Some(glass) = &gateway.break_glass {
+            let apart = gateway.metrics.stream(format!("break-glass:{name}"));
+            follow(gateway, &glass.recorder, (Arc::clone(&consumer), apart)).start(tasks, stop);
+        }
+        follow(gateway, &gateway.recorder, (consumer, lag)).start(tasks, stop);
+    }
+}
+
+fn follow(gateway: &Gateway, recorder: &Recorder, (consumer, lag): (Arc<dyn Consumer>, Arc<Lag>)) -> Feed {
+    let (state, clock) = (gateway.grants.state().clone(), Arc::clone(gateway.grants.clock()));
+    Feed::new(recorder.library(), state, clock, lag, consumer)
 }

@@ -141,10 +141,9 @@ pub async fn start_by(config: Config, clock: Option<Arc<dyn Clock>>) -> Result<R
 
     let accepting = TaskTracker::new();
     notifier.start(&accepting, &stop);
-    feed::start(&gateway.grants, &gateway.recorder, &gateway.metrics, &accepting, &stop).await;
+    feed::start(&gateway, streams, &accepting, &stop).await;
     let keeping = keeping::keepings(&gateway, &config.recording.retention);
     keeping.iter().for_each(|keeping| keeping.start(&accepting, &stop));
-    stream::start(streams, &gateway.grants, &gateway.recorder, &accepting, &stop);
     let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
     accepting.spawn(async move {

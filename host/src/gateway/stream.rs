@@ -1,17 +1,13 @@
-//! Streams as they are configured, each fed from this gateway's recordings.
+//! Streams as they are configured.
 
 use super::run::{Reference, StartError};
 use crate::config::{self, Config};
-use crate::feed::Feed;
 use crate::grant::Grants;
 use crate::metrics::{Lag, Metrics};
 use crate::post::LoopbackHttp;
-use crate::recorder::Recorder;
 use crate::stream::{Stream, StreamConfig, consumer};
 use crate::target::SecretSource;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// A stream, and where it says how far it is behind.
 pub(super) type Fed = (Arc<Stream>, Arc<Lag>);
@@ -42,19 +38,5 @@ fn stream(stream: &config::Stream) -> StreamConfig {
             true => LoopbackHttp::Allowed,
             false => LoopbackHttp::Refused,
         },
-    }
-}
-
-/// Streams until `stop`, on the runtime that this is called on.
-pub(super) fn start(
-    streams: Vec<Fed>,
-    grants: &Grants,
-    recorder: &Recorder,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
-    for (stream, lag) in streams {
-        let (state, clock) = (grants.state().clone(), Arc::clone(grants.clock()));
-        Feed::new(recorder.library(), state, clock, lag, stream).start(tasks, stop);
     }
 }

@@ -146,7 +146,9 @@ fn elsewhere(stage: &Stage) -> Vec<std::path::PathBuf> {
 async fn the_glass_is_broken_by_its_group_alone_while_the_disk_fails_and_loudly() {
     let recording =
         r#"{ directory: recordings, break_glass: { directory: elsewhere, group: "group:agents" } }"#.into();
-    let Some((mut stage, disk)) = on_a_disk(Setting { recording, ..logs_statements() }).await else { return };
+    let more = "streams: [{ name: file, to: \"file:events.jsonl\", format: jsonl }]\n".into();
+    let setting = Setting { recording, more, ..logs_statements() };
+    let Some((mut stage, disk)) = on_a_disk(setting).await else { return };
     let token = stage.agent_with_window().unwrap();
     // Another, with a window that people opened, who is not of the group.
     let other = stage.token(CallerKind::Agent, ASKERS, 2).unwrap();
@@ -173,6 +175,15 @@ async fn the_glass_is_broken_by_its_group_alone_while_the_disk_fails_and_loudly(
     assert!(String::from_utf8_lossy(&warned.body).contains("recorded elsewhere"), "{warned:?}");
     let audited = stage.audited().unwrap();
     assert_eq!(audited.matches("session.break-glass").count(), 1, "{audited}");
+    // It is found and told as everything else, while the disk is still broken.
+    let session = elsewhere(&stage)[0].file_stem().unwrap().to_str().unwrap().to_owned();
+    let told = |stage: &Stage| {
+        let found = stage.chaperone(&stage.approver()?, &["search", "--session", &session, "--json"])?;
+        let streamed = std::fs::read_to_string(stage.path("events.jsonl")).unwrap_or_default();
+        let ended = format!("\"{session}:end\"");
+        Ok(found.success()?.contains("select 7") && streamed.contains(&ended))
+    };
+    stage.until("a session that is found and streamed", told).await.unwrap();
     assert_eq!(scrape(&stage).await.unwrap()[counted], 1.0);
 
     // Mended: nobody breaks anything.
