@@ -115,6 +115,11 @@ impl Gateway {
         self.process.id()
     }
 
+    /// Where its recordings are.
+    pub(crate) fn recordings(&self) -> PathBuf {
+        self.folder.path().join("recordings")
+    }
+
     /// Has so many windows in the store: those of the benchmark's agent and, to make up the number, open ones of other agents.
     pub(crate) fn have_windows(&self, count: u32) -> Result<()> {
         let options =

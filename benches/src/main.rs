@@ -12,6 +12,7 @@ mod permits;
 mod pgbouncer;
 mod places;
 mod process;
+mod recording;
 mod report;
 mod route;
 mod search;
@@ -115,11 +116,21 @@ fn main() -> Result<ExitCode> {
     if "windows".contains(&options.only) {
         with_windows(&gateway, &plain, &server, &options, &mut report)?;
     }
+    let mut recordings = Vec::new();
+    if "recording".contains(&options.only) {
+        for load in LOADS.iter().filter(|load| recording::LOADS.contains(&load.name)) {
+            let folder = gateway.recordings();
+            recordings.push(recording::measure(load, &plain, &folder, &server, options.seconds)?);
+        }
+    }
     let permits = if "permits".contains(&options.only) { Some(permits::measure()?) } else { None };
     let search = if "search".contains(&options.only) { Some(search::measure()?) } else { None };
     println!("\n{}", report.markdown("pgbouncer"));
     if let Some(Idle { sessions, opened, idle }) = idle {
         println!("{sessions} sessions: {opened} bytes each when opened, {idle} bytes each when idle\n");
+    }
+    for recording in &recordings {
+        println!("{recording}\n");
     }
     if let Some(permits) = permits {
         println!("{permits}\n");
@@ -127,7 +138,7 @@ fn main() -> Result<ExitCode> {
     if let Some(search) = &search {
         println!("{search}");
     }
-    let (table, kept) = targets::table(&report, idle, permits, search.as_ref());
+    let (table, kept) = targets::table(&report, idle, &recordings, permits, search.as_ref());
     println!("{table}");
     Ok(if kept || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

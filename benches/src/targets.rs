@@ -4,6 +4,7 @@
 use crate::idle::Idle;
 use crate::load::{Measured, SESSION_START};
 use crate::permits::{MOST_MS, Permits};
+use crate::recording::{self, Recording};
 use crate::report::Report;
 use crate::search::{self, Searches};
 use std::fmt::Write;
@@ -67,12 +68,13 @@ pub(crate) fn with_windows(load: &'static str, windows: u32) -> &'static str {
 pub(crate) fn table(
     report: &Report,
     idle: Option<Idle>,
+    recordings: &[Recording],
     permits: Option<Permits>,
     search: Option<&Searches>,
 ) -> (String, bool) {
     let mut text = String::from("| promise | target | stretch | measured | |\n|---|---|---|---|---|\n");
     let mut kept = true;
-    for target in targets(report, idle, permits, search) {
+    for target in targets(report, idle, recordings, permits, search) {
         let stretch = target.stretch.map_or("-".to_owned(), |limit| target.wanted.with(limit).in_words());
         let (measured, verdict) = match target.measured {
             None => ("not measured".to_owned(), ""),
@@ -106,6 +108,7 @@ pub(crate) fn table(
 fn targets(
     report: &Report,
     idle: Option<Idle>,
+    recordings: &[Recording],
     permits: Option<Permits>,
     search: Option<&Searches>,
 ) -> Vec<Target> {
@@ -132,6 +135,12 @@ fn targets(
     let target =
         |what, measured, wanted, stretch: f64| Target { what, measured, wanted, stretch: Some(stretch) };
     let flat = |what, measured| Target { what, measured, wanted: AtMost(FLAT), stretch: None };
+    let recorded = |what, load: &str| Target {
+        what,
+        measured: recordings.iter().find(|one| one.load == load).map(Recording::ratio),
+        wanted: AtMost(recording::MOST),
+        stretch: None,
+    };
     vec![
         target(
             "prepared, 8 clients: throughput to pgbouncer's",
@@ -190,6 +199,8 @@ fn targets(
         flat("session start, 100,000 windows to 10", grown(SESSION_START, mean)),
         flat("prepared, 100,000 windows to 10: CPU per query", grown("prepared, 1 client", cpu)),
         flat("simple, 1,000 rules to 10: CPU per query", many_rules()),
+        recorded("recording, simple: CPU per query to that without it", recording::LOADS[0]),
+        recorded("recording, prepared: CPU per query to that without it", recording::LOADS[1]),
         Target {
             what: "a permit, 100,000 windows and 1,000 requests: ms at p99",
             measured: permits.map(|permits| permits.p99.as_secs_f64() * 1e3),
@@ -221,13 +232,14 @@ mod tests {
         };
         report.add("prepared, 8 clients", "pgbouncer", measured(100.0));
         report.add("prepared, 8 clients", "chaperone", measured(96.0));
-        let (text, kept) = table(&report, None, None, None);
+        let (text, kept) = table(&report, None, &[], None, None);
         assert!(kept, "{text}");
         assert!(text.contains("throughput to pgbouncer's | ≥ 0.95 | ≥ 1.1 | 0.96 | met |"), "{text}");
-        let (text, kept) = table(&report, Some(Idle { sessions: 1, opened: 0, idle: 250_000 }), None, None);
+        let (text, kept) =
+            table(&report, Some(Idle { sessions: 1, opened: 0, idle: 250_000 }), &[], None, None);
         assert!(!kept && text.contains("| ≤ 200 | ≤ 100 | 250.00 | **missed** |"), "{text}");
         let slow = Permits { p50: Duration::ZERO, p99: Duration::from_micros(1_010) };
-        let (text, kept) = table(&report, None, Some(slow), None);
+        let (text, kept) = table(&report, None, &[], Some(slow), None);
         assert!(!kept && text.contains("ms at p99 | ≤ 1 | - | 1.01 | **missed** |"), "{text}");
     }
 }
