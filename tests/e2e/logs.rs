@@ -3,6 +3,7 @@
 
 use chaperone_core::identity::CallerKind;
 use chaperone_tests::raw::{Login, Out, Wire, cancel, shape};
+use chaperone_tests::scripts::python;
 use chaperone_tests::stage::{ASKERS, Setting, Stage, first_id};
 use chaperone_tests::tools;
 use std::process::Command;
@@ -87,4 +88,48 @@ async fn the_log_holds_no_payload_no_token_and_no_password_at_level_trace() {
         let line = log.lines().find(|line| line.contains(&secret));
         assert!(line.is_none(), "{secret} is in the log: {line:?}");
     }
+}
+
+/// Serves on a terminal until it listens, and shows what a person would have seen.
+const ON_A_TERMINAL: &str = r#"
+import os, pty, signal, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(os.environ["CHAPERONE"], ["chaperone", "serve", "--config", os.environ["FILE"]])
+seen = b""
+try:
+    while b"listening" not in seen:
+        seen += os.read(terminal, 65536)
+    os.kill(child, signal.SIGTERM)
+    while True:
+        seen += os.read(terminal, 65536)
+except OSError:
+    pass
+os.waitpid(child, 0)
+sys.stdout.write(seen.decode("utf-8", "replace"))
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_has_colours_on_a_terminal_alone_and_none_where_nobody_wants_them() {
+    let (mut stage, file) = Stage::prepare(Setting::default()).await.unwrap();
+    // Into a pipe, as under systemd or in a container.
+    let serving = stage.serve().await.unwrap();
+    serving.signal("TERM").unwrap();
+    let (status, log) = serving.ended().unwrap();
+    assert!(status.success() && log.contains(" INFO ") && log.contains("listening"), "{log}");
+    assert!(!log.contains('\u{1b}'), "colours in a pipe: {log:?}");
+
+    let (chaperone, file) = (tools::chaperone().unwrap(), file.display().to_string());
+    let on_a_terminal = |no_color: &'static str| {
+        let (chaperone, file) = (chaperone.display().to_string(), file.clone());
+        let known = move || {
+            let environment = [("CHAPERONE", &*chaperone), ("FILE", &*file), ("NO_COLOR", no_color), ("TERM", "xterm")];
+            python(ON_A_TERMINAL, &environment)?.success()
+        };
+        tokio::task::spawn_blocking(known)
+    };
+    let seen = on_a_terminal("").await.unwrap().unwrap();
+    assert!(seen.contains("listening") && seen.contains("\u{1b}["), "no colours on a terminal: {seen:?}");
+    let seen = on_a_terminal("1").await.unwrap().unwrap();
+    assert!(seen.contains("listening") && !seen.contains('\u{1b}'), "NO_COLOR: {seen:?}");
 }

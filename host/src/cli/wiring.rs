@@ -26,10 +26,13 @@ pub(crate) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     crate::demo::run(args).await
 }
 
-/// Log lines go to standard error; `RUST_LOG` chooses others. No payload is in them at any level (invariant 10).
+/// Log lines go to standard error; `RUST_LOG` chooses others. No payload is in them at any level (invariant 10). Colours are for
+/// people: a file or a collector gets none, and a terminal neither where `NO_COLOR` is set.
 fn log(level: tracing::Level) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.as_str()));
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let lines = tracing_subscriber::fmt().with_ansi(colours).with_env_filter(filter);
     // An error only says that a log is set up already, as in tests.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = lines.with_writer(std::io::stderr).try_init();
 }
