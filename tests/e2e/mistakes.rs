@@ -115,7 +115,7 @@ async fn every_mistake_is_told_what_to_do() {
     let plain = format!("http://{}", stage.api);
 
     let mut all = String::new();
-    let told_of: [(&str, &[&str]); 39] = [
+    let told_of: [(&str, &[&str]); 46] = [
         (&agent, &["request", "nowhere", "--reason", "why"]),
         (&agent, &["request", "shop"]),
         (&agent, &["request", "shop", "--reason", ""]),
@@ -141,6 +141,13 @@ async fn every_mistake_is_told_what_to_do() {
         (&agent, &["renew", "ses_1"]),
         (&agent, &["reload"]),
         (&agent, &["denials"]),
+        (&approver, &["deny"]),
+        (&approver, &["deny", "person", "t/x", "--reason", "why"]),
+        (&approver, &["deny", "object", "nobody", "--reason", "why"]),
+        (&approver, &["deny", "object", "t/x", "--reason", " "]),
+        (&approver, &["deny", "object", "t/x", "--reason", "why", "--duration", "3"]),
+        (&approver, &["deny", "object", "t t/x", "--reason", "why"]),
+        (&agent, &["deny", "object", "t/x", "--reason", "why"]),
         (&agent, &["lift", "deny_00000000000000000000000000000001"]),
         (&approver, &["preserve", "--reason", "case 7"]),
         (&approver, &["preserve", "--target", "shop", "--principal", "corp/t/o", "--reason", "case 7"]),

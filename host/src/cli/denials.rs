@@ -3,8 +3,8 @@
 use super::client::Client;
 use super::failure::{Exit, Failure};
 use super::print::{self, Audience, Column};
-use super::remote::{list, segment};
-use chaperone_core::denial::DeniedKind;
+use super::remote::{duration, list, segment};
+use chaperone_core::denial::{Denied, DeniedKind};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub struct DenyArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// For how long, e.g. 24h [default: until it is lifted]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<String>,
 }
 
@@ -62,12 +62,17 @@ fn tenant_and_id(kind: DeniedKind, text: &str) -> Result<(&str, &str), Failure> 
         }
         _ => text,
     };
-    text.split_once('/').filter(|(tenant, id)| !tenant.is_empty() && !id.is_empty()).ok_or_else(|| {
+    let wrong = |why: &str| {
         Failure::usage(
-            format!("{} is not a tenant and an id", print::clean(text)),
+            format!("{} is not a tenant and an id{why}", print::clean(text)),
             "write TENANT/ID; `-` is the tenant of a provider that has none",
         )
-    })
+    };
+    let parts = text.split_once('/').filter(|(tenant, id)| !tenant.is_empty() && !id.is_empty());
+    let (tenant, id) = parts.ok_or_else(|| wrong(""))?;
+    // The gateway says it as well, and not what to do.
+    Denied::new(kind, tenant, id).map_err(|error| wrong(&format!(": {error}")))?;
+    Ok((tenant, id))
 }
 
 /// `chaperone denials`.

@@ -37,7 +37,7 @@ pub struct RequestArgs {
 }
 
 /// Checked here, so that a typing error does not need a gateway to be found.
-fn duration(text: &str) -> Result<String, String> {
+pub(super) fn duration(text: &str) -> Result<String, String> {
     match humantime::parse_duration(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("write a number and a unit, such as `90s`, `15m` or `1h`".into()),
