@@ -55,11 +55,11 @@ pub use facts::{EndReason, Ending, Footer, Opening, PluginStamp, SessionEnd, Ses
 pub use footer::Signed;
 pub use format::{Encoding, EventKind, Hash, Part};
 pub(crate) use library::is_open_name;
-pub use library::{Library, Listing, SessionSummary, State, session_of, summary};
+pub use library::{Glance, Library, Listing, SessionSummary, State, session_of, summary};
 pub use reader::{Damage, Event, Events, Flaw, Place, ReadError, Reader, to_json};
 pub use recover::{Outcome, Recovered};
 pub use space::{Mark, Space, Watermarks, on_one_disk};
-pub use tombstone::Tombstone;
+pub use tombstone::{Buried, Tombstone, buried};
 pub use verify::{Report, Status, verify, verify_by};
 pub use writer::{Kept, Recording, Sealed};
 

@@ -242,3 +242,17 @@ pub fn list(recordings: &Path, limit: usize) -> Result<(Vec<Listed>, Vec<DeedErr
     }
     Ok((listed, unreadable))
 }
+
+/// The files of those checkpoints that are wanted, in their order. Those that cannot be read are left out: [`Chain`] names them.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn wanted(
+    recordings: &Path,
+    is_wanted: &mut dyn FnMut(&Checkpoint) -> bool,
+) -> Result<Vec<(u64, PathBuf)>, DeedError> {
+    let read = |path: &Path| Deed::<Checkpoint>::read(path).ok().map(|(deed, _)| deed.body);
+    let mut wanted = files(recordings)?;
+    wanted.retain(|(_, path)| read(path).is_some_and(|checkpoint| is_wanted(&checkpoint)));
+    Ok(wanted)
+}

@@ -78,6 +78,23 @@ pub struct SessionSummary {
     pub footer_hash: Option<Hash>,
 }
 
+/// What can be seen of a recording without reading it through, also where its head cannot be read.
+#[derive(Debug)]
+pub struct Glance {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its state.
+    pub state: State,
+    /// Who, where, when; or why that cannot be read.
+    pub opening: Result<Opening, RecorderError>,
+    /// End and totals; None unless sealed.
+    pub footer: Option<Footer>,
+    /// The hash of the footer block; None unless sealed.
+    pub footer_hash: Option<Hash>,
+}
+
 /// A listing, newest first.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -137,6 +154,14 @@ impl Library {
     /// When the file or its head cannot be read.
     pub fn summary(&self, path: &Path) -> Result<SessionSummary, RecorderError> {
         summarize(path, &self.keys)
+    }
+
+    /// The same, of a recording whose head cannot be read as well.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn glance(&self, path: &Path) -> Result<Glance, RecorderError> {
+        glance(path, &self.keys)
     }
 
     /// Checks a recording against keys that are trusted to sign, and tells after each block how many bytes of how many are done.
@@ -271,12 +296,18 @@ pub fn summary(path: &Path) -> Result<SessionSummary, RecorderError> {
 }
 
 fn summarize(path: &Path, keys: &EncryptionKeys) -> Result<SessionSummary, RecorderError> {
+    let Glance { path, bytes, state, opening, footer, footer_hash } = glance(path, keys)?;
+    Ok(SessionSummary { path, bytes, state, opening: opening?, footer, footer_hash })
+}
+
+fn glance(path: &Path, keys: &EncryptionKeys) -> Result<Glance, RecorderError> {
     let failed = |cause| unreadable(path, cause);
     let mut file = File::open(path).map_err(failed)?;
-    let opening = head(path, &file, keys)?;
+    let opening = head(path, &file, keys);
     let bytes = file.metadata().map_err(failed)?.len();
     let footer = footer(&mut file, bytes).map_err(failed)?;
-    let (footer, footer_hash) = footer.filter(|(footer, _)| footer.session == opening.head.session).unzip();
+    let fits = |session| opening.as_ref().map_or(true, |opening| opening.head.session == session);
+    let (footer, footer_hash) = footer.filter(|(footer, _)| fits(footer.session)).unzip();
     let state = match &footer {
         Some(footer) => State::Sealed(footer.ending),
         // Under the name of a sealed recording a lock says nothing: nobody writes it any more.
@@ -285,7 +316,7 @@ fn summarize(path: &Path, keys: &EncryptionKeys) -> Result<SessionSummary, Recor
             _ => State::Unsealed,
         },
     };
-    Ok(SessionSummary { path: path.to_owned(), bytes, state, opening, footer, footer_hash })
+    Ok(Glance { path: path.to_owned(), bytes, state, opening, footer, footer_hash })
 }
 
 fn unreadable(path: &Path, cause: io::Error) -> RecorderError {

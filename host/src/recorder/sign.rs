@@ -12,7 +12,7 @@
 
 mod files;
 
-pub use files::{Kept, keep, make, public_half, publish};
+pub use files::{Kept, keep, make, private, public_half, publish};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -46,6 +46,8 @@ pub enum Statement {
     Checkpoint,
     /// A tombstone: this recording was deleted, by the rules.
     Tombstone,
+    /// The manifest of a bundle of evidence: who holds the key has put these files together.
+    Evidence,
 }
 
 impl Statement {
@@ -55,6 +57,7 @@ impl Statement {
             Statement::Footer => b"chaperone recording footer 1\0",
             Statement::Checkpoint => b"chaperone checkpoint 1\0",
             Statement::Tombstone => b"chaperone tombstone 1\0",
+            Statement::Evidence => b"chaperone evidence 1\0",
         }
     }
 

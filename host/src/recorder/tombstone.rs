@@ -3,10 +3,11 @@
 //! It says what was there, until when, and by which rule it went, and nothing of whose it was: that is why it may be kept for ever. It is on
 //! the medium before the recording goes, so that whatever happens there is the one, or the other, or both.
 
-use super::SessionId;
 use super::deed::{Deed, DeedError};
 use super::format::Hash;
+use super::library::{self, Library};
 use super::sign::{PublicKeys, Statement};
+use super::{RecorderError, SessionId};
 use chaperone_core::Timestamp;
 use chaperone_core::name::TargetName;
 use serde::{Deserialize, Serialize};
@@ -61,4 +62,35 @@ pub(super) fn read(path: &Path, keys: &PublicKeys) -> Result<(Tombstone, Hash), 
         Some(session) if session == deed.body.session => Ok((deed.body, hash)),
         _ => Err(format!("it is that of {}", deed.body.session)),
     }
+}
+
+/// A file that is named as a tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buried {
+    /// The session, as the file's name says.
+    pub session: SessionId,
+    /// The file.
+    pub path: PathBuf,
+    /// What it says, if it can be read; whether it is to be believed is another question.
+    pub says: Option<Tombstone>,
+    /// Why it does not count. That a checkpoint names what it stands for is not looked at here.
+    pub problem: Option<String>,
+}
+
+/// All tombstones of a folder of recordings, in the order of their sessions.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn buried(recordings: &Library, keys: &PublicKeys) -> Result<Vec<Buried>, RecorderError> {
+    let mut buried = Vec::new();
+    for day in recordings.days()? {
+        for path in library::entries(&day)? {
+            let Some(session) = session_of(&path) else { continue };
+            let says = Deed::<Tombstone>::read(&path).ok().map(|(deed, _)| deed.body);
+            let problem = read(&path, keys).err();
+            buried.push(Buried { session, path, says, problem });
+        }
+    }
+    buried.sort_unstable_by_key(|one| one.session);
+    Ok(buried)
 }

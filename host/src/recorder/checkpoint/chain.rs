@@ -108,6 +108,20 @@ pub enum Problem {
     Expected(Hash),
 }
 
+impl Problem {
+    /// The one recording that it is about; None when it is about the chain itself.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Problem::Contradicts { session, .. }
+            | Problem::Gone { session, .. }
+            | Problem::Differs { session, .. }
+            | Problem::NeverSealed { session, .. }
+            | Problem::Tombstone { session, .. } => Some(*session),
+            _ => None,
+        }
+    }
+}
+
 fn told(sealed: Option<&(Option<TargetName>, Timestamp)>) -> String {
     match sealed {
         Some((Some(target), ended)) => format!(" (of {target}, ended {ended:.0})"),

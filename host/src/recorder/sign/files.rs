@@ -34,27 +34,32 @@ pub struct Kept {
 /// # Errors
 /// When it cannot be read or made, is no key, or others may read it.
 pub fn keep(path: &Path) -> Result<Kept, KeyError> {
-    let (text, made) = match read(path) {
-        Err(KeyError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-            match make(path) {
-                Ok(signer) => return kept(path, signer, true),
-                // Another gateway was quicker: its key is the one.
-                Err(KeyError::File { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {
-                    (read(path)?, false)
-                }
-                Err(error) => return Err(error),
+    match private(path) {
+        Err(KeyError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => match make(path) {
+            Ok(signer) => kept(path, signer, true),
+            // Another gateway was quicker: its key is the one.
+            Err(KeyError::File { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                kept(path, private(path)?, false)
             }
-        }
-        read => (read?, false),
-    };
+            Err(error) => Err(error),
+        },
+        signer => kept(path, signer?, false),
+    }
+}
+
+/// The key of a file that is there.
+///
+/// # Errors
+/// When it cannot be read, is no key, or others may read it.
+pub fn private(path: &Path) -> Result<Signer, KeyError> {
+    let text = read(path)?;
     let mode = fs::metadata(path).map_err(|cause| failed(path, cause))?.permissions().mode();
     if mode & ANY_OF_OTHERS != 0 {
         // Fails closed: whoever read it could have signed anything.
         return Err(KeyError::OpenToOthers(path.to_owned()));
     }
     let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
-    let signer = Signer::from_pem(&text).map_err(|error| of(path, error))?;
-    kept(path, signer, made)
+    Signer::from_pem(&text).map_err(|error| of(path, error))
 }
 
 /// Where [`keep`] puts the public half.

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-const KINDS: [Statement; 3] = [Statement::Footer, Statement::Checkpoint, Statement::Tombstone];
+const KINDS: [Statement; 4] =
+    [Statement::Footer, Statement::Checkpoint, Statement::Tombstone, Statement::Evidence];
 
 #[test]
 fn a_key_is_read_as_openssl_writes_it_and_has_one_id() {
@@ -48,6 +49,8 @@ fn what_is_signed_are_the_documented_bytes() {
     key.verify(b"chaperone checkpoint 1\0{}", &signature.bytes).unwrap();
     let signature = signer.sign(Statement::Tombstone, b"{}").unwrap();
     key.verify(b"chaperone tombstone 1\0{}", &signature.bytes).unwrap();
+    let signature = signer.sign(Statement::Evidence, b"{}").unwrap();
+    key.verify(b"chaperone evidence 1\0{}", &signature.bytes).unwrap();
 }
 
 #[test]
