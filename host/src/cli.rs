@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Every command answers with an exit code or a [`Failure`]: one line what, one line what to do, no backtraces. Commands
-//! that ask a gateway use its HTTPS API and the caller's own token; `sessions`, `replay` and `verify` work on files and
+//! that ask a gateway use its HTTPS API and the caller's own token; `sessions`, `replay`, `verify` and `export` work on files and
 //! need neither; `check` needs nothing but the file.
 
 mod check;
@@ -34,7 +34,7 @@ pub use denials::DenyArgs;
 pub use explain::ExplainArgs;
 pub use failure::{Exit, Failure};
 pub use preservations::PreserveArgs;
-pub use recordings::{Given, Place};
+pub use recordings::{ExportArgs, Given, Place};
 pub use remote::RequestArgs;
 pub use search::SearchArgs;
 pub use wiring::DemoArgs;
@@ -181,6 +181,8 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Put recordings, what verifying them finds and a summary into a bundle for an audit
+    Export(ExportArgs),
     /// List the checkpoints of a folder of recordings; keep the newest one's hash elsewhere
     Checkpoints {
         /// The most that are shown
@@ -326,11 +328,14 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Checkpoints { limit, place } => {
             recordings::checkpoints(&library(place, None)?, limit.into(), audience)
         }
+        Command::Export(args) => {
+            let (library, trust) =
+                (library(args.place.clone(), None)?, trust(&args.public_key, &cli.config)?);
+            let signer = recording_key::signer(&cli.config);
+            recordings::export(&library, &args, &trust, signer.as_ref(), audience)
+        }
         Command::Verify { what, public_key, place, expect, .. } => {
-            let trust = match public_key.as_slice() {
-                [] => Trust::of_configuration(&cli.config),
-                given => Trust::given(given)?,
-            };
+            let trust = trust(&public_key, &cli.config)?;
             let (directory, what) = match what {
                 None => (None, What::All(expect)),
                 Some(Given::Path(path)) if path.is_dir() => (Some(path), What::All(expect)),
@@ -345,5 +350,13 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
             };
             recordings::verify(library(place, directory)?, &what, &trust, audience)
         }
+    }
+}
+
+/// Whose signatures count.
+fn trust(given: &[PathBuf], config: &std::path::Path) -> Result<Trust, Failure> {
+    match given {
+        [] => Ok(Trust::of_configuration(config)),
+        given => Trust::given(given),
     }
 }

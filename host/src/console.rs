@@ -34,7 +34,7 @@ mod sql;
 mod store;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 mod visitor;
 mod words;
 

@@ -1,5 +1,6 @@
 //! The console in a real browser, against a real gateway and the local issuer.
 
+mod bundle;
 mod demo;
 mod looks;
 mod now;

@@ -123,7 +123,8 @@ async fn the_log_has_colours_on_a_terminal_alone_and_none_where_nobody_wants_the
     let on_a_terminal = |no_color: &'static str| {
         let (chaperone, file) = (chaperone.display().to_string(), file.clone());
         let known = move || {
-            let environment = [("CHAPERONE", &*chaperone), ("FILE", &*file), ("NO_COLOR", no_color), ("TERM", "xterm")];
+            let environment =
+                [("CHAPERONE", &*chaperone), ("FILE", &*file), ("NO_COLOR", no_color), ("TERM", "xterm")];
             python(ON_A_TERMINAL, &environment)?.success()
         };
         tokio::task::spawn_blocking(known)

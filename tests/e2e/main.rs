@@ -10,6 +10,7 @@ mod copying;
 mod dashboard;
 mod drivers;
 mod engine;
+mod evidence;
 mod graph;
 mod holds;
 mod jobs;

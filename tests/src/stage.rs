@@ -141,9 +141,7 @@ impl Stage {
     /// As [`Stage::serve`], by a command to which `serve` and its arguments are added.
     pub async fn serve_by(&mut self, mut command: Command) -> Result<Serving> {
         self.stop().await;
-        command.args(["serve", "--config"]).arg(self.path("chaperone.yaml"));
-        // What goes into a pipe has no colours anyway.
-        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        command.args(["serve", "--config"]).arg(self.path("chaperone.yaml")).env_remove("NO_COLOR");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
         let mut log = String::new();

@@ -52,6 +52,15 @@ pub(super) fn own(config: &Config) -> Result<PublicKey, Failure> {
     }
 }
 
+/// The key itself, where it can be read here.
+pub(super) fn signer(path: &Path) -> Option<Signer> {
+    let config = config::without_secrets(path).ok()?;
+    match &config.recording.signing_key {
+        Some(secret) => Signer::from_pem(secret.expose()).ok(),
+        None => sign::private(&config.own_signing_key()).ok(),
+    }
+}
+
 fn tell(key: PublicKey, audience: Audience) {
     match audience {
         Audience::People => print::out(&format!("key {}\n{}", key.id(), key.to_pem())),

@@ -1,12 +1,13 @@
-//! `sessions`, `replay` and `verify` on local recording files, and nothing else of the recorder.
+//! `sessions`, `replay`, `verify` and `export` on local recording files, and nothing else of the recorder.
 //!
 //! Each function is one command: it gets the folder and what was asked, prints through [`super::print`], and answers
 //! with an exit code. They need no gateway and no token, so that an auditor can run them on a copy.
 //!
-//! - `list`, `replay`, `proof`: the commands; `people`, `words`: what [`crate::story`] reads, for people; `lines`: for programs;
+//! - `list`, `replay`, `proof`, `export`: the commands; `people`, `words`: what [`crate::story`] reads, for people; `lines`: for programs;
 //!   `trust`: whose signatures count; `keys`: what encrypted ones are read with; `chain`: checkpoints
 
 mod chain;
+mod export;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
 mod keys;
@@ -22,11 +23,13 @@ mod words;
 mod tests;
 
 pub(super) use chain::hash;
+pub use export::ExportArgs;
 pub(super) use keys::library;
 pub(super) use trust::Trust;
 
 use super::failure::{Exit, Failure};
 use super::print::{self, Audience};
+use crate::recorder::sign::Signer;
 use crate::recorder::{Hash, Library, RecorderError};
 use chaperone_core::name::SessionId;
 use std::io::Write;
@@ -110,6 +113,17 @@ pub(crate) fn verify(
     audience: Audience,
 ) -> Result<Exit, Failure> {
     proof::run(library, what, trust, audience, &mut Terminal)
+}
+
+/// Puts evidence together: [`Exit::Unverified`] when not all of it verifies; it is there all the same.
+pub(crate) fn export(
+    library: &Library,
+    args: &ExportArgs,
+    trust: &Trust,
+    signer: Option<&Signer>,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    export::run(library, args, trust, signer, audience, &mut Terminal)
 }
 
 /// Where a command prints and waits; tests have their own.

@@ -107,6 +107,7 @@ fn commands_parse() {
         "verify --all --public-key a.pem keys",
         "verify . --public-key a.pem",
         "recording-key --new key.pem",
+        "export --from 2026-11-01 --to 2026-11-30 --out evidence",
     ] {
         let words = line.split(' ');
         assert!(Cli::try_parse_from(std::iter::once("chaperone").chain(words)).is_ok(), "{line}");

@@ -7,7 +7,7 @@
 use maud::{Markup, html};
 
 /// A text with its line breaks.
-pub(super) fn visible(text: &str) -> Markup {
+pub(crate) fn visible(text: &str) -> Markup {
     html! {
         @for piece in pieces(text) {
             @match piece {
@@ -16,6 +16,19 @@ pub(super) fn visible(text: &str) -> Markup {
             }
         }
     }
+}
+
+/// The same where there is no markup: lines and tabs stay, and what would hide or steer is written as its number.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for piece in pieces(text) {
+        match piece {
+            Piece::Plain(plain) => out.push_str(plain),
+            Piece::Odd(odd @ ('\t' | '\r')) => out.push(odd),
+            Piece::Odd(odd) => out.push_str(&format!("<U+{:04X}>", u32::from(odd))),
+        }
+    }
+    out
 }
 
 #[derive(Debug, PartialEq, Eq)]

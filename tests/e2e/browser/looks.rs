@@ -9,7 +9,7 @@ use chaperone_tests::tools;
 const RULES: &str = "{ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] }";
 
 /// What axe-core finds wrong: rule, place and why.
-async fn faults(browser: &Browser, axe: &str) -> Vec<String> {
+pub(super) async fn faults(browser: &Browser, axe: &str) -> Vec<String> {
     browser.script(axe).await.unwrap();
     let script = format!(
         "const found = await axe.run(document, {RULES}); \

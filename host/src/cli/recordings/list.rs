@@ -5,7 +5,7 @@ use super::{Screen, pretty, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{self, Audience, Column, clean};
 use crate::recorder::retain;
-use crate::recorder::{Ending, EventKind, Library, SessionSummary, State};
+use crate::recorder::{Ending, EventKind, Library, SessionHead, SessionSummary, State};
 use crate::state::Preservation;
 use serde_json::{Value, json};
 
@@ -34,14 +34,14 @@ pub(super) fn run(
     for (_, error) in &listing.unreadable {
         screen.aside(&format!("{}\n", clean(&error.to_string())));
     }
-    // As the gateway noted it last, a minute ago at most while it runs.
-    let noted = retain::preserved(library.directory()).unwrap_or_default();
-    let kept: Vec<Preservation> = serde_json::from_slice(&noted).unwrap_or_default();
+    let kept = noted(&library);
     match audience {
         Audience::People => {
             let mut rows: Vec<Value> = listing.sessions.iter().map(row).collect();
             for (row, summary) in rows.iter_mut().zip(&listing.sessions) {
-                if let (Some(entry), Some(fields)) = (preserved(&kept, summary), row.as_object_mut()) {
+                if let (Some(entry), Some(fields)) =
+                    (preserved(&kept, &summary.opening.head), row.as_object_mut())
+                {
                     fields.insert("preserved".into(), json!(entry.id));
                 }
             }
@@ -57,7 +57,7 @@ pub(super) fn run(
             let unreadable =
                 unreadable.map(|(path, error)| json!({ "path": path, "error": error.to_string() }));
             screen.data(&pretty(&json!({
-                "sessions": listing.sessions.iter().map(|summary| whole(summary, preserved(&kept, summary))).collect::<Vec<_>>(),
+                "sessions": listing.sessions.iter().map(|summary| whole(summary, preserved(&kept, &summary.opening.head))).collect::<Vec<_>>(),
                 "unreadable": unreadable.collect::<Vec<_>>(),
             })));
         }
@@ -65,9 +65,14 @@ pub(super) fn run(
     Ok(Exit::Done)
 }
 
+/// What is preserved, as the gateway noted it last, a minute ago at most while it runs.
+pub(super) fn noted(library: &Library) -> Vec<Preservation> {
+    let noted = retain::preserved(library.directory()).unwrap_or_default();
+    serde_json::from_slice(&noted).unwrap_or_default()
+}
+
 /// What keeps a recording from being deleted by the rules.
-fn preserved<'a>(kept: &'a [Preservation], summary: &SessionSummary) -> Option<&'a Preservation> {
-    let head = &summary.opening.head;
+pub(super) fn preserved<'a>(kept: &'a [Preservation], head: &SessionHead) -> Option<&'a Preservation> {
     kept.iter().find(|entry| entry.preserved.covers(head.session, &head.target, &head.identity.principal))
 }
 

@@ -89,7 +89,7 @@ fn all(
     Ok(worse(worst, verdict.exit()))
 }
 
-fn worse(one: Exit, other: Exit) -> Exit {
+pub(super) fn worse(one: Exit, other: Exit) -> Exit {
     if one as u8 > other as u8 { one } else { other }
 }
 
@@ -142,7 +142,12 @@ fn show(mut rows: Vec<Value>, screen: &mut dyn Screen) {
     screen.show(&print::table(&rows, &COLUMNS, "no recordings"));
 }
 
-fn check(library: &Library, path: &Path, trust: &Trust, label: &str) -> Result<Report, RecorderError> {
+pub(super) fn check(
+    library: &Library,
+    path: &Path,
+    trust: &Trust,
+    label: &str,
+) -> Result<Report, RecorderError> {
     // Draws on standard error, and nowhere when that is no terminal.
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{prefix}{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
@@ -158,7 +163,7 @@ fn check(library: &Library, path: &Path, trust: &Trust, label: &str) -> Result<R
 
 /// Fails closed: what is not known to be whole, and by whom, does not verify. A recording that lost its signature looks like one
 /// that never had any.
-fn exit(report: &Report) -> Exit {
+pub(super) fn exit(report: &Report) -> Exit {
     match (&report.status, report.signed) {
         (Status::Intact(_), Some(Signed::By(_))) | (Status::Live, _) => Exit::Done,
         _ => Exit::Unverified,
@@ -243,7 +248,7 @@ fn problem(report: &Report) -> Option<String> {
     })
 }
 
-fn sentences(path: &Path, report: &Report, trust: &Trust) -> String {
+pub(super) fn sentences(path: &Path, report: &Report, trust: &Trust) -> String {
     let status = &report.status;
     let session = report.session.map_or_else(|| named(path), |session| session.to_string());
     let mut lines =
@@ -271,7 +276,7 @@ fn sentences(path: &Path, report: &Report, trust: &Trust) -> String {
     out
 }
 
-fn to_json(path: &Path, report: &Report) -> Value {
+pub(super) fn to_json(path: &Path, report: &Report) -> Value {
     let damage = match &report.status {
         Status::Damaged(damage) => {
             json!({ "at_block": damage.at_block, "at_byte": damage.at_byte, "what": damage.what.to_string() })
@@ -295,7 +300,7 @@ fn to_json(path: &Path, report: &Report) -> Value {
     })
 }
 
-fn lost(path: &Path, error: &RecorderError) -> Value {
+pub(super) fn lost(path: &Path, error: &RecorderError) -> Value {
     json!({ "session": named(path), "path": path, "status": "unreadable", "problem": error.to_string() })
 }
 

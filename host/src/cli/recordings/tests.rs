@@ -2,6 +2,7 @@
 //! the relay: what people and programs are shown, and how it ends when a recording is not whole.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod bundle;
 mod missing;
 mod session;
 

@@ -77,7 +77,7 @@ pub(super) fn now() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().unwrap()
 }
 
-fn head(number: u128) -> SessionHead {
+pub(super) fn head(number: u128) -> SessionHead {
     let provider = ProviderName::new("corp").unwrap();
     let approver = Principal::of(&provider, "tenant", "ann").unwrap();
     let object_id = "0193452c-0f00-7000-8000-000000000001";
@@ -162,7 +162,7 @@ fn statement(recording: &mut Recording, operation: u64, form: &str, text: &str) 
     recording.raw(EventKind::Operation, operation, &[form.as_bytes(), b"\0", text.as_bytes()]);
 }
 
-fn decided(recording: &mut Recording, operation: u64, decision: &str, class: &str, risk: u8) {
+pub(super) fn decided(recording: &mut Recording, operation: u64, decision: &str, class: &str, risk: u8) {
     let body = json!({
         "decision": decision, "risk": risk, "findings": [], "refusal": null, "statements": [{ "class": class }],
     });
@@ -170,7 +170,7 @@ fn decided(recording: &mut Recording, operation: u64, decision: &str, class: &st
     recording.commit().unwrap();
 }
 
-fn result(recording: &mut Recording, operation: u64, tag: &str, rows: u64, masked: u64) {
+pub(super) fn result(recording: &mut Recording, operation: u64, tag: &str, rows: u64, masked: u64) {
     let body = json!({ "tag": tag, "rows": rows, "masked": masked, "micros": 1234 });
     recording.json(EventKind::Result, operation, &body);
 }
