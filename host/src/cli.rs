@@ -10,6 +10,7 @@ mod deliveries;
 mod denials;
 mod explain;
 mod failure;
+mod fetch;
 mod login;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
@@ -23,6 +24,7 @@ mod recordings;
 mod remote;
 mod samples;
 mod search;
+mod stored;
 mod watch;
 mod wiring;
 
@@ -33,6 +35,7 @@ pub use client::GatewayArgs;
 pub use denials::DenyArgs;
 pub use explain::ExplainArgs;
 pub use failure::{Exit, Failure};
+pub use fetch::FetchArgs;
 pub use preservations::PreserveArgs;
 pub use recordings::{ExportArgs, Given, Place};
 pub use remote::RequestArgs;
@@ -166,11 +169,14 @@ pub enum Command {
     /// Prove that recordings are complete, unchanged and signed by a key that you trust
     Verify {
         /// A session's id, or a file or folder of recordings
-        #[arg(required_unless_present = "all", value_name = "SESSION|PATH")]
+        #[arg(required_unless_present_any = ["all", "stored"], value_name = "SESSION|PATH")]
         what: Option<Given>,
         /// Every recording of the folder, and that none is missing
         #[arg(long, conflicts_with = "what")]
         all: bool,
+        /// That the store outside has everything that the folder has, or had, byte for byte; it reads all of it there
+        #[arg(long, conflicts_with_all = ["what", "all", "expect"])]
+        stored: bool,
         /// The hash of a checkpoint that was kept elsewhere: it has to be among those of the folder
         #[arg(long, value_name = "HASH", value_parser = recordings::hash)]
         expect: Option<Hash>,
@@ -201,6 +207,8 @@ pub enum Command {
         /// Its id, as `preservations` shows it
         id: String,
     },
+    /// Fetch recordings from the store outside (`recording.store`) into a folder, to verify and replay them there
+    Fetch(FetchArgs),
     /// Show the public half of the key that signs recordings, or make such a key
     RecordingKey {
         /// Make a private key and put it into this file, which must not exist
@@ -274,8 +282,8 @@ pub fn run(cli: Cli) -> ExitCode {
 async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let connect = || login::connect(&cli.gateway, &variable);
-    let library = |place: Place, directory: Option<PathBuf>| {
-        recordings::library(&place, directory, &cli.config, audience)
+    let library = |place: &Place, directory: Option<PathBuf>| {
+        recordings::library(place, directory, &cli.config, audience)
     };
     match cli.command {
         Command::Serve => wiring::serve(check::load(&cli.config, audience)?).await.map(|()| Exit::Done),
@@ -315,26 +323,27 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
         Command::Search(args) => search::search(&connect().await?, &args, audience).await,
         Command::Sessions { live: true, .. } => remote::sessions(&connect().await?, audience).await,
         Command::Sessions { limit, place, .. } => {
-            recordings::sessions(library(place, None)?, limit.into(), audience)
+            recordings::sessions(library(&place, None)?, limit.into(), audience)
         }
         Command::Replay { session, speed, place } => {
-            recordings::replay(library(place, None)?, session, Pace { speed }, audience)
+            let fetched = fetch::if_not_here(&cli.config, &place, library(&place, None)?, session).await?;
+            recordings::replay(fetched.library, session, Pace { speed }, audience)
         }
+        Command::Fetch(args) => fetch::run(&cli.config, &args, audience).await,
         Command::RecordingKey { new: Some(file) } => recording_key::make(&file, audience),
         Command::RecordingKey { new: None } => recording_key::show(&cli.config, audience),
         Command::Preserve(args) => preservations::preserve(&connect().await?, args, audience).await,
         Command::Preservations => preservations::preservations(&connect().await?, audience).await,
         Command::Release { id } => preservations::release(&connect().await?, &id, audience).await,
         Command::Checkpoints { limit, place } => {
-            recordings::checkpoints(&library(place, None)?, limit.into(), audience)
+            recordings::checkpoints(&library(&place, None)?, limit.into(), audience)
         }
         Command::Export(args) => {
-            let (library, trust) =
-                (library(args.place.clone(), None)?, trust(&args.public_key, &cli.config)?);
+            let (library, trust) = (library(&args.place, None)?, trust(&args.public_key, &cli.config)?);
             let signer = recording_key::signer(&cli.config);
             recordings::export(&library, &args, &trust, signer.as_ref(), audience)
         }
-        Command::Verify { what, public_key, place, expect, .. } => {
+        Command::Verify { what, public_key, place, expect, stored, .. } => {
             let trust = trust(&public_key, &cli.config)?;
             let (directory, what) = match what {
                 None => (None, What::All(expect)),
@@ -348,7 +357,15 @@ async fn dispatch(cli: Cli, audience: Audience) -> Result<Exit, Failure> {
                 Some(Given::Session(session)) => (None, What::One(session)),
                 Some(Given::Path(path)) => (Some(PathBuf::new()), What::File(path)),
             };
-            recordings::verify(library(place, directory)?, &what, &trust, audience)
+            let found = library(&place, directory)?;
+            if stored {
+                return stored::run(&cli.config, &found, &trust, audience).await;
+            }
+            let What::One(session) = what else {
+                return recordings::verify(found, &what, &trust, audience);
+            };
+            let fetched = fetch::if_not_here(&cli.config, &place, found, session).await?;
+            recordings::verify(fetched.library, &what, &trust, audience)
         }
     }
 }

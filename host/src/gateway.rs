@@ -3,6 +3,7 @@
 //! Each step returns a value that the next one needs and that only its own module can make, so that none can be left
 //! out: no permit without an identity, no lease without a permit and an open recording, no session without all of them.
 
+mod archive;
 mod break_glass;
 mod disk;
 mod feed;

@@ -3,6 +3,7 @@
 //! `gateway.rs` is the page to read first. `ARCHITECTURE.md` beside `src/` follows a connection through these modules.
 
 pub mod api;
+pub mod archive;
 pub mod builtin;
 pub mod cli;
 pub mod config;

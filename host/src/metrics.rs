@@ -10,8 +10,10 @@
 pub mod history;
 mod lag;
 pub mod text;
+mod uploads;
 
 pub use lag::Lag;
+pub use uploads::{Queue, Uploads};
 
 use crate::recorder::checkpoint::Newest;
 use std::collections::BTreeMap;
@@ -67,7 +69,7 @@ const DELIVERIES: &[&str] = &[DELIVERED, RETRIED, FAILED];
 
 /// Its receiver has taken it.
 pub const DELIVERED: &str = "delivered";
-/// It failed, and is sent again.
+/// It failed, and is tried again.
 pub const RETRIED: &str = "retried";
 /// It failed, and was given up.
 pub const FAILED: &str = "failed";
@@ -111,6 +113,8 @@ pub struct Metrics {
     pub recordings_not_deleted: Counter,
     /// The newest checkpoint of the folder of recordings.
     pub newest_checkpoint: Mutex<Option<Newest>>,
+    /// What is brought to the store outside.
+    pub uploads: std::sync::Arc<Uploads>,
 }
 
 impl Default for Metrics {
@@ -134,6 +138,7 @@ impl Default for Metrics {
             recordings_deleted: Counter::default(),
             recordings_not_deleted: Counter::default(),
             newest_checkpoint: Mutex::default(),
+            uploads: std::sync::Arc::default(),
         }
     }
 }

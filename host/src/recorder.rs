@@ -11,7 +11,8 @@
 //! - `reader`: [`Reader`], [`Event`]; `flaw`: what it may find; `verify`: [`verify()`]; `recover`: after a crash; `library`: find and list
 //! - `replay`: the timing of a replay; `space`: room on the disk
 //! - `sign`: keys and signatures; `deed`: small signed files; `checkpoint`: what was recorded; `tombstone`: what was deleted;
-//!   `retain`: deletes what has been kept for long enough
+//!   `retain`: deletes what has been kept for long enough; `receipt`: what is left of one that is in the store outside alone
+//! - `finals`: files that never change any more, to be copied elsewhere
 //!
 //! What may go wrong: the disk. What is on it survives `kill -9`; power loss may take what the operating system had not
 //! written yet, since blocks are not waited for until the recording is sealed. Where that must not be ([`Durable::Yes`]), each
@@ -22,6 +23,7 @@ pub mod checkpoint;
 mod cipher;
 mod deed;
 mod facts;
+mod finals;
 mod flaw;
 mod flush;
 mod footer;
@@ -33,6 +35,7 @@ mod library;
 mod pack;
 mod payload;
 mod reader;
+mod receipt;
 mod recover;
 pub mod replay;
 pub mod retain;
@@ -52,11 +55,13 @@ pub use chaperone_core::name::SessionId;
 pub use cipher::{Encryption, EncryptionKey, EncryptionKeys, NoEncryptionKey};
 pub use deed::DeedError;
 pub use facts::{EndReason, Ending, Footer, Opening, PluginStamp, SessionEnd, SessionHead};
+pub use finals::Final;
 pub use footer::Signed;
 pub use format::{Encoding, EventKind, Hash, Part};
 pub(crate) use library::is_open_name;
-pub use library::{Glance, Library, Listing, SessionSummary, State, session_of, summary};
+pub use library::{Glance, Library, Listing, SessionSummary, State, session_of, stated_session, summary};
 pub use reader::{Damage, Event, Events, Flaw, Place, ReadError, Reader, to_json};
+pub use receipt::{Away, Receipt};
 pub use recover::{Outcome, Recovered};
 pub use space::{Mark, Space, Watermarks, on_one_disk};
 pub use tombstone::{Buried, Tombstone, buried};
@@ -66,6 +71,7 @@ pub use writer::{Kept, Recording, Sealed};
 use chaperone_core::Timestamp;
 use chaperone_core::name::Principal;
 use flush::Flusher;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -228,6 +234,19 @@ impl Recorder {
         retain::look(&self.library(), &self.config.signer, rules, now)
     }
 
+    /// The same of one that was in the store outside alone, and has been brought back. None: it is not to go.
+    ///
+    /// # Errors
+    /// When it cannot be told on what it was.
+    pub fn due_again(
+        &self,
+        one: &retain::Abroad,
+        rules: &retain::Retention,
+        now: Timestamp,
+    ) -> Result<Option<retain::Due>, RecorderError> {
+        one.due(&self.library(), rules, now)
+    }
+
     /// Reads a recording through that is to go, and says whose it was.
     ///
     /// # Errors
@@ -242,6 +261,37 @@ impl Recorder {
     /// When it cannot be deleted. Then there is the recording, or its tombstone, or both.
     pub fn delete(&self, due: &retain::Due, now: Timestamp) -> Result<(), RecorderError> {
         due.delete(&self.config.signer, now, &mut |_| Ok(()))
+    }
+
+    /// Of all sessions that checkpoints of this gateway's key name as sealed, what stands for their recordings. It reads all checkpoints.
+    ///
+    /// # Errors
+    /// When one cannot be read. Nothing may be moved out then.
+    pub fn named(&self) -> Result<BTreeMap<SessionId, Hash>, RecorderError> {
+        receipt::named(&self.config.directory, &self.public_key().into())
+    }
+
+    /// Removes a recording's file, which the store has and which `digest` stands for, and leaves a receipt; `named` is what
+    /// [`Recorder::named`] says.
+    ///
+    /// # Errors
+    /// When it cannot be removed, or no checkpoint names it. Then there is the recording, or its receipt, or both.
+    pub fn move_out(
+        &self,
+        file: &Final,
+        named: &BTreeMap<SessionId, Hash>,
+        stored: (&str, Hash, Timestamp),
+    ) -> Result<(), RecorderError> {
+        receipt::move_out(&self.library(), &self.config.signer, file, named, stored)
+    }
+
+    /// What stands for the recording that a tombstone of this gateway's key is left of.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn buried(&self, tombstone: &Final) -> Result<Hash, String> {
+        let path = tombstone.path(&self.config.directory);
+        tombstone::read(&path, &self.public_key().into()).map(|(found, _)| found.footer)
     }
 
     /// Whether new recordings are encrypted.

@@ -30,6 +30,7 @@ mod search;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
+mod uploads;
 mod windows;
 
 pub use amounts::{PlaceId, Spent};
@@ -38,9 +39,12 @@ pub use audit::{Audit, AuditEvent};
 pub use deliveries::{Delivery, DeliveryState, Route};
 pub use denials::MAX_DENIALS;
 pub use feed::{Advance, Claim, Moved, Standing};
-pub use keeping::{Deletion, MAX_PRESERVATIONS, MayDelete, Preservation, Preserved, Preserving};
+pub use keeping::{
+    Deletion, MAX_PRESERVATIONS, MayDelete, MayDeleteCopy, Preservation, Preserved, Preserving,
+};
 pub use search::{Entry, Facet, Found, Indexing, MAX_FOUND, Piece, Search, SearchProblem, snippet};
 pub use sessions::{SessionRow, SessionStart};
+pub use uploads::Stored;
 pub use windows::{EndWindow, EndedWindow, StoredWindow};
 
 /// Rows that a list returns at most: the newest. Bounds memory and the answer's size.
@@ -242,7 +246,7 @@ async fn migrate(pool: &AnyPool, store: Store) -> Result<(), StateError> {
 }
 
 /// In the order of their versions, from 1. What was released is never changed: its checksum is in every store.
-const MIGRATIONS: [(&str, &str); 9] = [
+const MIGRATIONS: [(&str, &str); 10] = [
     ("init", include_str!("state/migrations/0001_init.sql")),
     ("clock", include_str!("state/migrations/0002_clock.sql")),
     ("denials", include_str!("state/migrations/0003_denials.sql")),
@@ -252,6 +256,7 @@ const MIGRATIONS: [(&str, &str); 9] = [
     ("deliveries", include_str!("state/migrations/0007_deliveries.sql")),
     ("search", include_str!("state/migrations/0008_search.sql")),
     ("keep", include_str!("state/migrations/0009_keep.sql")),
+    ("stores", include_str!("state/migrations/0010_stores.sql")),
 ];
 
 /// What a version has besides, on SQLite and on PostgreSQL.

@@ -43,8 +43,13 @@ pub(crate) fn load(path: &Path, audience: Audience) -> Result<config::Config, Fa
 
 /// The folder of recordings that the configuration names; its secrets are not needed for that.
 pub(crate) fn recordings_folder(path: &Path, audience: Audience) -> Result<PathBuf, Failure> {
+    recording(path, audience).map(|recording| recording.directory)
+}
+
+/// What the configuration says about recordings; of its secrets, those that can be read here.
+pub(crate) fn recording(path: &Path, audience: Audience) -> Result<config::Recording, Failure> {
     match config::recording(path) {
-        Ok(recording) => Ok(recording.directory),
+        Ok(recording) => Ok(recording),
         Err(error @ LoadError::Unreadable { .. }) => Err(Failure::usage(
             error.to_string(),
             "name the folder with `--recordings DIR`, or the configuration with `--config FILE`",

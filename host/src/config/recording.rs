@@ -5,6 +5,7 @@ use super::edge::path;
 use super::names::Names;
 use super::problem::quote;
 use super::secret::{Secret, Vault};
+use super::store::Store;
 use super::target::{MAX_TARGETS, Target};
 use super::{Config, State, subject};
 use crate::recorder::retain::{Keep, Retention};
@@ -48,6 +49,8 @@ pub struct Recording {
     pub break_glass: Option<BreakGlass>,
     /// How long they are kept.
     pub retention: Retention,
+    /// Where they are uploaded to.
+    pub store: Option<Store>,
 }
 
 /// Where sessions of a few are recorded while [`Recording::directory`] cannot be written.
@@ -86,6 +89,11 @@ impl Recording {
         let space = fields.get("space").map_or_else(|| Some(Watermarks::default()), |item| watermarks(&item));
         let glass = fields.get("break_glass");
         let retention = fields.get("retention");
+        let outside = fields.get("store");
+        let store = match &outside {
+            Some(item) => Some(Store::decode(item, vault)?),
+            None => None,
+        };
         fields.finish();
         let break_glass = match &glass {
             Some(item) => Some(break_glass(item, vault, names)?),
@@ -109,6 +117,7 @@ impl Recording {
             space: space?,
             break_glass,
             retention: retention?,
+            store,
         };
         if let (Some(item), Some(other)) = (&glass, &recording.break_glass)
             // What is not there yet is judged when the gateway starts.
@@ -116,6 +125,9 @@ impl Recording {
         {
             let what = "its `directory` is on the same disk as that of `recording`, and fails with it";
             item.no_effect(what, "name a folder on another file system");
+        }
+        if let (Some(item), Some(store)) = (&outside, &recording.store) {
+            store.beside(item, &recording.retention);
         }
         if let Some(operation) = operation
             && recording.response_bytes_per_operation > recording.response_bytes_per_session

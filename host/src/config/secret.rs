@@ -54,6 +54,13 @@ impl Secret {
         value.map(SecretString::from).map_err(|reason| format!("{}: {reason}", self.reference))
     }
 
+    /// What a file holds.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: PathBuf) -> Self {
+        let value = read(&path).unwrap_or_default().into();
+        Secret { reference: SecretReference::File(path), value }
+    }
+
     /// Where the value came from.
     pub fn reference(&self) -> &SecretReference {
         &self.reference

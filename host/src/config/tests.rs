@@ -7,6 +7,7 @@ mod notify;
 mod providers;
 mod rules;
 mod source;
+mod store;
 mod streams;
 
 use super::*;
@@ -207,6 +208,12 @@ fn every_key_is_understood() {
     assert_eq!(retention.default, Keep::For(90 * day));
     assert_eq!(named, [("prod-logs", Keep::For(365 * day)), ("prod-orders", Keep::Forever)]);
     assert_eq!(config.recording.signing_key.unwrap().expose(), RECORDING_KEY);
+    let store = config.recording.store.unwrap();
+    assert_eq!((store.to_string().as_str(), store.kind), ("s3://recordings-eu/prod/gw-1", StoreKind::S3));
+    assert_eq!(store.keep_local, Some(Duration::from_secs(30 * 24 * 3600)));
+    assert!(
+        matches!(&store.identity, StoreIdentity::AccessKey(_, secret) if secret.expose() == "value of STORE_KEY")
+    );
     assert!(config.recording.encryption_key.unwrap().expose().starts_with("MDEy"));
     assert!(config.recording.old_encryption_keys[0].expose().starts_with("0001"));
 }

@@ -6,10 +6,13 @@
 //! What may go wrong: a checkpoint cannot be made. That is logged and counted, and tried again at the next look. The store does not answer:
 //! then nothing is deleted, since nobody can tell what is preserved (fails closed).
 
+mod abroad;
+
 #[cfg(test)]
 mod tests;
 
 use super::Gateway;
+use crate::config::{Recording, Store};
 use crate::grant::Clock;
 use crate::metrics::Metrics;
 use crate::recorder::checkpoint::{Cause, Made, Newest};
@@ -36,10 +39,12 @@ pub(super) struct Keeping {
     /// Whether this is the folder for what cannot be recorded in the usual one.
     pub(super) is_elsewhere: bool,
     pub(super) retention: Retention,
+    /// The store outside, where recordings of this folder may be alone.
+    pub(super) outside: Option<Store>,
 }
 
 /// What looks after each folder that this gateway records to.
-pub(super) fn keepings(gateway: &Gateway, retention: &Retention) -> Vec<Arc<Keeping>> {
+pub(super) fn keepings(gateway: &Gateway, recording: &Recording) -> Vec<Arc<Keeping>> {
     let elsewhere = gateway.break_glass.as_ref().map(|glass| (&glass.recorder, true));
     let keeping = |(recorder, is_elsewhere): (&Recorder, bool)| Keeping {
         recorder: recorder.clone(),
@@ -47,7 +52,9 @@ pub(super) fn keepings(gateway: &Gateway, retention: &Retention) -> Vec<Arc<Keep
         clock: Arc::clone(gateway.grants.clock()),
         metrics: Arc::clone(&gateway.metrics),
         is_elsewhere,
-        retention: retention.clone(),
+        retention: recording.retention.clone(),
+        // Nothing of the folder for emergencies is brought there.
+        outside: recording.store.clone().filter(|_| !is_elsewhere),
     };
     [Some((&gateway.recorder, false)), elsewhere].into_iter().flatten().map(keeping).map(Arc::new).collect()
 }
@@ -68,6 +75,8 @@ enum Fate {
     Preserved,
     /// It is not what it should be.
     Stays,
+    /// It is kept for longer than that.
+    NotDue,
 }
 
 impl Keeping {
@@ -106,8 +115,8 @@ impl Keeping {
     /// Deletes what the rules say is to go, one after the other.
     async fn retain(&self, now: Timestamp) {
         let rules = self.retention.clone();
-        let (due, unread) = match self.blocking(move |recorder| recorder.due(&rules, now)).await {
-            Ok(Look::Due { due, unread }) => (due, unread),
+        let (due, away, unread) = match self.blocking(move |recorder| recorder.due(&rules, now)).await {
+            Ok(Look::Due { due, away, unread }) => (due, away, unread),
             Ok(Look::Leapt(from)) => {
                 return tracing::warn!(
                     %from, %now,
@@ -118,15 +127,28 @@ impl Keeping {
         };
         self.metrics.recordings_not_deleted.add(unread as u64);
         let (mut deleted, mut preserved, mut stay) = (0_u64, 0_u64, unread as u64);
-        for one in due {
-            match self.retire(one, now).await {
+        let mut count = |fate: Result<Fate, Stopped>| {
+            match fate {
                 Ok(Fate::Deleted) => deleted += 1,
                 Ok(Fate::Preserved) => preserved += 1,
                 Ok(Fate::Stays) => stay += 1,
+                Ok(Fate::NotDue) => {}
                 Err(error) => {
                     tracing::error!(%error, deleted, "no further recording is deleted today");
-                    break;
+                    return false;
                 }
+            }
+            true
+        };
+        let mut goes_on = true;
+        for one in due {
+            if goes_on {
+                goes_on = count(self.retire(one, now).await);
+            }
+        }
+        for one in away {
+            if goes_on {
+                goes_on = count(self.retire_abroad(one, now).await);
             }
         }
         if deleted + preserved + stay > 0 {

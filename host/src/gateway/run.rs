@@ -10,8 +10,8 @@ use super::roles::{self, Roles};
 use super::sampling::Sampler;
 use super::serve_http::{self, Transport};
 use super::{
-    Gateway, LastLook, LiveRegistry, disk, feed, notify, pages, policy, recheck, recording, serve_metrics,
-    store, stream,
+    Gateway, LastLook, LiveRegistry, archive, disk, feed, notify, pages, policy, recheck, recording,
+    serve_metrics, store, stream,
 };
 use crate::builtin;
 use crate::config::{self, Config};
@@ -142,8 +142,9 @@ pub async fn start_by(config: Config, clock: Option<Arc<dyn Clock>>) -> Result<R
     let accepting = TaskTracker::new();
     notifier.start(&accepting, &stop);
     feed::start(&gateway, streams, &accepting, &stop).await;
-    let keeping = keeping::keepings(&gateway, &config.recording.retention);
+    let keeping = keeping::keepings(&gateway, &config.recording);
     keeping.iter().for_each(|keeping| keeping.start(&accepting, &stop));
+    archive::start(&config, &gateway.grants, &gateway.recorder, &gateway.metrics, &accepting, &stop);
     let protocol = Arc::new(Postgres::new(Arc::clone(&tls), discovery(&config.listen), control.clone()));
     let (serving, accept_stop, accept_threads) = (Arc::clone(&gateway), stop.clone(), Arc::clone(&threads));
     accepting.spawn(async move {

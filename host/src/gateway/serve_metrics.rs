@@ -115,6 +115,50 @@ fn own(text: &mut Text, gateway: &Gateway) {
     for (outcome, count) in metrics.deliveries.read() {
         deliveries.sample(&[("outcome", outcome)], count);
     }
+    uploads(text, metrics);
+}
+
+/// What the uploads to the store outside counted; zeros where there is none.
+fn uploads(text: &mut Text, metrics: &Metrics) {
+    let mut outcomes = text.metric(
+        "chaperone_uploads_total",
+        Kind::Counter,
+        "Attempts to bring a file to the store outside, by what became of them.",
+    );
+    for (outcome, count) in metrics.uploads.outcomes.read() {
+        outcomes.sample(&[("outcome", outcome)], count);
+    }
+    let queue = metrics.uploads.read();
+    text.metric(
+        "chaperone_uploads_pending",
+        Kind::Gauge,
+        "Sealed files that are not in the store outside yet.",
+    )
+    .sample(&[], queue.pending);
+    text.metric(
+        "chaperone_uploads_conflicting",
+        Kind::Gauge,
+        "Those of them in whose place the store has something else, which is never overwritten.",
+    )
+    .sample(&[], queue.conflicting);
+    text.metric(
+        "chaperone_uploads_deleted_total",
+        Kind::Counter,
+        "Recordings that were deleted in the store outside, after the rules had deleted them here.",
+    )
+    .sample(&[], metrics.uploads.read_deleted());
+    text.metric(
+        "chaperone_uploads_undeleted",
+        Kind::Gauge,
+        "Recordings that the rules have deleted here, and that may be in the store outside still.",
+    )
+    .sample(&[], queue.undeleted);
+    text.metric(
+        "chaperone_upload_oldest_seconds",
+        Kind::Gauge,
+        "Seconds since the oldest of them was sealed; 0 when there is none.",
+    )
+    .sample(&[], queue.oldest.as_secs());
 }
 
 /// Who reads recordings, and how far behind.

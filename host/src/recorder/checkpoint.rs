@@ -201,7 +201,8 @@ pub(super) fn files(recordings: &Path) -> Result<Vec<(u64, PathBuf)>, DeedError>
     Ok(files)
 }
 
-fn number_of(path: &Path) -> Option<u64> {
+/// The number that a checkpoint's name says.
+pub(super) fn number_of(path: &Path) -> Option<u64> {
     let digits = path.file_name()?.to_str()?.strip_suffix(".json")?;
     let fits = digits.len() >= DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = fits.then(|| digits.parse().ok())??;

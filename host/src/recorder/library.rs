@@ -259,7 +259,7 @@ impl Library {
     }
 }
 
-fn is_day(path: &Path) -> bool {
+pub(super) fn is_day(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.parse::<jiff::civil::Date>().is_ok_and(|day| day.to_string() == name))
 }
@@ -355,6 +355,13 @@ pub(super) fn stamp(path: &Path) -> Result<Option<Stamp>, RecorderError> {
     };
     let fits = head.as_ref().is_none_or(|head| head.head.session == footer.session);
     Ok(fits.then_some(Stamp { head, footer, hash, bytes }))
+}
+
+/// The session that a recording's own footer says it is of; None when it has no footer that can be read.
+pub fn stated_session(path: &Path) -> Option<SessionId> {
+    let mut file = File::open(path).ok()?;
+    let bytes = file.metadata().ok()?.len();
+    footer(&mut file, bytes).ok()?.map(|(footer, _)| footer.session)
 }
 
 fn opening(reader: Reader<impl Read>) -> Result<Opening, ReadError> {

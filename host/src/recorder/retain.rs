@@ -11,7 +11,7 @@ use super::checkpoint::{self, Checkpoint, Sealing, Was};
 use super::deed::{self, Deed, DeedError};
 use super::sign::{PublicKeys, Signer, Statement};
 use super::tombstone::{self, Tombstone};
-use super::{Library, RecorderError, SessionId, Status, library};
+use super::{Away, Library, RecorderError, SessionId, Status, library, receipt};
 use chaperone_core::Timestamp;
 use chaperone_core::name::{Principal, TargetName};
 use chaperone_core::window::after;
@@ -124,11 +124,62 @@ pub enum Look {
     Due {
         /// What is to go.
         due: Vec<Due>,
+        /// These may be, and are in the store outside alone.
+        away: Vec<Abroad>,
         /// How many others may be, and stay: they are encrypted, and cannot be read here.
         unread: usize,
     },
     /// Nothing now: the last checkpoint before this one is from then.
     Leapt(Timestamp),
+}
+
+/// A recording in the store outside that may be to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abroad {
+    /// Which.
+    pub away: Away,
+    /// On what it was; none of one that is encrypted.
+    pub target: Option<TargetName>,
+    sealing: Sealing,
+    day: PathBuf,
+    after: u64,
+}
+
+impl Abroad {
+    /// Whether it is to go, if it was on this target.
+    pub fn is_due(&self, target: &TargetName, rules: &Retention, now: Timestamp) -> bool {
+        rules.is_due(target, self.sealing.ended, now).is_some()
+    }
+
+    /// The same as of one that is there, once it has been brought back. None: it is not to go.
+    pub(super) fn due(
+        &self,
+        recordings: &Library,
+        rules: &Retention,
+        now: Timestamp,
+    ) -> Result<Option<Due>, RecorderError> {
+        let session = self.away.receipt.session;
+        let target = target(recordings, &self.sealing, &library::sealed_path(&self.day, session))?;
+        let rule = rules.is_due(&target, self.sealing.ended, now);
+        let (sealing, day, after) = (self.sealing.clone(), self.day.clone(), self.after);
+        Ok(rule.map(|rule| Due { session, target, rule, sealing, day, after }))
+    }
+}
+
+/// The recordings of a folder: in which day's folder each is, and the receipt of one that is elsewhere.
+fn present<'a>(
+    days: &'a [PathBuf],
+    keys: &PublicKeys,
+) -> Result<BTreeMap<SessionId, (&'a PathBuf, Option<Away>)>, RecorderError> {
+    let mut present = BTreeMap::new();
+    for day in days {
+        for path in library::files_of(day)?.iter().filter(|path| !library::is_open_name(path)) {
+            present.extend(library::session_of(path).map(|session| (session, (day, None))));
+        }
+        let away = receipt::away(day, keys)?.into_iter();
+        present.extend(away.map(|away| (away.receipt.session, (day, Some(away)))));
+    }
+    Ok(present)
 }
 
 /// Reads the checkpoints for what is to go and is there.
@@ -139,15 +190,10 @@ pub(super) fn look(
     now: Timestamp,
 ) -> Result<Look, RecorderError> {
     let days = recordings.days()?;
-    let mut present = BTreeMap::new();
-    for day in &days {
-        for path in library::files_of(day)?.iter().filter(|path| !library::is_open_name(path)) {
-            present.extend(library::session_of(path).map(|session| (session, day)));
-        }
-    }
     let keys = PublicKeys::from(signer.public());
+    let mut present = present(&days, &keys)?;
     let (mut due, mut newest, mut made, mut before) = (Vec::new(), 0, None, None);
-    let mut unread = 0;
+    let (mut abroad, mut unread) = (Vec::new(), 0);
     for (number, path) in checkpoint::files(recordings.directory())? {
         newest = number;
         let bytes = deed::read(&path)?;
@@ -160,14 +206,23 @@ pub(super) fn look(
         }
         for entry in deed.body.recordings {
             let Was::Sealed(sealing) = entry.was else { continue };
-            if due.len() == MAX_DUE {
+            if due.len() + abroad.len() >= MAX_DUE {
                 break;
             }
             if !rules.may_be_due(sealing.ended, now) {
                 continue;
             }
             // Taken out, since a recording may be named twice: after the key was replaced and put back.
-            let (session, Some(day)) = (entry.session, present.remove(&entry.session)) else { continue };
+            let (session, Some((day, away))) = (entry.session, present.remove(&entry.session)) else {
+                continue;
+            };
+            if let Some(away) = away.filter(|away| away.receipt.footer == sealing.footer) {
+                let (target, day) = (sealing.target.clone(), day.clone());
+                let one = Abroad { away, target, sealing, day, after: 0 };
+                let not_due = one.target.as_ref().is_some_and(|target| !one.is_due(target, rules, now));
+                abroad.extend((!not_due).then_some(one));
+                continue;
+            }
             match target(recordings, &sealing, &library::sealed_path(day, session)) {
                 Ok(target) => due.extend(rules.is_due(&target, sealing.ended, now).map(|rule| Due {
                     session,
@@ -185,9 +240,10 @@ pub(super) fn look(
         }
     }
     due.iter_mut().for_each(|one| one.after = newest);
+    abroad.iter_mut().for_each(|one| one.after = newest);
     match before.filter(|before| after(*before, LONGEST_LEAP).is_none_or(|latest| latest < now)) {
         Some(before) => Ok(Look::Leapt(before)),
-        None => Ok(Look::Due { due, unread }),
+        None => Ok(Look::Due { due, away: abroad, unread }),
     }
 }
 
@@ -267,6 +323,14 @@ impl Due {
         // Also for that of an earlier run: it may not have come so far.
         deed::sync_folder(&self.day).map_err(|cause| DeedError::file(&self.day, cause))?;
         told(Step::Buried)?;
+        // Of one that was brought back to be deleted. Before the recording, so that it never stands for one that is gone.
+        let receipt = receipt::path(&self.day, session);
+        match fs::remove_file(&receipt) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(DeedError::file(&receipt, cause).into());
+            }
+            _ => {}
+        }
         let path = self.path();
         fs::remove_file(&path).map_err(|cause| DeedError::file(&path, cause))?;
         told(Step::Removed)?;

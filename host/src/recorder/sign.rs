@@ -48,6 +48,8 @@ pub enum Statement {
     Tombstone,
     /// The manifest of a bundle of evidence: who holds the key has put these files together.
     Evidence,
+    /// A receipt: this recording is in the store outside.
+    Receipt,
 }
 
 impl Statement {
@@ -58,6 +60,7 @@ impl Statement {
             Statement::Checkpoint => b"chaperone checkpoint 1\0",
             Statement::Tombstone => b"chaperone tombstone 1\0",
             Statement::Evidence => b"chaperone evidence 1\0",
+            Statement::Receipt => b"chaperone receipt 1\0",
         }
     }
 

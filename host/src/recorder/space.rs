@@ -55,6 +55,11 @@ impl Space {
         Ok(Space { free: bytes(found.f_bavail), size: bytes(found.f_blocks) })
     }
 
+    /// What there is when so many bytes more are written.
+    pub fn less(self, bytes: u64) -> Self {
+        Space { free: self.free.saturating_sub(bytes), ..self }
+    }
+
     /// Whether less is free.
     pub fn is_below(self, mark: Mark) -> bool {
         match mark {

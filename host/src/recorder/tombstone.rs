@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The ending of a tombstone's name.
-const EXTENSION: &str = ".chtomb";
+pub(super) const EXTENSION: &str = ".chtomb";
 
 /// A tombstone, as it is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

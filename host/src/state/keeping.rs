@@ -116,6 +116,17 @@ pub enum MayDelete {
     Preserved(PreservationId),
 }
 
+/// Whether the copy of a recording in the store outside may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayDeleteCopy {
+    /// It was deleted here by the rules, and nothing preserves it.
+    Yes,
+    /// An entry preserves it.
+    Preserved(PreservationId),
+    /// Nobody has noted its deletion here, or whose it was.
+    Unknown,
+}
+
 impl State {
     /// Keeps an entry.
     pub async fn preserve(&self, entry: &Preservation) -> Result<Preserving, StateError> {
@@ -238,6 +249,52 @@ impl State {
         transaction.commit().await?;
         Ok(MayDelete::Yes)
     }
+
+    /// Whether an entry preserves a recording at this moment. It promises nothing: [`State::may_delete`] does.
+    pub async fn preserved(
+        &self,
+        session: SessionId,
+        target: &TargetName,
+        principal: &Principal,
+    ) -> Result<Option<PreservationId>, StateError> {
+        let held = sqlx::query(HELD)
+            .bind(session.to_string())
+            .bind(target.as_str())
+            .bind(principal.as_str())
+            .fetch_optional(&self.read)
+            .await?;
+        held.map(|row| text(&row, "id")).transpose()
+    }
+
+    /// Whether the copy in the store outside of a recording that the rules have deleted here may go, too. Somebody may have preserved
+    /// it meanwhile, and was told that it may be too late: then what there still is stays.
+    pub async fn may_delete_copy(&self, session: SessionId) -> Result<MayDeleteCopy, StateError> {
+        let mut transaction = self.begin().await?;
+        alone(&mut transaction).await?;
+        let noted = sqlx::query(
+            "SELECT deletions.target AS target, sessions.principal AS principal FROM deletions \
+             JOIN sessions ON sessions.id = deletions.session WHERE deletions.session = $1",
+        )
+        .bind(session.to_string())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        // Fails closed: who does not know whose it was does not know whether it is preserved.
+        let Some(noted) = noted else {
+            transaction.rollback().await?;
+            return Ok(MayDeleteCopy::Unknown);
+        };
+        let held = sqlx::query(HELD)
+            .bind(session.to_string())
+            .bind(noted.try_get::<String, _>("target")?)
+            .bind(noted.try_get::<String, _>("principal")?)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        match held {
+            Some(row) => Ok(MayDeleteCopy::Preserved(text(&row, "id")?)),
+            None => Ok(MayDeleteCopy::Yes),
+        }
+    }
 }
 
 /// Waits for whoever else deletes or preserves.
@@ -339,6 +396,36 @@ mod tests {
                 (count("recording.deleted"), count("preservation.made"), count("preservation.released")),
                 (2, 4, 3)
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_goes_only_after_its_deletion_was_noted_and_while_nothing_preserves_it() {
+        for store in stores().await {
+            let state = &store.state;
+            begin(state, 1).await;
+            assert_eq!(state.may_delete_copy(session(1)).await.unwrap(), MayDeleteCopy::Unknown);
+            assert_eq!(ask(state, 1, "db", "bot").await, MayDelete::Yes);
+            assert_eq!(state.may_delete_copy(session(1)).await.unwrap(), MayDeleteCopy::Yes);
+            // Of one whose session nobody knows, nobody knows whose it was.
+            assert_eq!(ask(state, 2, "db", "bot").await, MayDelete::Yes);
+            assert_eq!(state.may_delete_copy(session(2)).await.unwrap(), MayDeleteCopy::Unknown);
+            let principal = person("bot", CallerKind::Agent, &[]).principal;
+            for preserved in [
+                Preserved::Session(session(1)),
+                Preserved::Target(target("db")),
+                Preserved::Principal(principal.clone()),
+            ] {
+                let made = entry(preserved);
+                state.preserve(&made).await.unwrap();
+                let held = state.may_delete_copy(session(1)).await.unwrap();
+                assert_eq!(held, MayDeleteCopy::Preserved(made.id));
+                let now = state.preserved(session(1), &target("db"), &principal).await.unwrap();
+                assert_eq!(now, Some(made.id));
+                state.release(made.id, &principal, at(2)).await.unwrap();
+            }
+            assert_eq!(state.may_delete_copy(session(1)).await.unwrap(), MayDeleteCopy::Yes);
+            assert_eq!(state.preserved(session(1), &target("db"), &principal).await.unwrap(), None);
         }
     }
 

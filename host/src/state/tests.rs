@@ -15,6 +15,7 @@ use chaperone_core::window::{Opened, Window, WindowOf, after};
 mod bounds;
 mod deliveries;
 mod search;
+mod uploads;
 
 /// A store with what it lives in.
 pub(crate) struct Store {

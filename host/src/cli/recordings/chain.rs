@@ -47,7 +47,7 @@ pub(super) fn list(
 /// Whether nothing is missing. A folder without days and checkpoints is a copy of single files: nothing can be said of others.
 pub(super) enum Verdict {
     /// What was found.
-    Judged(Findings, Option<Hash>),
+    Judged(Box<Findings>, Option<Hash>),
     /// There is nothing to judge by.
     Copy,
 }
@@ -63,7 +63,7 @@ impl Verdict {
             return Ok(Verdict::Copy);
         }
         let findings = findings.map_err(|error| unreadable(&error))?;
-        Ok(Verdict::Judged(findings, expected))
+        Ok(Verdict::Judged(Box::new(findings), expected))
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -82,6 +82,7 @@ impl Verdict {
             "expected": expected,
             "named": findings.named,
             "deleted": findings.deleted,
+            "away": findings.away.len(),
             "unnamed": findings.unnamed,
             "set_back": findings.set_back,
             "problems": problems,
@@ -110,6 +111,12 @@ impl Verdict {
             "{} checkpoints: {} recordings are named and there, {} were deleted by the rules, {} are not named yet\n",
             findings.checkpoints, findings.named, findings.deleted, findings.unnamed
         ));
+        if !findings.away.is_empty() {
+            out.push_str(&format!(
+                "{} recordings are in the store outside alone: `chaperone verify --stored` compares what is there with their receipts\n",
+                findings.away.len()
+            ));
+        }
         if let Some(Newest { number, hash, .. }) = findings.newest {
             out.push_str(&format!("the newest is {number}, {hash}\n"));
         }

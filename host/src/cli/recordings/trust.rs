@@ -29,6 +29,11 @@ impl Trust {
         Ok(Trust { keys, from: Some("--public-key".into()) })
     }
 
+    /// The keys.
+    pub(crate) fn keys(&self) -> &PublicKeys {
+        &self.keys
+    }
+
     /// The key of a configuration. Nobody's, where there is none that can be read: then no signature counts.
     pub(crate) fn of_configuration(path: &Path) -> Self {
         let own = config::without_secrets(path).ok().and_then(|config| recording_key::own(&config).ok());

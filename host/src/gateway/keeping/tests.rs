@@ -1,6 +1,8 @@
 //! Days go by: what is named, what is deleted, what stays.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod abroad;
+
 use super::*;
 use crate::grant::SimulatedClock;
 use crate::recorder::retain::Keep;
@@ -18,7 +20,15 @@ fn keeping(folder: &std::path::Path, state: State, clock: &Arc<SimulatedClock>) 
     let recorder = Recorder::new(config).unwrap();
     let month = Keep::For(30 * 24 * HOUR);
     let retention = Retention { default: month, ..Retention::default() };
-    Keeping { recorder, state, clock: clock.clone(), metrics: Arc::default(), is_elsewhere: false, retention }
+    Keeping {
+        recorder,
+        state,
+        clock: clock.clone(),
+        metrics: Arc::default(),
+        is_elsewhere: false,
+        retention,
+        outside: None,
+    }
 }
 
 /// Seals a recording that ends now.

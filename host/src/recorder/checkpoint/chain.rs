@@ -12,7 +12,7 @@ use super::super::deed::{self, Deed, DeedError};
 use super::super::format::Hash;
 use super::super::library::{self, Library};
 use super::super::sign::{Distrust, PublicKeys, Statement};
-use super::super::{RecorderError, SessionId, tombstone};
+use super::super::{Away, RecorderError, SessionId, tombstone};
 use super::{Checkpoint, Newest, Was, files};
 use chaperone_core::Timestamp;
 use chaperone_core::name::TargetName;
@@ -150,6 +150,8 @@ pub struct Findings {
     pub named: usize,
     /// Recordings of which a tombstone is left.
     pub deleted: usize,
+    /// Recordings that are in the store outside alone, by their receipts.
+    pub away: Vec<Away>,
     /// Sealed recordings that no checkpoint names: newer than the newest, or put there.
     pub unnamed: usize,
     /// Checkpoints that are dated before the one in front of them: a clock was set back.
@@ -306,6 +308,7 @@ impl Chain {
             self.findings.add(Problem::Expected(hash));
         }
         let buried = self.buried()?;
+        let away = self.away()?;
         let named = std::mem::take(&mut self.named);
         for (session, named) in &named {
             let tombstone = buried.get(session);
@@ -320,7 +323,8 @@ impl Chain {
             }
             // Only the one that is named, where one is.
             let counts = tombstone.filter(|(found, _)| named.tombstone.is_none_or(|hash| hash == *found));
-            self.judge(*session, named, found.get(session), counts.map(|(_, footer)| *footer));
+            let footer = counts.map(|(_, footer)| *footer);
+            self.judge(*session, named, found.get(session), footer, away.get(session));
         }
         for (session, one) in found {
             let known = named.get(session).is_some_and(|named| named.closed.is_some());
@@ -329,7 +333,14 @@ impl Chain {
         Ok(self.findings)
     }
 
-    fn judge(&mut self, session: SessionId, named: &Named, found: Option<&Found>, buried: Option<Hash>) {
+    fn judge(
+        &mut self,
+        session: SessionId,
+        named: &Named,
+        found: Option<&Found>,
+        buried: Option<Hash>,
+        away: Option<&Away>,
+    ) {
         let findings = &mut self.findings;
         match (&named.closed, found, named.open) {
             (Some((number, whole)), Some(Found::Whole(hash)), _) => {
@@ -344,6 +355,11 @@ impl Chain {
                 findings.add(Problem::Differs { session, number: *number });
             }
             (Some((_, Some(whole))), None, _) if buried == Some(whole.footer) => findings.deleted += 1,
+            (Some((_, Some(whole))), None, _)
+                if away.is_some_and(|away| away.receipt.footer == whole.footer) =>
+            {
+                findings.away.extend(away.cloned());
+            }
             (Some((number, whole)), None, _) => {
                 let sealed = whole.as_ref().map(|whole| (whole.target.clone(), whole.ended));
                 findings.add(Problem::Gone { session, number: *number, sealed });
@@ -351,6 +367,12 @@ impl Chain {
             (None, None, Some(number)) => findings.add(Problem::NeverSealed { session, number }),
             (None, _, _) => {}
         }
+    }
+
+    /// The receipts that count. One that does not is none: then its recording is missing.
+    fn away(&self) -> Result<BTreeMap<SessionId, Away>, RecorderError> {
+        let all = Library::new(&self.recordings).away(&self.keys)?;
+        Ok(all.into_iter().map(|away| (away.receipt.session, away)).collect())
     }
 
     /// The tombstones that count: hash, and the footer of what was deleted.

@@ -19,7 +19,7 @@ pub(super) fn rules() -> Retention {
 
 pub(super) fn due(recorder: &Recorder, rules: &Retention, now: Timestamp) -> Vec<Due> {
     match recorder.due(rules, now).unwrap() {
-        Look::Due { due, unread: 0 } => due,
+        Look::Due { due, unread: 0, .. } => due,
         Look::Due { unread, .. } => panic!("{unread} cannot be read"),
         Look::Leapt(from) => panic!("from {from}"),
     }
@@ -60,7 +60,7 @@ fn by_which_rule_an_encrypted_recording_goes_takes_its_key() {
     rules.targets.insert(TargetName::new("prod-logs").unwrap(), Keep::For(72 * HOURS));
     assert_eq!(due(&recorder, &rules, on(24)), []);
     let without = recorder_by(folder.path(), by(Some(2), &[]));
-    assert_eq!(without.due(&rules, on(25)).unwrap(), Look::Due { due: vec![], unread: 1 });
+    assert_eq!(without.due(&rules, on(25)).unwrap(), Look::Due { due: vec![], away: vec![], unread: 1 });
     let one = due(&recorder_by(folder.path(), by(Some(2), &[1])), &rules, on(25)).remove(0);
     assert!(without.examine(&one).is_err());
     assert_eq!(recorder.examine(&one).unwrap(), head(1).identity.principal);
