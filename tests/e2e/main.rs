@@ -35,6 +35,7 @@ mod resting;
 mod samples;
 mod search;
 mod soak;
+mod stores;
 mod streams;
 mod structure;
 mod target_side;

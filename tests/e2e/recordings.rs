@@ -2,7 +2,7 @@
 
 mod faults;
 mod full;
-mod keeping;
+pub(crate) mod keeping;
 mod power;
 
 use chaperone::recorder::{Ending, EventKind, Library, Status, verify};

@@ -2,10 +2,12 @@
 //!
 //! Nothing here asserts. A helper returns what happened, the tests in `e2e/` say what should have.
 
+pub mod azurite;
 pub mod browser;
 pub mod cases;
 pub mod disk;
 pub mod guests;
+pub mod moto;
 pub mod process;
 pub mod proxy;
 pub mod psql;

@@ -33,6 +33,11 @@ pub fn node_modules() -> Option<PathBuf> {
     std::env::var_os("CHAPERONE_TEST_NODE_MODULES").map(PathBuf::from)
 }
 
+/// The folder `node_modules` with Azurite, or `None`, likewise.
+pub fn azurite() -> Option<PathBuf> {
+    std::env::var_os("CHAPERONE_TEST_AZURITE").map(PathBuf::from)
+}
+
 /// The archive of pgjdbc, for a Java that is on the path; or `None`, likewise.
 pub fn pgjdbc() -> Option<PathBuf> {
     std::env::var_os("CHAPERONE_TEST_PGJDBC").map(PathBuf::from)

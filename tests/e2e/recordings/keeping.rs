@@ -23,19 +23,19 @@ impl Clock for Ahead {
 }
 
 /// Starts the gateway again when so much time has passed since the test began.
-async fn later(stage: &mut Stage, ahead: Duration) {
+pub(crate) async fn later(stage: &mut Stage, ahead: Duration) {
     stage.restart_by(Some(Arc::new(Ahead(ahead)))).await.unwrap();
 }
 
 /// An operator's token of that time.
-fn operator(stage: &Stage, ahead: Duration) -> String {
+pub(crate) fn operator(stage: &Stage, ahead: Duration) -> String {
     let spec = TokenSpec::new(CallerKind::Human, &object_id(9), AUDIENCE, Timestamp::now() + ahead);
     let spec = spec.groups(GroupsClaim::Listed(vec![DBAS.to_owned()])).client(CONSOLE);
     stage.issuer.token(&spec).unwrap()
 }
 
 /// Sessions that end, one after the other, and their recordings.
-async fn sessions(stage: &Stage, count: usize) -> Vec<PathBuf> {
+pub(crate) async fn sessions(stage: &Stage, count: usize) -> Vec<PathBuf> {
     let token = stage.agent_with_window().unwrap();
     for number in 0..count {
         let ran = stage.psql(&token).unwrap().run(&format!("select {number}")).unwrap();
@@ -46,14 +46,14 @@ async fn sessions(stage: &Stage, count: usize) -> Vec<PathBuf> {
 }
 
 /// The sealed recordings, oldest first.
-fn sealed(stage: &Stage) -> Vec<PathBuf> {
+pub(crate) fn sealed(stage: &Stage) -> Vec<PathBuf> {
     let mut paths = Library::new(stage.recordings()).paths(usize::MAX).unwrap();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "chrec"));
     paths.reverse();
     paths
 }
 
-fn id(path: &Path) -> String {
+pub(crate) fn id(path: &Path) -> String {
     session_of(path).unwrap().to_string()
 }
 

@@ -27,10 +27,12 @@ pub(crate) struct TestTools {
     pub(crate) postgres: PathBuf,
     /// Those of a PostgreSQL that can do TLS as a server. `None`: tests of a target with TLS are left out.
     pub(crate) postgres_with_tls: Option<PathBuf>,
-    /// A Python that has the drivers and PostgreSQL's parser.
+    /// A Python that has the drivers, PostgreSQL's parser and a server for S3.
     pub(crate) python: PathBuf,
     /// The folder `node_modules` with node-postgres. `None`: its test is left out.
     pub(crate) node_modules: Option<PathBuf>,
+    /// The folder `node_modules` with Azurite. `None`: the store of Azure is not tested.
+    pub(crate) azurite: Option<PathBuf>,
     /// The archive of pgjdbc. `None`: its test is left out.
     pub(crate) pgjdbc: Option<PathBuf>,
     /// Older servers, as `version=folder` with `:` between them. `None`: they are not tested.
@@ -50,7 +52,9 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
     let python = python::with_drivers(workspace)?;
     python::with_parser(workspace)?;
     python::with_schemas(workspace)?;
+    python::with_store(workspace)?;
     let node_modules = npm::drivers(workspace);
+    let azurite = npm::azurite(workspace);
     let servers = npm::servers(workspace, &postgres);
     let pgjdbc = java::pgjdbc(workspace);
     let browser = browser::chromium();
@@ -61,6 +65,7 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<TestTools> {
         postgres_with_tls,
         python,
         node_modules,
+        azurite,
         pgjdbc,
         servers,
         browser,

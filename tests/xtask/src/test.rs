@@ -45,6 +45,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<E
             tools.node_modules.is_none(),
             "the test of node-postgres, and axe-core's look at the console: see `node` above",
         ),
+        (tools.azurite.is_none(), "recordings in Azure Blob Storage: see `azurite` above"),
         (tools.pgjdbc.is_none(), "the test of pgjdbc: see above"),
         (tools.browser.is_none(), "tests of the console in a browser: see `browser` above"),
         (tools.disks.is_none(), "tests of a disk that fails: nothing can be mounted here; they need root"),
@@ -110,6 +111,7 @@ fn with_tools(mut command: Command, workspace: &Workspace, tools: &TestTools) ->
     let folders = [
         ("CHAPERONE_POSTGRES_TLS_BIN", &tools.postgres_with_tls),
         ("CHAPERONE_TEST_NODE_MODULES", &tools.node_modules),
+        ("CHAPERONE_TEST_AZURITE", &tools.azurite),
         ("CHAPERONE_TEST_PGJDBC", &tools.pgjdbc),
         ("CHAPERONE_REGRESSION_SQL", &tools.regression),
     ];

