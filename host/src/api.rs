@@ -43,6 +43,7 @@ mod waiters;
 
 pub use caller::Peer;
 pub(crate) use events::{KEEP_ALIVE, Turns};
+pub(crate) use search::Asked as SearchAsked;
 pub(crate) use waiters::{Waiter, Waiters};
 
 /// The largest body that is read, in bytes. A request is a few hundred.

@@ -1,9 +1,10 @@
-//! The console: sign in, see what runs and what waits, decide, end, and look at the policy and at numbers.
+//! The console: sign in, see what runs and what waits, decide, end, find and replay what was done, and look at the policy and at
+//! numbers.
 //!
 //! It is served beside the API: that takes bearer tokens and no cookies, these pages take one cookie and no bearer tokens. What
 //! they show and do is asked of the same modules. Who may see and do what is in [`roles`]. Nothing is decided by GET, so a
 //! captured link decides nothing; a decision carries a value that only the page of this sign-in has. The pages work without their
-//! scripts, which are two files of our own; they load nothing from elsewhere, have nothing inside that runs, and may not be framed. What others have written (statements, reasons, names) is text in them, with what would hide or turn it made
+//! scripts, which are three files of our own; they load nothing from elsewhere, have nothing inside that runs, and may not be framed. What others have written (statements, reasons, names) is text in them, with what would hide or turn it made
 //! visible.
 //!
 //! What may go wrong: sign-ins live in this process. Behind a balancer each browser has to stay with one gateway, and a restart
@@ -21,6 +22,7 @@ use axum::routing::{get, post};
 use std::sync::Arc;
 
 mod approvals;
+mod archive;
 mod assets;
 mod body;
 mod events;
@@ -28,7 +30,9 @@ mod now;
 mod overview;
 mod pages;
 mod policy;
+mod replay;
 mod roles;
+mod sessions;
 mod signing;
 mod sql;
 mod store;
@@ -38,6 +42,7 @@ pub(crate) mod text;
 mod visitor;
 mod words;
 
+pub use archive::{Archive, READERS};
 pub use policy::{Plant, TargetFacts};
 pub use store::{MAX_SIGNED_IN, MAX_SIGNED_IN_EACH, MAX_STARTED, SIGNED_IN_SECONDS, STARTED_SECONDS};
 
@@ -52,6 +57,11 @@ pub(crate) struct Console {
     sessions: Arc<dyn LiveSessions>,
     plant: Arc<Plant>,
     history: Arc<History>,
+    archive: Arc<Archive>,
+    desk: archive::Desk,
+    /// Searches that run.
+    searching: sessions::Searching,
+    shelf: Arc<replay::Shelf>,
     /// Pages that look again by themselves.
     waiters: Waiters,
     /// `https://` and the host, as browsers reach it.
@@ -77,11 +87,13 @@ pub struct Parts {
     pub plant: Plant,
     /// The numbers of the last hours.
     pub history: Arc<History>,
+    /// The recordings.
+    pub archive: Archive,
 }
 
 /// The pages as a router without a fallback, to be merged with the API's.
 pub fn router(parts: Parts, public_url: &str) -> Router {
-    let Parts { identities, sign_ins, grants, sessions, plant, history } = parts;
+    let Parts { identities, sign_ins, grants, sessions, plant, history, archive } = parts;
     let console = Console {
         identities,
         sign_ins: sign_ins.into(),
@@ -91,6 +103,10 @@ pub fn router(parts: Parts, public_url: &str) -> Router {
         sessions,
         plant: plant.into(),
         history,
+        archive: archive.into(),
+        desk: archive::Desk::default(),
+        searching: sessions::Searching::default(),
+        shelf: Arc::default(),
         waiters: Waiters::default(),
         origin: origin(public_url).into(),
     };
@@ -99,6 +115,7 @@ pub fn router(parts: Parts, public_url: &str) -> Router {
         .route("/console/style.css", get(assets::style))
         .route("/console/live.js", get(assets::live))
         .route("/console/keys.js", get(assets::keys))
+        .route("/console/replay.js", get(assets::replay))
         .route("/console/login", get(signing::login))
         .route("/console/login/{provider}", get(signing::begin))
         .route("/console/callback", get(signing::callback))
@@ -109,6 +126,8 @@ pub fn router(parts: Parts, public_url: &str) -> Router {
         .route("/console/now", get(now::show))
         .route("/console/now/sessions/{id}", get(now::ask_session).post(now::end_session))
         .route("/console/now/windows/{id}", get(now::ask_window).post(now::end_window))
+        .route("/console/sessions", get(sessions::show))
+        .route("/console/sessions/{id}", get(replay::show))
         .route("/console/policy", get(policy::show))
         .route("/console/overview", get(overview::show))
         .route("/console/{*rest}", get(approvals::no_such_page))

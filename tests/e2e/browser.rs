@@ -5,6 +5,7 @@ mod demo;
 mod looks;
 mod now;
 mod pictures;
+mod replay;
 
 mod directory;
 

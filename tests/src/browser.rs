@@ -19,6 +19,10 @@ pub const TAB: char = '\u{e004}';
 /// Likewise.
 pub const ENTER: char = '\u{e007}';
 /// Likewise.
+pub const END: char = '\u{e010}';
+/// Likewise.
+pub const HOME: char = '\u{e011}';
+/// Likewise.
 pub const ESCAPE: char = '\u{e00c}';
 
 /// When [`Browser::until`] gives up.

@@ -21,21 +21,22 @@ const USUAL_LIMIT: u16 = 50;
 /// The longest text of a parameter, in bytes.
 const MAX_PARAMETER_BYTES: usize = 1024;
 
-#[derive(Deserialize)]
+/// What is asked for, as it comes in a query.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    words: Option<String>,
-    session: Option<String>,
-    principal: Option<String>,
-    target: Option<String>,
-    table: Option<String>,
-    finding: Option<String>,
-    decision: Option<String>,
-    approver: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    limit: Option<u16>,
-    cursor: Option<i64>,
+pub(crate) struct Asked {
+    pub(crate) words: Option<String>,
+    pub(crate) session: Option<String>,
+    pub(crate) principal: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) table: Option<String>,
+    pub(crate) finding: Option<String>,
+    pub(crate) decision: Option<String>,
+    pub(crate) approver: Option<String>,
+    pub(crate) since: Option<String>,
+    pub(crate) until: Option<String>,
+    pub(crate) limit: Option<u16>,
+    pub(crate) cursor: Option<i64>,
 }
 
 /// `GET /api/v1/search`: the newest operations that match all that is asked for, and where the next page begins.
@@ -51,7 +52,7 @@ pub(super) async fn search(
              `since`, `until`, `limit` and `cursor`, each once; the last two are numbers.",
         )
     })?;
-    let search = wanted(asked, caller.now)?;
+    let search = asked.read(caller.now).map_err(Problem::malformed)?;
     let state = api.grants.state();
     let found = state.search(&search).await.map_err(|problem| match problem {
         SearchProblem::NoWords => Problem::malformed(format!("{problem}.")),
@@ -72,42 +73,45 @@ fn may_search(api: &Api, caller: &Caller) -> Result<(), Problem> {
     }
 }
 
-fn wanted(asked: Asked, now: Timestamp) -> Result<Search, Problem> {
-    let limit = asked.limit.unwrap_or(USUAL_LIMIT);
-    if !(1..=MAX_FOUND).contains(&limit) {
-        return Err(Problem::malformed(format!("`limit` is 1 to {MAX_FOUND}.")));
+impl Asked {
+    /// What is looked for, or what of it is not understood.
+    pub(crate) fn read(self, now: Timestamp) -> Result<Search, String> {
+        let limit = self.limit.unwrap_or(USUAL_LIMIT);
+        if !(1..=MAX_FOUND).contains(&limit) {
+            return Err(format!("`limit` is 1 to {MAX_FOUND}."));
+        }
+        if let Some(decision) = &self.decision
+            && !["allowed", "refused", "held"].contains(&decision.as_str())
+        {
+            return Err("`decision` is `allowed`, `refused` or `held`.".into());
+        }
+        let facets = [
+            (Facet::Session, self.session),
+            (Facet::Principal, self.principal),
+            (Facet::Target, self.target),
+            (Facet::Table, self.table),
+            (Facet::Finding, self.finding),
+            (Facet::Decision, self.decision),
+            (Facet::Approver, self.approver),
+        ];
+        let facets: Vec<_> = facets.into_iter().filter_map(|(facet, value)| Some((facet, value?))).collect();
+        let words = self.words.unwrap_or_default();
+        if facets.iter().map(|(_, value)| value).chain([&words]).any(|text| text.len() > MAX_PARAMETER_BYTES)
+        {
+            return Err(format!("A parameter has at most {MAX_PARAMETER_BYTES} bytes."));
+        }
+        let moment = |text: Option<String>| text.map(|text| moment(&text, now)).transpose();
+        let (since, until) = (moment(self.since)?, moment(self.until)?);
+        Ok(Search { words, facets, since, until, before: self.cursor, limit })
     }
-    if let Some(decision) = &asked.decision
-        && !["allowed", "refused", "held"].contains(&decision.as_str())
-    {
-        return Err(Problem::malformed("`decision` is `allowed`, `refused` or `held`."));
-    }
-    let facets = [
-        (Facet::Session, asked.session),
-        (Facet::Principal, asked.principal),
-        (Facet::Target, asked.target),
-        (Facet::Table, asked.table),
-        (Facet::Finding, asked.finding),
-        (Facet::Decision, asked.decision),
-        (Facet::Approver, asked.approver),
-    ];
-    let facets: Vec<_> = facets.into_iter().filter_map(|(facet, value)| Some((facet, value?))).collect();
-    let words = asked.words.unwrap_or_default();
-    if facets.iter().map(|(_, value)| value).chain([&words]).any(|text| text.len() > MAX_PARAMETER_BYTES) {
-        return Err(Problem::malformed(format!("A parameter has at most {MAX_PARAMETER_BYTES} bytes.")));
-    }
-    let moment = |text: Option<String>| text.map(|text| moment(&text, now)).transpose();
-    let (since, until) = (moment(asked.since)?, moment(asked.until)?);
-    Ok(Search { words, facets, since, until, before: asked.cursor, limit })
 }
 
 /// A moment, or how long ago it was.
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(moment) = text.parse() {
         return Ok(moment);
     }
-    let wrong =
-        || Problem::malformed("A moment is like `2026-12-24T18:00:00Z`, or how long ago it was, like `7d`.");
+    let wrong = || "A moment is like `2026-12-24T18:00:00Z`, or how long ago it was, like `7d`.".to_owned();
     let ago = parse_duration(text).map_err(|_| wrong())?;
     now.checked_sub(ago).map_err(|_| wrong())
 }

@@ -7,8 +7,12 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 /// What is common, then parts, then pages: later ones may rely on earlier ones.
-const STYLE: &str =
-    concat!(include_str!("css/base.css"), include_str!("css/parts.css"), include_str!("css/pages.css"));
+const STYLE: &str = concat!(
+    include_str!("css/base.css"),
+    include_str!("css/parts.css"),
+    include_str!("css/pages.css"),
+    include_str!("css/replay.css")
+);
 
 /// `GET /console/style.css`.
 pub(super) async fn style() -> Response {
@@ -23,6 +27,11 @@ pub(super) async fn live() -> Response {
 /// `GET /console/keys.js`.
 pub(super) async fn keys() -> Response {
     script(include_str!("js/keys.js"))
+}
+
+/// `GET /console/replay.js`.
+pub(super) async fn replay() -> Response {
+    script(include_str!("js/replay.js"))
 }
 
 fn script(text: &'static str) -> Response {

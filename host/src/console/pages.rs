@@ -28,17 +28,19 @@ impl IntoResponse for Page {
 pub(super) enum Room {
     Now,
     Approve,
+    Sessions,
     Policy,
     Overview,
 }
 
 impl Room {
-    const ALL: [Room; 4] = [Room::Now, Room::Approve, Room::Policy, Room::Overview];
+    const ALL: [Room; 5] = [Room::Now, Room::Approve, Room::Sessions, Room::Policy, Room::Overview];
 
     pub(super) fn path(self) -> &'static str {
         match self {
             Room::Now => "/console/now",
             Room::Approve => "/console/approvals",
+            Room::Sessions => "/console/sessions",
             Room::Policy => "/console/policy",
             Room::Overview => "/console/overview",
         }
@@ -48,6 +50,7 @@ impl Room {
         match self {
             Room::Now => "Now",
             Room::Approve => "Approve",
+            Room::Sessions => "Sessions",
             Room::Policy => "Policy",
             Room::Overview => "Overview",
         }
@@ -58,6 +61,7 @@ impl Room {
         match self {
             Room::Now => "n",
             Room::Approve => "a",
+            Room::Sessions => "s",
             Room::Policy => "p",
             Room::Overview => "o",
         }
@@ -67,7 +71,7 @@ impl Room {
     fn is_for(self, roles: Roles) -> bool {
         match self {
             Room::Approve => Answer::is_for(roles),
-            Room::Now | Room::Policy | Room::Overview => Watch::is_for(roles),
+            Room::Now | Room::Sessions | Room::Policy | Room::Overview => Watch::is_for(roles),
         }
     }
 
@@ -82,6 +86,8 @@ impl Room {
 pub(super) enum Renewed {
     Itself,
     Not,
+    /// It is no page that changes, but one that is played.
+    Played,
 }
 
 impl Page {
@@ -98,6 +104,7 @@ impl Page {
         let foot = html! { footer { (shortcuts(visitor.roles)) } };
         let scripts = html! {
             @if renewed == Renewed::Itself { script src="/console/live.js" defer {} }
+            @if renewed == Renewed::Played { script src="/console/replay.js" defer {} }
             script src="/console/keys.js" defer {}
         };
         Page::new(StatusCode::OK, title, Some(visitor.now), [scripts, bar, body, foot])
@@ -183,6 +190,10 @@ fn shortcuts(roles: Roles) -> Markup {
                 dt { kbd { "j" } " " kbd { "k" } } dd { "Next and previous entry; " kbd { "Enter" } " opens it" }
                 dt { kbd { "a" } " " kbd { "r" } " " kbd { "c" } }
                 dd { "On an approval: to Approve, to Reject, to the comment. " kbd { "Enter" } " then does it: no single key decides." }
+                @if Room::Sessions.is_for(roles) {
+                    dt { kbd { "Space" } " " kbd { "f" } " " kbd { "1" } " " kbd { "2" } " " kbd { "4" } " " kbd { "8" } }
+                    dd { "In a session: play and pause, next finding, speed" }
+                }
                 dt { kbd { "Esc" } } dd { "Leave a field" }
             }
             label hidden { input #keys-on type="checkbox" checked; " Single keys work" }

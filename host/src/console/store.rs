@@ -8,7 +8,8 @@ use crate::identity::signin::{self, SignInError};
 use aws_lc_rs::digest::{SHA256, digest};
 use chaperone_core::Timestamp;
 use chaperone_core::approval::ApprovalId;
-use std::collections::HashMap;
+use chaperone_core::name::SessionId;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subtle::ConstantTimeEq as _;
 
@@ -26,6 +27,9 @@ pub const MAX_STARTED: usize = 10_000;
 
 /// How long somebody may take to sign in, in seconds.
 pub const STARTED_SECONDS: i64 = 10 * 60;
+
+/// Recordings of one sign-in that need no second audit event.
+const MAX_LOOKED: usize = 1_000;
 
 /// The digest of a value of chance.
 type Digest = [u8; 32];
@@ -101,9 +105,26 @@ pub(super) struct Session {
     pub(super) form_token: String,
     began: Timestamp,
     until: Timestamp,
+    /// Recordings of which an audit event says that this person has looked at them.
+    looked: Mutex<HashSet<SessionId>>,
 }
 
 impl Session {
+    /// Whether it is on record that a recording was looked at in this sign-in.
+    pub(super) fn has_looked_at(&self, session: SessionId) -> bool {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).contains(&session)
+    }
+
+    /// It is on record now.
+    pub(super) fn looked_at(&self, session: SessionId) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.len() >= MAX_LOOKED {
+            // They are put on record once more.
+            looked.clear();
+        }
+        looked.insert(session);
+    }
+
     /// Whether a form is one of this sign-in.
     pub(super) fn sent(&self, form_token: &str) -> bool {
         self.form_token.as_bytes().ct_eq(form_token.as_bytes()).into()
@@ -148,7 +169,8 @@ impl SignedIn {
         if all.len() >= MAX_SIGNED_IN {
             return Err(KeepError::Full);
         }
-        all.insert(digest_of(&cookie), Arc::new(Session { identity, form_token, began: now, until }));
+        let session = Session { identity, form_token, began: now, until, looked: Mutex::default() };
+        all.insert(digest_of(&cookie), Arc::new(session));
         Ok(cookie)
     }
 

@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod carried;
+mod recordings;
 mod roles;
+mod searching;
 mod seeing;
 
 const TENANT: &str = "11111111-2222-4333-8444-555555555555";
@@ -44,6 +46,8 @@ struct Scene {
     gateway: Gateway,
     sessions: Arc<Carried>,
     history: Arc<History>,
+    recorder: crate::recorder::Recorder,
+    folder: tempfile::TempDir,
     _issuer: Issuer,
     base: String,
 }
@@ -57,6 +61,11 @@ async fn scenes() -> Vec<Scene> {
 }
 
 async fn scene(gateway: Gateway) -> Scene {
+    scene_by(gateway, crate::recorder::Encryption::default()).await
+}
+
+/// One that has keys for recordings.
+async fn scene_by(gateway: Gateway, encryption: crate::recorder::Encryption) -> Scene {
     let issuer = Issuer::start(TENANT).await.unwrap();
     issuer.set_time(at(0));
     issuer.register(Application {
@@ -102,6 +111,9 @@ async fn scene(gateway: Gateway) -> Scene {
     policy.persons = Persons::new([], [name.clone()].into());
     gateway.grants.replace(policy).unwrap();
     let (sessions, history) = (Arc::new(Carried::default()), Arc::new(History::default()));
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recordings::recorder(folder.path(), encryption);
+    let keys = recorder.public_key().into();
     let parts = Parts {
         identities: Arc::new(Identities::new(vec![provider]).unwrap()),
         sign_ins: vec![sign_in.unwrap()],
@@ -109,12 +121,13 @@ async fn scene(gateway: Gateway) -> Scene {
         sessions: sessions.clone(),
         plant: Plant::default(),
         history: history.clone(),
+        archive: Archive { folders: vec![recorder.library()], keys },
     };
     let router = router(parts, ORIGIN);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    Scene { gateway, sessions, history, _issuer: issuer, base }
+    Scene { gateway, sessions, history, recorder, folder, _issuer: issuer, base }
 }
 
 /// Keeps cookies, follows no redirect by itself.
@@ -539,6 +552,8 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
             "/console/style.css",
             "/console/live.js",
             "/console/keys.js",
+            "/console/replay.js",
+            "/console/sessions",
             "/console/now",
             "/console/policy",
             "/console/callback",

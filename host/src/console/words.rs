@@ -161,3 +161,8 @@ pub(super) fn columns(labels: &[&'static str]) -> Markup {
 pub(super) fn empty(what: &str, how: Markup) -> Markup {
     html! { div.empty { strong { (what) } p { (how) } } }
 }
+
+/// A number with its noun.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

@@ -1,13 +1,15 @@
 //! What is served beside the API, as it is configured: the console, and where command lines sign people in.
 
+use super::Gateway;
 use super::run::StartError;
 use super::sampling::Sampler;
 use crate::api::{self, login::LoginInfo};
 use crate::config::{self, Config};
-use crate::console::{self, Parts, Plant, TargetFacts};
+use crate::console::{self, Archive, Parts, Plant, TargetFacts};
 use crate::identity::signin::{SecretReader, SignIn, SignInConfig};
 use crate::identity::{Identities, LoopbackHttp};
 use crate::metrics::history::History;
+use crate::recorder::Recorder;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +32,7 @@ pub(super) fn router(
     url: &str,
     identities: &Arc<Identities>,
     sampler: Sampler,
+    archive: Archive,
     (accepting, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<axum::Router, StartError> {
     let sign_ins = sign_ins(config, url)?;
@@ -47,9 +50,17 @@ pub(super) fn router(
             plugins: sampler.plugins.clone(),
         },
         history: Arc::clone(&history),
+        archive,
     };
     accepting.spawn(sampler.sample(history, stop.clone()));
     Ok(console::router(parts, url))
+}
+
+/// The recordings of a gateway, also those of break glass. Its own key counts, and no key for lying beside them.
+pub(super) fn archive(gateway: &Gateway) -> Archive {
+    let elsewhere = gateway.break_glass.iter().map(|glass| &glass.recorder);
+    let folders = std::iter::once(&gateway.recorder).chain(elsewhere).map(Recorder::library).collect();
+    Archive { folders, keys: gateway.recorder.public_key().into() }
 }
 
 /// A target without its secrets.

@@ -159,7 +159,8 @@ pub async fn start_by(config: Config, clock: Option<Arc<dyn Clock>>) -> Result<R
         grants: grants.clone(),
         plugins: plugins.values().cloned().collect(),
     };
-    let pages = pages::router(&config, &url, &identities, sampler, (&accepting, &stop))?;
+    let archive = pages::archive(&gateway);
+    let pages = pages::router(&config, &url, &identities, sampler, archive, (&accepting, &stop))?;
     let pages = pages.merge(pages::login(&config)?);
     let reloader = Arc::new(Reloader::new(&config, url, grants.clone()));
     reloader.loaded().await;

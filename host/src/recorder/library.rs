@@ -9,7 +9,8 @@ use super::facts::{Ending, Footer, Opening};
 use super::footer::{self, tail_length};
 use super::format::{BlockKind, EventKind, HEADER_BYTES, Hash, Header, MAGIC, TAIL_BYTES, VERSION};
 use super::reader::{ReadError, Reader};
-use super::sign::PublicKeys;
+use super::sign::{KeyId, PublicKeys};
+use super::tombstone::{self, Tombstone};
 use super::verify::{self, Report};
 use super::{RecorderError, SessionId};
 use std::fs::{self, File, TryLockError};
@@ -224,6 +225,58 @@ impl Library {
         }
         paths.truncate(limit);
         Ok(paths)
+    }
+
+    /// The files of `limit` recordings, newest first, from before `before`: the name of a day's folder, and a session there.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn page(
+        &self,
+        before: Option<(&str, SessionId)>,
+        limit: usize,
+    ) -> Result<Vec<PathBuf>, RecorderError> {
+        let mut paths = Vec::new();
+        for day in self.days()? {
+            let name = day.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let known = before.filter(|(day, _)| name >= *day);
+            // Days are newest first, and named so that they sort.
+            if known.is_some_and(|(day, _)| name > day) {
+                continue;
+            }
+            let of_day = in_order(files_of(&day)?).into_iter();
+            let is_before = |path: &PathBuf| known.is_none_or(|(_, last)| session_of(path) < Some(last));
+            paths.extend(of_day.filter(is_before));
+            if paths.len() >= limit {
+                break;
+            }
+        }
+        paths.truncate(limit);
+        Ok(paths)
+    }
+
+    /// What is left of a session's recording that was deleted by the rules, if one of these keys has signed it; else what is wrong
+    /// with it, in words. None when there is no such note.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn tombstone(
+        &self,
+        session: SessionId,
+        keys: &PublicKeys,
+    ) -> Result<Option<Result<Tombstone, String>>, RecorderError> {
+        let paths = self.days()?.into_iter().map(|day| tombstone::path(&day, session));
+        let found = paths.into_iter().find(|path| path.is_file());
+        Ok(found.map(|path| tombstone::read(&path, keys).map(|(tombstone, _)| tombstone)))
+    }
+
+    /// The key that it takes to read a recording; None of one that is not encrypted, or whose begin cannot be read.
+    pub fn encrypted_by(&self, path: &Path) -> Option<KeyId> {
+        let file = File::open(path).ok()?;
+        match Reader::new(BufReader::new(file)).events().next()? {
+            Err(ReadError::NeedsKey { key }) => Some(key),
+            _ => None,
+        }
     }
 
     /// The files of all recordings, newest first, also of those that stand in the folder itself, as in a day's or a copy.

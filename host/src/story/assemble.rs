@@ -156,6 +156,11 @@ impl Assembler {
         changed
     }
 
+    /// Operations that wait for their answer, as they are.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Operation> {
+        self.live.operations.values().map(|entry| &entry.operation)
+    }
+
     /// Bytes of text that are kept, of live and of prepared operations.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {

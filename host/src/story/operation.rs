@@ -107,6 +107,15 @@ impl Operation {
             }
     }
 
+    /// Whether an auditor would want to look: somebody or something objected, or broke.
+    pub fn is_notable(&self) -> bool {
+        self.was_refused()
+            || self.was_held()
+            || self.error.is_some()
+            || !self.faults.is_empty()
+            || self.decision.as_ref().is_some_and(|decided| !decided.findings.is_empty())
+    }
+
     /// Whether people were asked, whatever they said.
     pub fn was_held(&self) -> bool {
         self.hold.is_some()

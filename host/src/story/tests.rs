@@ -236,6 +236,102 @@ fn lists_and_words_of_a_decision_are_bounded() {
     assert_eq!(told(9999).decision, None, "a body of several MiB is not read");
 }
 
+/// A message as a target sends it.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
+}
+
+fn columns(count: u16) -> Vec<u8> {
+    let one = [&b"name\0"[..], &[0; 18]].concat();
+    message(b'T', &[&count.to_be_bytes()[..], &one.repeat(count.into())].concat())
+}
+
+fn row(count: u16, value: &[u8]) -> Vec<u8> {
+    let one = [&u32::try_from(value.len()).unwrap().to_be_bytes()[..], value].concat();
+    message(b'D', &[&count.to_be_bytes()[..], &one.repeat(count.into())].concat())
+}
+
+fn acts(scenes: Vec<Scene>) -> Vec<Act> {
+    let act = |scene| match scene {
+        Scene::Operation(act) => Some(*act),
+        Scene::Aside { .. } => None,
+    };
+    scenes.into_iter().filter_map(act).collect()
+}
+
+#[test]
+fn a_scene_has_its_results_in_order_and_what_is_open_as_it_is() {
+    let mut scenes = Scenes::default();
+    let bytes = [columns(2), row(2, b"a"), row(2, b"b"), message(b'C', b"SELECT 2\0")].concat();
+    let (first, rest) = bytes.split_at(70);
+    let head = serde_json::to_value(crate::recorder::Opening {
+        started: chaperone_core::Timestamp::UNIX_EPOCH,
+        head: crate::recorder::tests::head(1),
+    });
+    for event in [
+        said(EventKind::Head, 0, 0, head.unwrap()),
+        text(1, "query", "select 1; select 2"),
+        said(EventKind::Mask, 1, 6, json!({ "columns": ["name"] })),
+        raw(EventKind::Rows, 1, first),
+        raw(EventKind::Rows, 1, rest),
+        raw(EventKind::Rows, 1, &[columns(1), message(b'C', b"SELECT 0\0")].concat()),
+        result(1, 2),
+        said(EventKind::Warning, 0, 7, json!({ "what": "soon" })),
+        text(2, "query", "select 3"),
+        raw(EventKind::Rows, 2, &[columns(1), row(1, b"c")].concat()),
+    ] {
+        scenes.read(&event);
+    }
+    let told = scenes.take();
+    assert!(matches!(&told[0], Scene::Aside { kind: EventKind::Warning, at_us: 7, .. }), "{told:?}");
+    let [one] = &acts(told)[..] else { panic!("one is settled") };
+    let Answered::Table { titles, rows, count, .. } = &one.answers[0] else { panic!("{one:?}") };
+    assert_eq!((titles.len(), rows.len(), *count, one.until_us), (2, 2, 2, 9));
+    assert!(titles.iter().all(|title| title.masking == Masking::Masked));
+    assert!(matches!(&one.answers[1], Answered::Table { count: 0, .. }), "{one:?}");
+    let [open] = &scenes.unsettled()[..] else { panic!("one is open") };
+    assert!(open.operation.number == 2 && matches!(&open.answers[0], Answered::Table { count: 1, .. }));
+    scenes.read(&end());
+    assert_eq!(acts(scenes.take()).len(), 1);
+    assert!(scenes.end().is_some());
+}
+
+#[test]
+fn what_is_kept_of_scenes_is_bounded_and_the_rest_counted() {
+    let opened = |scenes: &mut Scenes| {
+        let head = json!({ "protocol": "postgres" });
+        scenes.read(&said(EventKind::Head, 0, 0, head));
+    };
+    let mut scenes = Scenes::default();
+    opened(&mut scenes);
+    scenes.read(&text(1, "query", "many"));
+    let value = "x".repeat(1000);
+    for _ in 0..40 {
+        let result =
+            [columns(100), row(100, value.as_bytes()).repeat(50), message(b'C', b"SELECT 50\0")].concat();
+        scenes.read(&raw(EventKind::Rows, 1, &result));
+    }
+    scenes.finish();
+    let one = acts(scenes.take()).remove(0);
+    assert_eq!((one.answers.len() as u64 + one.left_out, one.left_out > 0), (40, true));
+    assert!(one.bytes < 2 << 20, "{}", one.bytes);
+    for answered in &one.answers {
+        let Answered::Table { titles, columns, rows, count } = answered else { panic!("{answered:?}") };
+        assert_eq!((titles.len(), *columns, *count), (MAX_COLUMNS, 100, 50));
+        assert!(rows.len() <= MAX_ROWS && rows.iter().all(|row| row.len() == MAX_COLUMNS));
+    }
+    // Very many at once, each with rows, in an order in which none is ever settled.
+    let mut scenes = Scenes::default();
+    opened(&mut scenes);
+    for number in (1..3000).rev() {
+        scenes.read(&text(number, "query", "one"));
+        let result = [columns(30), row(30, value.as_bytes()).repeat(20)].concat();
+        scenes.read(&raw(EventKind::Rows, number, &result));
+    }
+    let kept: usize = scenes.unsettled().iter().map(|act| act.bytes).sum();
+    assert!(kept < 3 << 20, "{kept}");
+}
+
 proptest! {
     #[test]
     fn no_events_make_it_panic(
@@ -256,6 +352,10 @@ proptest! {
             body: if json { bodies[body].to_string().into_bytes() } else { bytes.clone() },
         }).collect();
         events.iter().for_each(|event| drop(decoder.read(event)));
+        let mut scenes = Scenes::default();
+        events.iter().for_each(|event| scenes.read(event));
+        drop(scenes.unsettled());
+        scenes.finish();
         let told = all(&events);
         prop_assert!(told.iter().all(|one| one.settled));
     }

@@ -1,6 +1,7 @@
 //! Every page on every screen: on a narrow one and a wide one, in the light and in the dark, and for who cannot see it.
 
 use super::now::{NAME, named, running, stage};
+use super::replay::{did, found};
 use super::{asked, page, signed_in};
 use chaperone_tests::browser::Browser;
 use chaperone_tests::tools;
@@ -32,7 +33,12 @@ async fn every_page_fits_a_narrow_screen_and_is_accessible_in_the_light_and_in_t
     let (busy, held) = (named(&stage, 1, NAME), named(&stage, 4, "Incident triage (agent)"));
     let long = "DELETE FROM orders WHERE id = 4 AND 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' <> ''";
     let (one, two) = (running(&stage, &busy, "select pg_sleep(600)"), running(&stage, &held, long));
+    let wide = "select *, 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' from customers;\ndrop table customers;\n";
+    did(&stage, &busy, wide).await;
     let carol = signed_in(&stage, &tools, "Carol", "/now").await;
+    found(&carol, &stage, "drop").await;
+    let recording = carol.address().await.unwrap().replace(&page(&stage, ""), "");
+    carol.open(&page(&stage, "/now")).await.unwrap();
     carol.until("held").await.unwrap();
     carol.until("runs").await.unwrap();
     let href = async |selector: &str| {
@@ -54,6 +60,11 @@ async fn every_page_fits_a_narrow_screen_and_is_accessible_in_the_light_and_in_t
             &format!("/approvals/{request}"),
             &session,
             &window,
+            "/sessions",
+            "/sessions?words=customers&since=1h",
+            "/sessions?words=nothing",
+            &recording,
+            &session.replace("/now", ""),
             &explained,
             "/overview?span=15m",
             "/nothing",

@@ -51,7 +51,7 @@ pub(super) fn running(
 }
 
 /// What the page's own rules had to stop. A picture that does not load, or an answer that is no page, is no such thing.
-async fn stopped(browser: &Browser) -> Vec<String> {
+pub(super) async fn stopped(browser: &Browser) -> Vec<String> {
     let mut all = browser.complaints().await.unwrap();
     all.retain(|line| line.contains("Security") || line.contains("Trusted") || line.contains("Uncaught"));
     all
@@ -163,8 +163,8 @@ async fn in_a_browser_each_role_has_its_pages_and_no_others() {
     let links =
         "return [...document.querySelectorAll('.bar nav a')].map((link) => link.textContent).join(' ')";
     for (name, pages, first) in [
-        ("Carol", "Now Approve Policy Overview", "/now"),
-        ("Audrey", "Now Approve Policy Overview", "/now"),
+        ("Carol", "Now Approve Sessions Policy Overview", "/now"),
+        ("Audrey", "Now Approve Sessions Policy Overview", "/now"),
         ("Eve", "Approve", "/approvals"),
     ] {
         let browser = signed_in(&stage, &tools, name, "").await;
@@ -177,7 +177,7 @@ async fn in_a_browser_each_role_has_its_pages_and_no_others() {
             };
             let (missing, mut eve) = nothing(browser, page(&stage, "/nothing")).await;
             assert!(missing.contains("nothing under this address"), "{missing}");
-            for path in ["/now", "/policy", "/overview", &format!("/approvals/{request}")] {
+            for path in ["/now", "/sessions", "/policy", "/overview", &format!("/approvals/{request}")] {
                 let text;
                 (text, eve) = nothing(eve, page(&stage, path)).await;
                 assert_eq!(text, missing, "{path}");

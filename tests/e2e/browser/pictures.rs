@@ -1,6 +1,7 @@
 //! Pictures of every page for the documentation. They are made by `cargo xtask screenshots`, never by a test run.
 
 use super::now::{named, running, stage};
+use super::replay::{did, found};
 use super::{page, signed_in};
 use base64::Engine as _;
 use chaperone_core::identity::CallerKind;
@@ -10,6 +11,9 @@ use std::path::Path;
 
 /// What is held in the pictures.
 const HELD: &str = "DELETE FROM orders -- what the import of last night left behind (INC-4711)\n WHERE status = 'returned'\n   AND total < 0.01 /* free samples stay */\n   AND customer_id IN (SELECT id FROM customers WHERE city = 'Graz');";
+
+/// What is replayed in the pictures.
+const SESSION: &str = "SELECT id, name, email, ssn, city FROM customers ORDER BY id LIMIT 4;\n\\! sleep 3\nSELECT count(*) AS churned FROM customers WHERE city = 'Graz';\n\\! sleep 1\nDROP TABLE customers;\n";
 
 async fn take(browser: &Browser, folder: &Path, name: &str) {
     let png = base64::engine::general_purpose::STANDARD.decode(browser.picture().await.unwrap()).unwrap();
@@ -54,6 +58,10 @@ async fn pictures_of_the_console() {
     carol.until("Approved.").await.unwrap();
     before.await.unwrap().unwrap();
     some_work(&stage, &triage).await;
+    let analyst = named(&stage, 5, "Churn analyst (agent)");
+    did(&stage, &analyst, SESSION).await;
+    found(&carol, &stage, "churned").await;
+    let recording = carol.address().await.unwrap().replace(&page(&stage, ""), "");
     let all = [
         running(&stage, &reports, "select pg_sleep(600)"),
         running(&stage, &triage, "begin; select count(*) from orders; \\! sleep 60"),
@@ -76,6 +84,8 @@ async fn pictures_of_the_console() {
         ("statement", &hold),
         ("request", &format!("/approvals/{request}")),
         ("end", &session),
+        ("sessions", "/sessions?words=customers&since=1h"),
+        ("replay", &recording),
         ("policy", &explained),
         ("overview", "/overview?span=15m"),
     ] {
@@ -89,6 +99,8 @@ async fn pictures_of_the_console() {
     carol.open(&page(&stage, &hold)).await.unwrap();
     carol.until_there("#live[data-state=on]").await.unwrap();
     take(&carol, folder, "statement-dark").await;
+    carol.open(&page(&stage, "/sessions")).await.unwrap();
+    take(&carol, folder, "sessions-dark").await;
     carol.screen(320, 700).await.unwrap();
     carol.open(&page(&stage, "/now")).await.unwrap();
     carol.until_there("#live[data-state=on]").await.unwrap();

@@ -11,13 +11,17 @@ const NO: StatusCode = StatusCode::NOT_FOUND;
 const YES: StatusCode = StatusCode::OK;
 
 /// A table like this one has every route of the console in it.
-const PAGES: [(&str, [StatusCode; 5]); 10] = [
+const PAGES: [(&str, [StatusCode; 5]); 14] = [
     ("/console/approvals", [OUT, YES, YES, YES, YES]),
     ("/console/approvals/HOLD", [OUT, NO, YES, YES, YES]),
     ("/console/events", [OUT, YES, YES, YES, YES]),
     ("/console/now", [OUT, NO, NO, YES, YES]),
     ("/console/now/sessions/SESSION", [OUT, NO, NO, NO, YES]),
     ("/console/now/windows/WINDOW", [OUT, NO, NO, NO, YES]),
+    ("/console/sessions", [OUT, NO, NO, YES, YES]),
+    ("/console/sessions?words=delete", [OUT, NO, NO, YES, YES]),
+    ("/console/sessions/RECORDING", [OUT, NO, NO, YES, YES]),
+    ("/console/sessions/RECORDING?from=1&look=proof", [OUT, NO, NO, YES, YES]),
     ("/console/policy", [OUT, NO, NO, YES, YES]),
     ("/console/policy?target=db&who=corp%2Ft%2Fa1", [OUT, NO, NO, YES, YES]),
     ("/console/overview", [OUT, NO, NO, YES, YES]),
@@ -30,6 +34,7 @@ struct Stage {
     hold: ApprovalId,
     session: String,
     window: String,
+    recording: String,
 }
 
 async fn stage(scene: Scene) -> Stage {
@@ -38,12 +43,14 @@ async fn stage(scene: Scene) -> Stage {
     let [window] = windows.as_slice() else { panic!("{windows:?}") };
     let id = window.window.id();
     let session = scene.sessions.begin(1, "a1", id, Activities::default()).to_string();
-    Stage { scene, _hold: held, hold, session, window: id.to_string() }
+    let recording = recordings::sealed(&scene.recorder, 1, |tape| tape.query(1, "select 1")).to_string();
+    Stage { scene, _hold: held, hold, session, window: id.to_string(), recording }
 }
 
 impl Stage {
     fn path(&self, path: &str) -> String {
         path.replace("HOLD", &self.hold.to_string())
+            .replace("RECORDING", &self.recording)
             .replace("SESSION", &self.session)
             .replace("WINDOW", &self.window)
     }
