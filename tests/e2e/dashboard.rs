@@ -100,8 +100,9 @@ fn a_wrong_name_or_label_would_be_found() {
 async fn dashboard_and_document_name_what_is_printed_and_nothing_else() {
     let mut stage = Stage::start(Setting::default()).await.unwrap();
     let mut text = String::new();
-    // The disk is looked at a moment after the start.
-    while !text.contains("chaperone_recordings_free_bytes ") {
+    // The disk is looked at, and the first checkpoint made, a moment after the start.
+    let late = ["chaperone_recordings_free_bytes ", "chaperone_checkpoint_timestamp_seconds "];
+    while !late.iter().all(|name| text.contains(&format!("\n{name}"))) {
         text = get(stage.metrics.unwrap(), "/metrics").await.unwrap().1;
     }
     let printed = printed(&text);

@@ -72,7 +72,10 @@ async fn a_killed_gateway_finds_everything_again_and_nothing_twice() {
     let mut stage = Stage::start(logs_statements()).await.unwrap();
     let token = stage.agent_with_window().unwrap();
     let serving = stage.serve().await.unwrap();
-    let load = tokio::spawn(script(stage.driver_environment(&token), LOAD));
+    let mut environment = stage.driver_environment(&token);
+    // A feed leaves the machine to sessions: what a flood of them did is found much later.
+    environment.push(("PAUSE".into(), "0.02".into()));
+    let load = tokio::spawn(script(environment, LOAD));
     // Killed while it reads what is being written.
     stage.until("an index", |stage| Ok(found(stage, &["insert"])?.len() > 40)).await.unwrap();
     serving.signal("KILL").unwrap();
