@@ -1,6 +1,6 @@
 //! The shape of the sources: who may name whom, and what every file must have.
 
-use chaperone_tests::sources::{module_of, paths, read, root, rust_files};
+use chaperone_tests::sources::{documents, module_of, paths, read, root, rust_files};
 use chaperone_tests::{process, tools};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -418,4 +418,29 @@ fn every_class_of_attacks_has_its_tests() {
         let reason = tests.starts_with("does not arise") || tests.starts_with("so it is here, on purpose");
         assert!(reason || !tests_named_in(tests).is_empty(), "a row without a test: {row}");
     }
+}
+
+/// What links and pictures of a document lead to in the repository, without anchors.
+fn targets_in(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let local = targets.filter(|target| !target.contains("://") && !target.starts_with(['#', '<']));
+    local.filter_map(|target| target.split('#').next()).collect()
+}
+
+#[test]
+fn every_link_and_picture_in_a_document_is_there() {
+    assert_eq!(targets_in("[a](b/c.md#d), ![e](f.png) [g](https://h/) [i](#j)"), ["b/c.md", "f.png"]);
+    let (mut count, mut missing) = (0, Vec::new());
+    for document in documents().unwrap() {
+        let text = read(&document).unwrap();
+        let folder = root().unwrap().join(document.parent().unwrap());
+        for target in targets_in(&text) {
+            count += 1;
+            if !folder.join(target).exists() {
+                missing.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(count > 500, "only {count} were found");
 }

@@ -16,6 +16,15 @@ pub fn root() -> Result<PathBuf> {
 
 /// Every Rust file below a folder of the repository, as paths relative to the repository, sorted.
 pub fn rust_files(folder: &str) -> Result<Vec<PathBuf>> {
+    files(folder, "rs")
+}
+
+/// Every document of the repository, likewise.
+pub fn documents() -> Result<Vec<PathBuf>> {
+    files("", "md")
+}
+
+fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
     let root = root()?;
     let mut files = Vec::new();
     let mut folders = vec![root.join(folder)];
@@ -29,7 +38,7 @@ pub fn rust_files(folder: &str) -> Result<Vec<PathBuf>> {
             let is_built = path.join("CACHEDIR.TAG").exists();
             if path.is_dir() && !is_built && !name.starts_with('.') {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|found| found == extension) {
                 files.push(path.strip_prefix(&root)?.to_owned());
             }
         }
