@@ -42,8 +42,7 @@ impl Stage {
 
 /// The same configuration with a registration for approvers, who sign in at the gateway.
 pub(super) fn configured(text: &str, issuer: &Issuer) -> Result<String> {
-    // Free now; whoever takes it in the meantime fails the start, which says so.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
     let (url, discovery) = (format!("https://127.0.0.1:{port}"), issuer.discovery_url());
     issuer.register(Application {
         client_id: CONSOLE.into(),
@@ -64,4 +63,13 @@ pub(super) fn configured(text: &str, issuer: &Issuer) -> Result<String> {
         &format!("    allow_http_loopback: yes\n    {approvers}"),
         1,
     ))
+}
+
+/// A port that is free and stays so until the gateway listens there: below those that the system gives to outgoing connections
+/// (32768 and above, `ip_local_port_range` of ip(7)), and from a place that depends on the process, since each test has one.
+fn free_port() -> Result<u16> {
+    let place = u16::try_from(std::process::id() % 10_000)?;
+    let mut ports = (0..10_000).map(|further| 20_000 + (place + further) % 10_000);
+    let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.context("no port is free")
 }
